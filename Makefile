@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+#
+# One Makefile, no configure step. `make help` lists what it does.
+#
+# Sources are found by wildcard: a new common/x.c, host-agent/x.c, guest-agent/x.c, tests/unit/test_x.c or
+# tests/fuzz/fuzz_x.c needs no line here. Everything built lies under $(BUILD), in flavours that differ by flags only:
+#
+#   $(BUILD)/rel    what is shipped              -> $(BUILD)/homeport, $(BUILD)/homeport-guest
+#   $(BUILD)/san    ASan and UBSan               -> $(BUILD)/unit/test_*, $(BUILD)/replay/fuzz_*, `make san`
+#   $(BUILD)/fuzz   clang, libFuzzer, sanitizers -> `make fuzz TARGET=x SECONDS=60`
+#
+# A unit test or fuzz target named after x is linked with the archive of the folder that holds x.c. Where the name does
+# not say it, a line here does: UNIT_SIDE_<name> = common | host-agent | guest-agent (tests), FUZZ_SIDE_<name> (fuzzers).
+
+VERSION := 0.1.0
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+TARGET  ?=
+SECONDS ?= 60
+ARGS    ?=
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+FUZZ_CC ?= clang
+PYTHON  ?= /usr/bin/python3
+
+# One short line a step; V=1 shows the commands.
+V ?=
+Q := $(if $(V),,@)
+step = $(if $(V),,@printf '  %-5s %s\n' $1 $@)
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+# ---------------------------------------------------------------------------------------------------------- flags
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wformat=2 \
+	-Wundef -Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers
+CPP  := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DHOMEPORT_VERSION='"$(VERSION)"'
+BASE := -std=gnu17 -g -pthread -fPIE $(WARN) $(CPP)
+
+ARCH := $(shell uname -m)
+HARDEN := -fstack-protector-strong -fstack-clash-protection
+HARDEN += $(if $(filter x86_64,$(ARCH)),-fcf-protection)$(if $(filter aarch64,$(ARCH)),-mbranch-protection=standard)
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LD_RELRO := -Wl,-z,relro,-z,now
+
+# EXTRA_CFLAGS and EXTRA_LDFLAGS are for the caller (`make coverage` uses them).
+CFLAGS_rel  := $(BASE) -O2 $(HARDEN) -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 $(EXTRA_CFLAGS)
+CFLAGS_san  := $(BASE) -O1 $(SANITIZE) $(EXTRA_CFLAGS)
+CFLAGS_fuzz := $(BASE) -O1 $(SANITIZE) -fsanitize=fuzzer-no-link
+CC_rel  := $(CC)
+CC_san  := $(CC)
+CC_fuzz := $(FUZZ_CC)
+
+# An agent sees common/ and its own folder, never the other's.
+FUSE_CFLAGS := $(shell pkg-config --cflags fuse3 2>/dev/null)
+INC_common      := -Icommon
+INC_host-agent  := -Icommon -Ihost-agent
+INC_guest-agent := -Icommon -Iguest-agent -DFUSE_USE_VERSION=314 $(FUSE_CFLAGS)
+
+LIBS_common      := -levent_core
+LIBS_host-agent  := $(shell pkg-config --libs libssh libevent_core yaml-0.1 libseccomp 2>/dev/null)
+LIBS_guest-agent := $(shell pkg-config --libs fuse3 libevent_core 2>/dev/null)
+# The release binary of the guest is static. libfuse's use of dlopen (its module option, never used here) makes the
+# linker warn; that warning is expected.
+LIBS_guest_static := -l:libfuse3.a -l:libevent_core.a -ldl
+
+# -------------------------------------------------------------------------------------------------------- sources
+
+SRC_common      := $(wildcard common/*.c)
+SRC_host-agent  := $(filter-out host-agent/main.c,$(wildcard host-agent/*.c))
+SRC_guest-agent := $(filter-out guest-agent/main.c,$(wildcard guest-agent/*.c))
+UNIT_SRC   := $(wildcard tests/unit/test_*.c)
+FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
+HELPER_SRC := $(filter-out $(UNIT_SRC) $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/unit/*.c tests/fuzz/*.c))
+
+UNITS := $(patsubst tests/unit/test_%.c,%,$(UNIT_SRC))
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
+UNIT_BINS := $(UNITS:%=$(BUILD)/unit/test_%)
+REPLAY_BINS := $(FUZZERS:%=$(BUILD)/replay/fuzz_%)
+
+home_of = $(firstword $(foreach d,common host-agent guest-agent,$(if $(wildcard $d/$1.c),$d)) common)
+unit_side = $(or $(UNIT_SIDE_$1),$(call home_of,$1))
+fuzz_side = $(or $(FUZZ_SIDE_$1),$(call home_of,$1))
+
+PROGRAMS := $(if $(wildcard host-agent/main.c),homeport) $(if $(wildcard guest-agent/main.c),homeport-guest)
+
+# -------------------------------------------------------------------------------------------------------- flavours
+
+# $(call archives,flavour,folder): the archive of an agent's folder stands before the one of common/.
+archives = $(if $(filter-out common,$2),$(BUILD)/$1/lib$2.a) $(BUILD)/$1/libcommon.a
+test_archives = $(BUILD)/$1/libtest.a $(call archives,$1,$2)
+
+define flavour
+$(BUILD)/$1/%.o: %.c Makefile
+	@mkdir -p $$(@D)
+	$$(call step,CC)
+	$$(Q)$$(CC_$1) $$(CFLAGS_$1) $$(or $$(SIDE_FLAGS),$$(INC_$$(firstword $$(subst /, ,$$<)))) -MMD -MP -c -o $$@ $$<
+
+$(foreach d,common host-agent guest-agent,$(eval $(BUILD)/$1/lib$d.a: $(SRC_$d:%.c=$(BUILD)/$1/%.o)))
+$(BUILD)/$1/libtest.a: $(HELPER_SRC:%.c=$(BUILD)/$1/%.o)
+$(BUILD)/$1/lib%.a: Makefile
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$$(call step,AR)
+	$$(Q)ar rcs $$@ $$(filter %.o,$$^)
+endef
+$(foreach f,rel san fuzz,$(eval $(call flavour,$f)))
+
+TEST_FLAGS = -Itests/unit -Itests/fuzz -Wno-missing-prototypes
+$(foreach f,san fuzz,$(foreach s,$(HELPER_SRC),\
+	$(eval $(BUILD)/$f/$(s:.c=.o): SIDE_FLAGS = $(INC_$(call unit_side,$(basename $(notdir $s)))) $(TEST_FLAGS))))
+
+define unit_rule
+$(BUILD)/san/tests/unit/test_$1.o: SIDE_FLAGS = $(INC_$(call unit_side,$1)) $(TEST_FLAGS)
+$(BUILD)/unit/test_$1: $(BUILD)/san/tests/unit/test_$1.o $(call test_archives,san,$(call unit_side,$1))
+	@mkdir -p $$(@D)
+	$$(call step,LD)
+	$$(Q)$$(CC_san) $$(CFLAGS_san) -pie -o $$@ $$^ $$(LIBS_$(call unit_side,$1)) -lcmocka $$(LIBS_common) $$(EXTRA_LDFLAGS)
+endef
+$(foreach u,$(UNITS),$(eval $(call unit_rule,$u)))
+
+define fuzz_rule
+$(foreach f,san fuzz,$(eval $(BUILD)/$f/tests/fuzz/fuzz_$1.o: SIDE_FLAGS = $(INC_$(call fuzz_side,$1)) $(TEST_FLAGS)))
+$(BUILD)/replay/fuzz_$1: $(BUILD)/san/tests/fuzz/fuzz_$1.o $(BUILD)/san/tests/fuzz/replay.o \
+		$(call test_archives,san,$(call fuzz_side,$1))
+	@mkdir -p $$(@D)
+	$$(call step,LD)
+	$$(Q)$$(CC_san) $$(CFLAGS_san) -pie -o $$@ $$^ $$(LIBS_$(call fuzz_side,$1)) $$(LIBS_common) $$(EXTRA_LDFLAGS)
+$(BUILD)/fuzz/fuzz_$1: $(BUILD)/fuzz/tests/fuzz/fuzz_$1.o $(call test_archives,fuzz,$(call fuzz_side,$1))
+	$$(call step,LD)
+	$$(Q)$$(CC_fuzz) $$(CFLAGS_fuzz) -fsanitize=fuzzer -pie -o $$@ $$^ $$(LIBS_$(call fuzz_side,$1)) $$(LIBS_common)
+endef
+$(foreach t,$(FUZZERS),$(eval $(call fuzz_rule,$t)))
+$(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
+
+# -------------------------------------------------------------------------------------------------------- programs
+
+.PHONY: all deps test test-unit test-e2e test-fuzz test-long tests-built demo demo-shell bench lint format fuzz coverage \
+	mutants install uninstall clean san help
+
+all: $(PROGRAMS:%=$(BUILD)/%)
+
+san: $(PROGRAMS:%=$(BUILD)/san/%)
+
+$(BUILD)/homeport: $(BUILD)/rel/host-agent/main.o $(call archives,rel,host-agent)
+	$(call step,LD)
+	$(Q)$(CC) $(CFLAGS_rel) -pie $(LD_RELRO) -o $@ $^ $(LIBS_host-agent) $(EXTRA_LDFLAGS)
+
+$(BUILD)/homeport-guest: $(BUILD)/rel/guest-agent/main.o $(call archives,rel,guest-agent)
+	$(call step,LD)
+	$(Q)$(CC) $(CFLAGS_rel) -static-pie $(LD_RELRO) -o $@ $^ $(LIBS_guest_static) $(EXTRA_LDFLAGS)
+
+$(BUILD)/san/homeport: $(BUILD)/san/host-agent/main.o $(call archives,san,host-agent)
+	$(call step,LD)
+	$(Q)$(CC) $(CFLAGS_san) -pie -o $@ $^ $(LIBS_host-agent) $(EXTRA_LDFLAGS)
+
+$(BUILD)/san/homeport-guest: $(BUILD)/san/guest-agent/main.o $(call archives,san,guest-agent)
+	$(call step,LD)
+	$(Q)$(CC) $(CFLAGS_san) -pie -o $@ $^ $(LIBS_guest-agent) $(EXTRA_LDFLAGS)
+
+# ----------------------------------------------------------------------------------------------------------- tests
+
+deps: ## install what building and testing need (Debian, Ubuntu)
+	@tests/deps.sh
+
+# Flags asked of pkg-config are read when make starts, so what follows `deps` runs in a second make.
+test: deps ## build, then unit, fuzz corpus and end-to-end tests
+	@$(MAKE) --no-print-directory tests-built
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh unit fuzz e2e
+
+tests-built: all $(UNIT_BINS) $(REPLAY_BINS)
+	@:
+
+test-unit: $(UNIT_BINS) ## unit tests alone
+	@BUILD=$(BUILD) tests/run.sh unit
+
+test-fuzz: $(REPLAY_BINS) ## replay the committed fuzz corpora alone
+	@BUILD=$(BUILD) tests/run.sh fuzz
+
+test-e2e: all ## end-to-end tests alone; ARGS="-k subject" picks some
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh e2e $(ARGS)
+
+test-long: deps ## everything, with the long end-to-end tests
+	@$(MAKE) --no-print-directory tests-built
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) HOMEPORT_TEST_LONG=1 tests/run.sh unit fuzz e2e
+
+fuzz: ## fuzz one parser: make fuzz TARGET=session SECONDS=60
+	@test -n "$(filter $(TARGET),$(FUZZERS))" || { echo "make fuzz: TARGET= is one of: $(FUZZERS)" >&2; exit 2; }
+	@$(MAKE) --no-print-directory $(BUILD)/fuzz/fuzz_$(TARGET)
+	@mkdir -p $(BUILD)/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
+	$(BUILD)/fuzz/fuzz_$(TARGET) -max_total_time=$(SECONDS) -timeout=10 -artifact_prefix=$(BUILD)/fuzz/$(TARGET)- \
+		$(BUILD)/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
+
+coverage: ## lines covered by the unit and end-to-end tests, by file
+	@BUILD=$(BUILD) MAKE=$(MAKE) PYTHON=$(PYTHON) tests/coverage.sh
+
+mutants: all ## every planted fault must turn its end-to-end subject red
+	@$(PYTHON) tests/mutants.py $(ARGS)
+
+# ------------------------------------------------------------------------------------------------- demo and bench
+
+demo: deps ## a guest, your home in it, its web server on your localhost
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) tests/lab/demo.sh
+
+demo-shell: deps ## the same, and leaves you in the guest
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) tests/lab/demo.sh --shell
+
+bench: deps ## figures beside sshfs, ssh -L and native, into $(BUILD)/bench
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/bench/bench.py --build $(BUILD) $(ARGS)
+
+# ------------------------------------------------------------------------------------------------- lint and format
+
+C_FILES = $(wildcard common/*.[ch] host-agent/*.[ch] guest-agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
+
+lint: ## clang-tidy, cppcheck, man pages, shell scripts, house rules
+	@CPP_FLAGS='$(CPP)' FUSE_FLAGS='$(INC_guest-agent)' tests/lint/lint.sh $(ARGS)
+
+format: ## clang-format every C file in place
+	clang-format -i $(C_FILES)
+
+# --------------------------------------------------------------------------------------------------------- install
+
+# $(call each,command with $$f and $$to,files,folder): only files that are there.
+MAN1 = $(wildcard host-agent/*.1)
+MAN5 = $(wildcard host-agent/*.5)
+MAN8 = $(wildcard guest-agent/*.8)
+USER_UNITS   = $(wildcard systemd/homeport@.service)
+SYSTEM_UNITS = $(filter-out $(USER_UNITS),$(wildcard systemd/*.service systemd/*.socket))
+TMPFILES     = $(wildcard systemd/tmpfiles.d/*.conf)
+
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+LIBDIR = $(DESTDIR)$(PREFIX)/lib
+MANDIR = $(DESTDIR)$(PREFIX)/share/man
+INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
+	$(MAN1:host-agent/%=$(MANDIR)/man1/%) $(MAN5:host-agent/%=$(MANDIR)/man5/%) $(MAN8:guest-agent/%=$(MANDIR)/man8/%) \
+	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%) $(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%) \
+	$(TMPFILES:systemd/%=$(LIBDIR)/%)
+
+define install_files
+	$(if $3,install -d $2)
+	$(if $3,install -m $1 $3 $2)
+endef
+
+install: all ## DESTDIR= PREFIX=/usr/local
+	$(call install_files,755,$(BINDIR),$(PROGRAMS:%=$(BUILD)/%))
+	$(call install_files,644,$(MANDIR)/man1,$(MAN1))
+	$(call install_files,644,$(MANDIR)/man5,$(MAN5))
+	$(call install_files,644,$(MANDIR)/man8,$(MAN8))
+	$(call install_files,644,$(LIBDIR)/systemd/user,$(USER_UNITS))
+	$(call install_files,644,$(LIBDIR)/systemd/system,$(SYSTEM_UNITS))
+	$(call install_files,644,$(LIBDIR)/tmpfiles.d,$(TMPFILES))
+
+uninstall: ## removes what install put there
+	rm -f $(INSTALLED)
+
+clean: ## removes $(BUILD)
+	rm -rf $(BUILD)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+-include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Installs what building and testing homeport need, on Debian and Ubuntu, and asks for nothing. When everything is
+# there already, apt is not called and no privilege is needed. Refuses a libssh that does not verify GCM tags.
+set -eu
+
+# Debian's first libssh 0.10 that rejects a tampered packet (CVE-2026-59847); vanilla 0.10.6 does not.
+libssh_wanted=0.10.6-0+deb12u3
+
+packages=(
+    # building
+    build-essential pkg-config libfuse3-dev libssh-dev libevent-dev libyaml-dev libseccomp-dev uthash-dev
+    # unit tests and fuzzing
+    libcmocka-dev clang libclang-rt-14-dev llvm
+    # the guest of namespaces and the end-to-end tests
+    fuse3 sudo openssh-server openssh-client openssh-sftp-server python3-pytest python3-yaml iproute2 procps
+    util-linux attr acl git rsync curl
+    # peers to compare with
+    sshfs fio rclone
+    # lint
+    clang-format clang-tidy cppcheck mandoc shellcheck
+)
+
+missing() {
+    local p
+    for p in "${packages[@]}"; do
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || echo "$p"
+    done
+}
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "deps: this is not Debian or Ubuntu; install what corresponds to: ${packages[*]}" >&2
+    exit 1
+fi
+
+mapfile -t wanted < <(missing)
+if [ "${#wanted[@]}" -gt 0 ]; then
+    as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "deps: not root and no sudo; as root run: apt-get install ${wanted[*]}" >&2
+            exit 1
+        fi
+        as_root=(sudo)
+    fi
+    echo "deps: installing ${wanted[*]}"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+fi
+
+libssh_here=$(dpkg-query -W -f='${Version}' libssh-dev)
+if ! dpkg --compare-versions "$libssh_here" ge "$libssh_wanted"; then
+    echo "deps: libssh-dev $libssh_here does not verify what it decrypts (CVE-2026-59847); $libssh_wanted or later is needed" >&2
+    exit 1
+fi
