@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * chan: a connected, ordered byte stream to the peer; the bottom layer. chan_fd.h makes one of descriptors, the
+ * host's chan_ssh.h one of an SSH channel. A chan is used by one owner at a time, on the loop's thread.
+ */
+#ifndef HOMEPORT_CHAN_H
+#define HOMEPORT_CHAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct chan;
+
+/* What the owner is told. Each callback may free the chan; after `closed` nothing more comes. */
+struct chan_events {
+	/* Bytes arrived. They are the callee's only for the call; it takes all of them. */
+	void (*data)(void *ctx, const uint8_t *data, size_t len);
+	/* A chan that took less than it was given can take more now. */
+	void (*writable)(void *ctx);
+	/* The stream ended: error is 0 (end of file) or a negative errno; `why` is a sentence for a person. */
+	void (*closed)(void *ctx, int error, const char *why);
+};
+
+struct chan_ops {
+	size_t (*write)(struct chan *c, const uint8_t *data, size_t len);
+	void (*free)(struct chan *c);
+};
+
+/* The first member of each kind of chan. */
+struct chan {
+	const struct chan_ops *ops;
+	const struct chan_events *events;
+	void *ctx;
+};
+
+/* Hands the chan to its (next) owner. Bytes that arrive while events is NULL are not read. */
+void chan_set_owner(struct chan *c, const struct chan_events *events, void *ctx);
+
+/* Takes as many of the bytes as it can at once, maybe none; `writable` follows when it took less than len. Never calls
+ * back before it returns. An error is told by `closed`, later. */
+size_t chan_write(struct chan *c, const uint8_t *data, size_t len);
+
+/* Ends the stream and frees the chan. NULL is fine. */
+void chan_free(struct chan *c);
+
+#endif

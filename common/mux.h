@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mux: many streams over one session. Pure: no descriptor, no clock. PROTOCOL.md, "Mux".
+ *
+ * A stream is opened by either side with a kind and arguments, accepted or refused by the other, carries bytes both
+ * ways under credit (a receiver grants what it can store; a slow reader stops its own stream alone), and ends by FIN in
+ * each direction, or by RESET. Data may follow OPEN at once, within the initial credit.
+ *
+ * Bytes wait in the streams, where they can still be reordered: mux_produce() is asked for as much as the session
+ * takes, and gives control frames first, then streams with little to say (sparse), then bulk, fairly.
+ *
+ * Stream states, per direction: OPENING (we sent OPEN) | OFFERED (the peer's OPEN awaits our answer) | OPEN | FINISHED
+ * (FIN passed) ; a stream with both directions finished, or reset, ends: `closed` is called once, as the last call.
+ */
+#ifndef HOMEPORT_MUX_H
+#define HOMEPORT_MUX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mux;
+struct mux_stream;
+struct wire_buf;
+
+enum mux_kind {
+	MUX_KIND_CONTROL = 1, /* one a session, opened by the host, of the highest priority */
+	MUX_KIND_SFTP = 2,    /* guest opens; arguments: control_msg.h, struct sftp_target */
+	MUX_KIND_TCP = 3,     /* host opens; arguments: control_msg.h, struct tcp_target */
+};
+
+/* Why a stream was refused or reset. Names by mux_reason_name(). */
+enum mux_reason {
+	MUX_REASON_NONE,
+	MUX_REASON_PROHIBITED, /* this kind, from this side, or that target, is not allowed */
+	MUX_REASON_NOT_FOUND,  /* no such mount, no such socket */
+	MUX_REASON_REFUSED,    /* ECONNREFUSED at the target */
+	MUX_REASON_UNREACHABLE,
+	MUX_REASON_TIMED_OUT,
+	MUX_REASON_RESET,	/* the target reset the connection */
+	MUX_REASON_RESOURCES,	/* out of descriptors, memory, streams */
+	MUX_REASON_CANCELLED,	/* whoever asked has gone */
+	MUX_REASON_INTERNAL,
+	MUX_REASON_LOST,	/* the session ended: set locally, never sent */
+	MUX_REASON_COUNT,
+};
+
+/* What the user of a stream is told. Any of these may be NULL but data and closed. Each may call into the mux. */
+struct mux_stream_events {
+	/* The peer accepted. */
+	void (*accepted)(void *ctx);
+	/* Bytes, valid for the call; the user stores what it cannot pass on, and calls mux_stream_consumed() later. */
+	void (*data)(void *ctx, const uint8_t *data, size_t len);
+	/* mux_stream_write() took less than it was given, and can take more now. */
+	void (*writable)(void *ctx);
+	/* The peer sends no more; our direction stays open. */
+	void (*fin)(void *ctx);
+	/* The stream is over (reason NONE after two FINs) and gone: the pointer is not valid after this call. */
+	void (*closed)(void *ctx, enum mux_reason reason);
+};
+
+struct mux_events {
+	/*
+	 * The peer opens a stream. Answer now or later by mux_stream_accept() or mux_stream_refuse(); until then its data
+	 * wait in the peer and, within the initial credit, in the mux.
+	 */
+	void (*open)(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len);
+	/* There is something for mux_produce(), and there was not before. */
+	void (*pending)(void *ctx);
+};
+
+struct mux_stats {
+	uint64_t bytes_in, bytes_out;
+	size_t streams;
+	size_t queued; /* bytes that wait in all streams */
+};
+
+/* opener: true for the host (its stream ids are odd). NULL: out of memory. */
+struct mux *mux_new(bool opener, const struct mux_events *events, void *ctx);
+
+/* Ends every stream with `closed(LOST)` and frees the mux. NULL is fine. Not from inside its own callbacks. */
+void mux_free(struct mux *m);
+
+/* Bytes from the session. 0, or -EPROTO (*why says what was wrong; the session must end). */
+int mux_receive(struct mux *m, const uint8_t *data, size_t len, const char **why);
+
+/* Appends whole frames, at most `max` bytes, to `out`. Returns the bytes appended, or -ENOMEM. */
+ssize_t mux_produce(struct mux *m, struct wire_buf *out, size_t max);
+bool mux_pending(const struct mux *m);
+
+/* NULL: out of memory or MUX_STREAMS_MAX reached. */
+struct mux_stream *mux_open(struct mux *m, enum mux_kind kind, const uint8_t *args, size_t len,
+			    const struct mux_stream_events *events, void *ctx);
+void mux_stream_accept(struct mux_stream *s, const struct mux_stream_events *events, void *ctx);
+void mux_stream_refuse(struct mux_stream *s, enum mux_reason reason);
+
+/* Replaces the events and context (a stream is handed to its next user). */
+void mux_stream_set_events(struct mux_stream *s, const struct mux_stream_events *events, void *ctx);
+
+/* Takes as many of the bytes as the stream may queue (mux_stream_space), maybe none. */
+size_t mux_stream_write(struct mux_stream *s, const void *data, size_t len);
+size_t mux_stream_space(const struct mux_stream *s);
+
+/* Takes all the bytes or, when they do not fit beyond the cap of `limits.h`, none: -EAGAIN. For messages. */
+int mux_stream_write_all(struct mux_stream *s, const void *data, size_t len);
+
+/* Of the bytes given to `data`, n more are passed on: the peer may send as many again. */
+void mux_stream_consumed(struct mux_stream *s, size_t n);
+
+/* We send no more, after what is queued. */
+void mux_stream_fin(struct mux_stream *s);
+
+/* Drops the stream both ways. `closed` is not called; the pointer is gone. */
+void mux_stream_reset(struct mux_stream *s, enum mux_reason reason);
+
+const struct mux_stats *mux_stats(const struct mux *m);
+const char *mux_reason_name(enum mux_reason reason);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relay: carries bytes between one mux stream and one socket, both ways, until both are done. TCP forwards on both
+ * sides and the share server's socketpair are all relays.
+ *
+ * End of file on the socket becomes FIN, FIN becomes shutdown(SHUT_WR); ECONNRESET becomes RESET, and RESET an abortive
+ * close (SO_LINGER 0 on TCP), so that what the stream's other end sees is what a direct connection would have shown.
+ * Reading stops while the stream has no space, crediting while the socket takes nothing: each waits only for itself.
+ */
+#ifndef HOMEPORT_RELAY_H
+#define HOMEPORT_RELAY_H
+
+#include <stdint.h>
+
+#include "mux.h"
+
+struct loop;
+struct relay;
+
+struct relay_stats {
+	uint64_t bytes_in, bytes_out; /* from the socket; to the socket */
+};
+
+/*
+ * Called once when the relay is over, before it frees itself; may be NULL. error: 0 or the negative errno that ended
+ * it.
+ */
+typedef void relay_done_cb(void *ctx, const struct relay_stats *stats, int error);
+
+/*
+ * Starts on a connected socket (non-blocking, close-on-exec), which becomes the relay's, and a stream that is open or
+ * opening, whose events become the relay's. NULL (fd closed, stream reset) when out of memory. *counters, if not NULL,
+ * is advanced as bytes pass and must outlive the relay.
+ */
+struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, struct relay_stats *counters,
+			relay_done_cb *done, void *ctx);
+
+/* Ends it at once from outside: resets the stream with reason, closes the socket; `done` is not called. */
+void relay_abort(struct relay *r, enum mux_reason reason);
+
+#endif
