@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * control_msg: the messages of the control stream and the arguments of OPEN, to and from bytes. Pure. PROTOCOL.md,
+ * "Control". Both sides are ours and of one version: a message that does not parse ends the session.
+ */
+#ifndef HOMEPORT_CONTROL_MSG_H
+#define HOMEPORT_CONTROL_MSG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "limits.h"
+
+struct wire_buf;
+
+enum control_type {
+	/* host -> guest */
+	CONTROL_CONFIG = 1, /* first: who the host's user is, what is wanted of the guest */
+	CONTROL_MOUNT,	    /* wanted: mount these shares there. The same target again: re-attach */
+	CONTROL_UNMOUNT,    /* no longer wanted */
+	/* guest -> host */
+	CONTROL_GUEST,	     /* first: who and what the guest is */
+	CONTROL_MOUNT_STATE, /* of one mount, whenever it changes */
+	CONTROL_PORTS_BEGIN, /* a full snapshot follows: with its end, what it did not name is gone */
+	CONTROL_PORT_ADD,    /* a listener; the same key again replaces it */
+	CONTROL_PORT_REMOVE,
+	CONTROL_PORTS_END,
+	CONTROL_LOG,
+	CONTROL_TYPE_END,
+};
+
+struct control_config {
+	uint32_t host_uid, host_gid;
+	char host_user[64];
+	char instance_name[80]; /* NAME, for messages */
+	bool report_ports;
+};
+
+/* One share of a mount: at `point` ("" for the mount's root, else a relative path below it) the host serves `source`. */
+struct control_share {
+	char *point;
+	char *source; /* for messages only */
+	bool writable;
+};
+
+struct control_mount {
+	uint32_t id; /* the host's name for it in this session */
+	char *target; /* absolute path in the guest, as the user wrote it */
+	uint32_t share_count;
+	struct control_share shares[CONTROL_MOUNTS_MAX]; /* shares[0].point is ""; the others sorted by point */
+};
+
+struct control_guest {
+	char agent_version[32];
+	char user[64], hostname[80];
+	char home[1024];
+	uint32_t uid, gid;
+	uint16_t ssh_port; /* of the connection that brought us, from SSH_CONNECTION; 0 unknown */
+};
+
+enum control_mount_status {
+	MOUNT_MOUNTING,
+	MOUNT_MOUNTED,
+	MOUNT_FAILED,
+	MOUNT_UNMOUNTED,
+	MOUNT_STATUS_COUNT,
+};
+
+struct control_mount_state {
+	uint32_t id;
+	enum control_mount_status status;
+	uint32_t error;	  /* errno, 0 */
+	char target[1024]; /* where it really is (the collision rule may move it) */
+	char text[512];	  /* a sentence: why it failed, or what was done instead; "" */
+};
+
+enum { LISTENER_TCP = 6, LISTENER_UDP = 17 };
+
+/* A listening socket in the guest. addr holds 4 (family 4) or 16 bytes (family 6). */
+struct listener {
+	uint64_t key; /* the guest's name for it, never reused in an epoch */
+	uint8_t proto, family;
+	uint8_t addr[16];
+	uint32_t scope; /* interface index of a link-local address */
+	uint16_t port;
+	bool v6only;
+	uint32_t uid;
+	uint64_t inode;
+	uint32_t pid;	  /* 0: not known */
+	char process[32]; /* "": not known */
+};
+
+struct control_msg {
+	enum control_type type;
+	union {
+		struct control_config config;
+		struct control_mount mount; /* owns its strings: control_msg_clear() */
+		uint32_t unmount_id;
+		struct control_guest guest;
+		struct control_mount_state mount_state;
+		uint64_t ports_epoch; /* BEGIN and END */
+		struct listener port; /* ADD */
+		uint64_t port_key;    /* REMOVE */
+		struct {
+			uint8_t level;
+			char text[CONTROL_TEXT_MAX];
+		} log;
+	};
+};
+
+/* Appends the message with its length in front. Out of memory: out->failed. */
+void control_msg_put(struct wire_buf *out, const struct control_msg *msg);
+
+/*
+ * Reads one message from the front of the bytes: returns the bytes it took, 0 when it is not whole yet, -EPROTO when it
+ * is not one of ours, -ENOMEM. Strings are checked: no NUL inside, paths absolute and without "..", points relative.
+ */
+ssize_t control_msg_get(const uint8_t *data, size_t len, struct control_msg *msg);
+
+/* Frees what a message read by control_msg_get() owns. */
+void control_msg_clear(struct control_msg *msg);
+
+/* OPEN(sftp): which share of which mount. */
+struct sftp_target {
+	uint32_t mount_id, share;
+};
+void sftp_target_put(struct wire_buf *out, const struct sftp_target *t);
+int sftp_target_get(const uint8_t *data, size_t len, struct sftp_target *t); /* -EPROTO */
+
+/* OPEN(tcp): where the guest connects to. */
+struct tcp_target {
+	uint8_t family; /* 4 or 6 */
+	uint8_t addr[16];
+	uint32_t scope;
+	uint16_t port;
+};
+void tcp_target_put(struct wire_buf *out, const struct tcp_target *t);
+int tcp_target_get(const uint8_t *data, size_t len, struct tcp_target *t); /* -EPROTO */
+
+#endif
