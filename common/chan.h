@@ -22,6 +22,8 @@ struct chan_events {
 };
 
 struct chan_ops {
+	/* The owner changed: starts or stops reading (c->events is NULL). May be NULL. */
+	void (*owned)(struct chan *c);
 	size_t (*write)(struct chan *c, const uint8_t *data, size_t len);
 	void (*free)(struct chan *c);
 };

@@ -13,8 +13,8 @@
 
 enum log_level {
 	LOG_LEVEL_ERROR, /* somebody has to do something */
-	LOG_LEVEL_WARN,	 /* something was survived, and is worth knowing */
-	LOG_LEVEL_INFO,	 /* a session, a mount or a port changed */
+	LOG_LEVEL_WARN,  /* something was survived, and is worth knowing */
+	LOG_LEVEL_INFO,  /* a session, a mount or a port changed */
 	LOG_LEVEL_DEBUG, /* -v */
 	LOG_LEVEL_COUNT,
 };

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* Hands calls on to the kind of chan. See chan.h. */
+#include "chan.h"
+
+void chan_set_owner(struct chan *c, const struct chan_events *events, void *ctx)
+{
+	c->events = events;
+	c->ctx = ctx;
+	if (c->ops->owned)
+		c->ops->owned(c);
+}
+
+size_t chan_write(struct chan *c, const uint8_t *data, size_t len)
+{
+	return c->ops->write(c, data, len);
+}
+
+void chan_free(struct chan *c)
+{
+	if (c)
+		c->ops->free(c);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "chan_fd.h"
+#include "loop.h"
+
+struct owner {
+	struct loop *loop;
+	struct chan *chan;
+	char got[64];
+	size_t bytes;
+	int closed, error, writable;
+	bool free_on_data, stop_on_data, stop_on_writable;
+};
+
+static void on_data(void *ctx, const uint8_t *data, size_t len)
+{
+	struct owner *o = ctx;
+
+	if (o->bytes + len < sizeof(o->got))
+		memcpy(o->got + o->bytes, data, len);
+	o->bytes += len;
+	if (o->free_on_data) {
+		chan_free(o->chan);
+		o->chan = NULL;
+	}
+	if (o->stop_on_data)
+		loop_stop(o->loop);
+}
+
+static void on_writable(void *ctx)
+{
+	struct owner *o = ctx;
+
+	o->writable++;
+	if (o->stop_on_writable)
+		loop_stop(o->loop);
+}
+
+static void on_closed(void *ctx, int error, const char *why)
+{
+	struct owner *o = ctx;
+
+	assert_non_null(why);
+	o->closed++;
+	o->error = error;
+	chan_free(o->chan);
+	o->chan = NULL;
+	loop_stop(o->loop);
+}
+
+static const struct chan_events events = {on_data, on_writable, on_closed};
+
+/* Runs turns for at most so long. */
+static void run(struct loop *loop, unsigned ms)
+{
+	struct loop_timer *t = loop_timer_new(loop, (loop_cb *)loop_stop, loop);
+
+	loop_timer_set(t, ms * 1000u);
+	assert_int_equal(loop_run(loop), 0);
+	loop_timer_free(t);
+}
+
+static void bytes_then_end_of_file_arrive(void **state)
+{
+	struct owner o = {.loop = loop_new()};
+	int sv[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	o.chan = chan_fd_new(o.loop, sv[0], sv[0]);
+	chan_set_owner(o.chan, &events, &o);
+	assert_int_equal(chan_write(o.chan, (const uint8_t *)"ping", 4), 4);
+	assert_int_equal(write(sv[1], "hello", 5), 5);
+	close(sv[1]);
+	run(o.loop, 2000);
+	assert_string_equal(o.got, "hello");
+	assert_int_equal(o.closed, 1);
+	loop_free(o.loop);
+}
+
+static void nothing_is_read_without_an_owner(void **state)
+{
+	struct owner o = {.loop = loop_new(), .stop_on_data = true};
+	int sv[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	o.chan = chan_fd_new(o.loop, sv[0], sv[0]);
+	assert_int_equal(write(sv[1], "early", 5), 5);
+	run(o.loop, 20);
+	assert_int_equal(o.bytes, 0);
+	chan_set_owner(o.chan, &events, &o);
+	run(o.loop, 2000);
+	assert_string_equal(o.got, "early");
+	chan_set_owner(o.chan, NULL, NULL);
+	assert_int_equal(write(sv[1], "more", 4), 4);
+	run(o.loop, 20);
+	assert_int_equal(o.bytes, 5);
+	chan_free(o.chan);
+	close(sv[1]);
+	loop_free(o.loop);
+}
+
+static void a_full_pipe_takes_no_more_and_tells_when_it_does(void **state)
+{
+	struct owner o = {.loop = loop_new(), .stop_on_writable = true};
+	static uint8_t block[1 << 20];
+	int in[2], out[2];
+	size_t n;
+
+	(void)state;
+	assert_int_equal(pipe(in), 0);
+	assert_int_equal(pipe(out), 0);
+	o.chan = chan_fd_new(o.loop, in[0], out[1]);
+	chan_set_owner(o.chan, &events, &o);
+	n = chan_write(o.chan, block, sizeof(block));
+	assert_true(n > 0 && n < sizeof(block));
+	run(o.loop, 20);
+	assert_int_equal(o.writable, 0);
+	assert_int_equal(read(out[0], block, n), n);
+	run(o.loop, 2000);
+	assert_int_equal(o.writable, 1);
+	chan_free(o.chan);
+	close(in[1]);
+	close(out[0]);
+	loop_free(o.loop);
+}
+
+static void a_broken_pipe_is_told_later_and_after_the_last_words(void **state)
+{
+	struct owner o = {.loop = loop_new()};
+	int in[2], out[2];
+
+	(void)state;
+	assert_int_equal(pipe(in), 0);
+	assert_int_equal(pipe(out), 0);
+	o.chan = chan_fd_new(o.loop, in[0], out[1]);
+	chan_set_owner(o.chan, &events, &o);
+	assert_int_equal(write(in[1], "goodbye", 7), 7);
+	close(out[0]);
+	assert_int_equal(chan_write(o.chan, (const uint8_t *)"x", 1), 0);
+	assert_int_equal(o.closed, 0);
+	run(o.loop, 2000);
+	assert_string_equal(o.got, "goodbye");
+	assert_int_equal(o.closed, 1);
+	assert_int_equal(o.error, -EPIPE);
+	close(in[1]);
+	loop_free(o.loop);
+}
+
+static void a_callback_may_free_the_chan(void **state)
+{
+	struct owner o = {.loop = loop_new(), .free_on_data = true};
+	int sv[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	o.chan = chan_fd_new(o.loop, sv[0], sv[0]);
+	chan_set_owner(o.chan, &events, &o);
+	assert_int_equal(write(sv[1], "x", 1), 1);
+	run(o.loop, 20);
+	assert_null(o.chan);
+	assert_int_equal(o.closed, 0);
+	close(sv[1]);
+	loop_free(o.loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bytes_then_end_of_file_arrive),
+		cmocka_unit_test(nothing_is_read_without_an_owner),
+		cmocka_unit_test(a_full_pipe_takes_no_more_and_tells_when_it_does),
+		cmocka_unit_test(a_broken_pipe_is_told_later_and_after_the_last_words),
+		cmocka_unit_test(a_callback_may_free_the_chan),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
