@@ -10,7 +10,7 @@
 #   $(BUILD)/fuzz   clang, libFuzzer, sanitizers -> `make fuzz TARGET=x SECONDS=60`
 #
 # A unit test or fuzz target named after x is linked with the archive of the folder that holds x.c. Where the name does
-# not say it, a line here does: UNIT_SIDE_<name> = common | host-agent | guest-agent (tests), FUZZ_SIDE_<name> (fuzzers).
+# not say it, a line here does: UNIT_SIDE_<name> or FUZZ_SIDE_<name> = common | host-agent | guest-agent.
 
 VERSION := 0.1.0
 
@@ -100,7 +100,8 @@ define flavour
 $(BUILD)/$1/%.o: %.c Makefile
 	@mkdir -p $$(@D)
 	$$(call step,CC)
-	$$(Q)$$(CC_$1) $$(CFLAGS_$1) $$(or $$(SIDE_FLAGS),$$(INC_$$(firstword $$(subst /, ,$$<)))) -MMD -MP -c -o $$@ $$<
+	$$(Q)$$(CC_$1) $$(CFLAGS_$1) $$(or $$(SIDE_FLAGS),$$(INC_$$(firstword $$(subst /, ,$$<)))) -MMD -MP \
+		-c -o $$@ $$<
 
 $(foreach d,common host-agent guest-agent,$(eval $(BUILD)/$1/lib$d.a: $(SRC_$d:%.c=$(BUILD)/$1/%.o)))
 $(BUILD)/$1/libtest.a: $(HELPER_SRC:%.c=$(BUILD)/$1/%.o)
@@ -121,7 +122,8 @@ $(BUILD)/san/tests/unit/test_$1.o: SIDE_FLAGS = $(INC_$(call unit_side,$1)) $(TE
 $(BUILD)/unit/test_$1: $(BUILD)/san/tests/unit/test_$1.o $(call test_archives,san,$(call unit_side,$1))
 	@mkdir -p $$(@D)
 	$$(call step,LD)
-	$$(Q)$$(CC_san) $$(CFLAGS_san) -pie -o $$@ $$^ $$(LIBS_$(call unit_side,$1)) -lcmocka $$(LIBS_common) $$(EXTRA_LDFLAGS)
+	$$(Q)$$(CC_san) $$(CFLAGS_san) -pie -o $$@ $$^ $$(LIBS_$(call unit_side,$1)) $$(LIBS_common) -lcmocka \
+		$$(EXTRA_LDFLAGS)
 endef
 $(foreach u,$(UNITS),$(eval $(call unit_rule,$u)))
 
@@ -141,8 +143,8 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 
 # -------------------------------------------------------------------------------------------------------- programs
 
-.PHONY: all deps test test-unit test-e2e test-fuzz test-long tests-built demo demo-shell bench lint format fuzz coverage \
-	mutants install uninstall clean san help
+.PHONY: all san deps test test-unit test-e2e test-fuzz test-long tests-built fuzz coverage mutants demo demo-shell \
+	bench lint format install uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
 
@@ -229,7 +231,7 @@ format: ## clang-format every C file in place
 
 # --------------------------------------------------------------------------------------------------------- install
 
-# $(call each,command with $$f and $$to,files,folder): only files that are there.
+# Only files that are there; $(call install_files,mode,folder,files).
 MAN1 = $(wildcard host-agent/*.1)
 MAN5 = $(wildcard host-agent/*.5)
 MAN8 = $(wildcard guest-agent/*.8)
@@ -241,7 +243,8 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 LIBDIR = $(DESTDIR)$(PREFIX)/lib
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
 INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
-	$(MAN1:host-agent/%=$(MANDIR)/man1/%) $(MAN5:host-agent/%=$(MANDIR)/man5/%) $(MAN8:guest-agent/%=$(MANDIR)/man8/%) \
+	$(MAN1:host-agent/%=$(MANDIR)/man1/%) $(MAN5:host-agent/%=$(MANDIR)/man5/%) \
+	$(MAN8:guest-agent/%=$(MANDIR)/man8/%) \
 	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%) $(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%) \
 	$(TMPFILES:systemd/%=$(LIBDIR)/%)
 

@@ -51,6 +51,7 @@ fi
 
 libssh_here=$(dpkg-query -W -f='${Version}' libssh-dev)
 if ! dpkg --compare-versions "$libssh_here" ge "$libssh_wanted"; then
-    echo "deps: libssh-dev $libssh_here does not verify what it decrypts (CVE-2026-59847); $libssh_wanted or later is needed" >&2
+    echo "deps: libssh-dev $libssh_here does not verify what it decrypts (CVE-2026-59847);" \
+        "$libssh_wanted or later is needed" >&2
     exit 1
 fi

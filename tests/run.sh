@@ -39,10 +39,12 @@ run_each() {
     summary+=("$(printf '%-5s %d passed, %d failed, %ss' "$kind" "$good" "$bad" "$(seconds_since "$from")")")
 }
 
+# shellcheck disable=SC2317 # called by name
 run_unit() {
     timeout -k 5 120 "$build/unit/$1"
 }
 
+# shellcheck disable=SC2317 # called by name
 run_fuzz() {
     timeout -k 5 120 "$build/replay/$1" "tests/fuzz/corpus/${1#fuzz_}"
 }

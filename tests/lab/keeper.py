@@ -101,9 +101,8 @@ def make_users(root, users):
     names = [r.split(":")[0] for r in open(root + "/etc/passwd")]
     write(root + "/etc/shadow", "".join(f"{n}:*:19000:0:99999:7:::\n" for n in names), 0o640)
     sudo = [n for n, u in users.items() if u.get("sudo")]
-    write(root + "/etc/sudoers", "Defaults env_reset\n"
-          'Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"\nroot ALL=(ALL:ALL) ALL\n'
-          + "".join(f"{n} ALL=(ALL:ALL) NOPASSWD: ALL\n" for n in sudo), 0o440)
+    write(root + "/etc/sudoers", 'Defaults env_reset\nDefaults secure_path="/usr/local/bin:/usr/sbin:/usr/bin"\n'
+          "root ALL=(ALL:ALL) ALL\n" + "".join(f"{n} ALL=(ALL:ALL) NOPASSWD: ALL\n" for n in sudo), 0o440)
     for name, user in users.items():
         os.makedirs(root + user["home"], exist_ok=True)
         os.chown(root + user["home"], user["uid"], user["uid"])

@@ -89,6 +89,10 @@ class Machine:
         kw.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen(self.argv(argv, user, env, cwd), **kw)
 
+    def ip(self, *args):
+        """Changes the machine's network; works whatever state its processes and mounts are in."""
+        subprocess.run(["nsenter", "-t", str(self.pid), "-n", "--", "ip", *args], check=True)
+
     def processes(self):
         """{pid here: (pid in the machine, command line)}, without the machine's pid 1 and without zombies."""
         found = {}
@@ -176,6 +180,7 @@ class Lab:
         if same_home:
             guest_users["me"]["home"] = HOST_USERS["me"]["home"]
         host_users = real_users() if real_host else HOST_USERS
+        login_uid = invoking_uid() if real_host else HOST_USERS["me"]["uid"]
         build = os.path.realpath(build or os.environ.get("HOMEPORT_BUILD") or os.path.join(REPOSITORY, "build"))
         os.makedirs(build, exist_ok=True)
         want = {"dir": self.dir, "parent": 0 if name else os.getpid(), "build": build, "repository": REPOSITORY,
@@ -183,7 +188,7 @@ class Lab:
                 "guest_binary": guest_binary, "real_host": real_host, "hide": list(hide),
                 "host_name": host_name, "guest_name": guest_name,
                 "host_users": host_users, "guest_users": guest_users,
-                "ssh_users": {n: u for n, u in host_users.items() if u["uid"] in (0, invoking_uid() if real_host else 1000)}}
+                "ssh_users": {n: u for n, u in host_users.items() if u["uid"] in (0, login_uid)}}
         self._keeper = subprocess.Popen([sys.executable, "-B", os.path.join(HERE, "keeper.py")], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, start_new_session=True, cwd="/")
         with open(self.dir + "/keeper", "w") as f:
@@ -246,8 +251,7 @@ class Lab:
     def _neighbours(self, host_sees, guest_sees):
         for machine, other, mac in ((self.host, self.guest, host_sees), (self.guest, self.host, guest_sees)):
             for address in (other.address, other.address6):
-                subprocess.run(["nsenter", "-t", str(machine.pid), "-n", "--", "ip", "neighbour", "replace", address,
-                                "lladdr", mac, "dev", "eth0", "nud", "permanent"], check=True)
+                machine.ip("neighbour", "replace", address, "lladdr", mac, "dev", "eth0", "nud", "permanent")
 
     def link_cut(self):
         self._neighbours("02:77:ff:ff:ff:ff", "02:77:ff:ff:ff:fe")
@@ -257,13 +261,12 @@ class Lab:
 
     def route_down(self):
         """The host's interface goes down, and its routes with it: connecting fails at once."""
-        subprocess.run(["nsenter", "-t", str(self.host.pid), "-n", "--", "ip", "link", "set", "eth0", "down"], check=True)
+        self.host.ip("link", "set", "eth0", "down")
 
     def route_up(self):
         """The interface, its addresses and routes come back, as when a laptop joins its network again."""
-        run = ["nsenter", "-t", str(self.host.pid), "-n", "--", "ip"]
-        subprocess.run(run + ["link", "set", "eth0", "up"], check=True)
-        subprocess.run(run + ["address", "replace", self.host.address6 + "/64", "dev", "eth0", "nodad"], check=True)
+        self.host.ip("link", "set", "eth0", "up")
+        self.host.ip("address", "replace", self.host.address6 + "/64", "dev", "eth0", "nodad")
 
     def pause(self):
         """Every process of the guest stops and nothing answers on the cable, as when a VM is paused."""
