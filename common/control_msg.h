@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "limits.h"
 
@@ -109,7 +110,13 @@ struct control_msg {
 	};
 };
 
-/* Appends the message with its length in front. Out of memory: out->failed. */
+/* The message's name, for logs; "?" for none of ours. */
+const char *control_type_name(enum control_type type);
+
+/* Whether the host sends it; the other messages are the guest's. What its sender may not send ends the session. */
+bool control_type_from_host(enum control_type type);
+
+/* Appends the message with its length in front. Out of memory, or longer than CONTROL_MESSAGE_MAX: out->failed. */
 void control_msg_put(struct wire_buf *out, const struct control_msg *msg);
 
 /*

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The control messages, one row of a table each: a function that writes the body and one that reads it. The length and
+ * the type in front, the limit on both and the check for leftovers are in one place; a row only knows its fields.
+ *
+ * Reading is strict, because what cannot be said needs no handling later: a string fits where it is kept and holds no
+ * NUL, a path has one spelling, a flag is 0 or 1, an enum is one of its values. The address bytes that a family does
+ * not use are zero, so that two listeners can be compared by memcmp.
+ */
+#include "control_msg.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "log.h"
+#include "wire.h"
+
+struct message {
+	const char *name;
+	bool from_host;
+	void (*put)(struct wire_buf *out, const struct control_msg *msg);
+	/* Marks the reader bad when a field is; returns 0 or -ENOMEM. */
+	int (*get)(struct wire_reader *r, struct control_msg *msg);
+};
+
+/* --- fields ---------------------------------------------------------------------------------------------------- */
+
+/* Into a field of `size` bytes, with its NUL. */
+static void get_text(struct wire_reader *r, char *dst, size_t size)
+{
+	size_t len;
+	const uint8_t *at = wire_get_string(r, &len, size - 1);
+
+	if (r->bad || (len && memchr(at, 0, len))) {
+		r->bad = true;
+		return;
+	}
+	if (len)
+		memcpy(dst, at, len);
+	dst[len] = '\0';
+}
+
+/* A string of its own, for the caller to free. */
+static int get_new_text(struct wire_reader *r, char **dst)
+{
+	size_t len;
+	const uint8_t *at = wire_get_string(r, &len, SFTP_PATH_MAX - 1);
+
+	if (r->bad || (len && memchr(at, 0, len))) {
+		r->bad = true;
+		return 0;
+	}
+	*dst = malloc(len + 1);
+	if (!*dst)
+		return -ENOMEM;
+	if (len)
+		memcpy(*dst, at, len);
+	(*dst)[len] = '\0';
+	return 0;
+}
+
+static void get_bool(struct wire_reader *r, bool *dst)
+{
+	uint8_t v = wire_get_u8(r);
+
+	r->bad |= v > 1;
+	*dst = v == 1;
+}
+
+/* 16 bytes of which family 4 uses the first four. */
+static void get_address(struct wire_reader *r, uint8_t family, uint8_t addr[16])
+{
+	static const uint8_t zero[12];
+	const uint8_t *at = wire_get_bytes(r, 16);
+
+	r->bad |= family != 4 && family != 6;
+	if (r->bad)
+		return;
+	r->bad = family == 4 && memcmp(at + 4, zero, sizeof(zero)) != 0;
+	memcpy(addr, at, 16);
+}
+
+/* One or more components separated by single slashes, none of them "." or "..". */
+static bool path_is_relative(const char *path)
+{
+	for (;;) {
+		size_t n = strcspn(path, "/");
+
+		if (n == 0 || (n == 1 && path[0] == '.') || (n == 2 && path[0] == '.' && path[1] == '.'))
+			return false;
+		if (path[n] == '\0')
+			return true;
+		path += n + 1;
+	}
+}
+
+static bool path_is_absolute(const char *path)
+{
+	return path[0] == '/' && (path[1] == '\0' || path_is_relative(path + 1));
+}
+
+/* --- bodies ---------------------------------------------------------------------------------------------------- */
+
+static void put_config(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u32(out, msg->config.host_uid);
+	wire_put_u32(out, msg->config.host_gid);
+	wire_put_cstring(out, msg->config.host_user);
+	wire_put_cstring(out, msg->config.instance_name);
+	wire_put_u8(out, msg->config.report_ports);
+}
+
+static int get_config(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->config.host_uid = wire_get_u32(r);
+	msg->config.host_gid = wire_get_u32(r);
+	get_text(r, msg->config.host_user, sizeof(msg->config.host_user));
+	get_text(r, msg->config.instance_name, sizeof(msg->config.instance_name));
+	get_bool(r, &msg->config.report_ports);
+	return 0;
+}
+
+static void put_mount(struct wire_buf *out, const struct control_msg *msg)
+{
+	const struct control_mount *m = &msg->mount;
+
+	wire_put_u32(out, m->id);
+	wire_put_cstring(out, m->target);
+	wire_put_u32(out, m->share_count);
+	for (uint32_t i = 0; i < m->share_count; i++) {
+		wire_put_cstring(out, m->shares[i].point);
+		wire_put_cstring(out, m->shares[i].source);
+		wire_put_u8(out, m->shares[i].writable);
+	}
+}
+
+static int get_share(struct wire_reader *r, struct control_mount *m, uint32_t i)
+{
+	struct control_share *share = &m->shares[i];
+	int rc = get_new_text(r, &share->point);
+
+	if (rc == 0)
+		rc = get_new_text(r, &share->source);
+	get_bool(r, &share->writable);
+	if (rc < 0 || r->bad)
+		return rc;
+	/* Strictly sorted: the root first, and no point twice. */
+	if (i == 0)
+		r->bad = share->point[0] != '\0';
+	else
+		r->bad = !path_is_relative(share->point) || strcmp(m->shares[i - 1].point, share->point) >= 0;
+	return 0;
+}
+
+static int get_mount(struct wire_reader *r, struct control_msg *msg)
+{
+	struct control_mount *m = &msg->mount;
+	uint32_t count;
+	int rc;
+
+	m->id = wire_get_u32(r);
+	rc = get_new_text(r, &m->target);
+	if (rc < 0 || r->bad)
+		return rc;
+	count = wire_get_u32(r);
+	r->bad |= !path_is_absolute(m->target) || count == 0 || count > CONTROL_MOUNTS_MAX;
+	for (uint32_t i = 0; i < count && !r->bad && rc == 0; i++) {
+		m->share_count = i + 1;
+		rc = get_share(r, m, i);
+	}
+	return rc;
+}
+
+static void put_unmount(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u32(out, msg->unmount_id);
+}
+
+static int get_unmount(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->unmount_id = wire_get_u32(r);
+	return 0;
+}
+
+static void put_guest(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_cstring(out, msg->guest.agent_version);
+	wire_put_cstring(out, msg->guest.user);
+	wire_put_cstring(out, msg->guest.hostname);
+	wire_put_cstring(out, msg->guest.home);
+	wire_put_u32(out, msg->guest.uid);
+	wire_put_u32(out, msg->guest.gid);
+	wire_put_u16(out, msg->guest.ssh_port);
+}
+
+static int get_guest(struct wire_reader *r, struct control_msg *msg)
+{
+	get_text(r, msg->guest.agent_version, sizeof(msg->guest.agent_version));
+	get_text(r, msg->guest.user, sizeof(msg->guest.user));
+	get_text(r, msg->guest.hostname, sizeof(msg->guest.hostname));
+	get_text(r, msg->guest.home, sizeof(msg->guest.home));
+	r->bad |= !path_is_absolute(msg->guest.home);
+	msg->guest.uid = wire_get_u32(r);
+	msg->guest.gid = wire_get_u32(r);
+	msg->guest.ssh_port = wire_get_u16(r);
+	return 0;
+}
+
+static void put_mount_state(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u32(out, msg->mount_state.id);
+	wire_put_u8(out, (uint8_t)msg->mount_state.status);
+	wire_put_u32(out, msg->mount_state.error);
+	wire_put_cstring(out, msg->mount_state.target);
+	wire_put_cstring(out, msg->mount_state.text);
+}
+
+static int get_mount_state(struct wire_reader *r, struct control_msg *msg)
+{
+	uint8_t status;
+
+	msg->mount_state.id = wire_get_u32(r);
+	status = wire_get_u8(r);
+	msg->mount_state.error = wire_get_u32(r);
+	get_text(r, msg->mount_state.target, sizeof(msg->mount_state.target));
+	get_text(r, msg->mount_state.text, sizeof(msg->mount_state.text));
+	r->bad |= status >= MOUNT_STATUS_COUNT || !path_is_absolute(msg->mount_state.target);
+	if (!r->bad)
+		msg->mount_state.status = (enum control_mount_status)status;
+	return 0;
+}
+
+static void put_epoch(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u64(out, msg->ports_epoch);
+}
+
+static int get_epoch(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->ports_epoch = wire_get_u64(r);
+	return 0;
+}
+
+static void put_port(struct wire_buf *out, const struct control_msg *msg)
+{
+	const struct listener *port = &msg->port;
+
+	wire_put_u64(out, port->key);
+	wire_put_u8(out, port->proto);
+	wire_put_u8(out, port->family);
+	wire_put_bytes(out, port->addr, sizeof(port->addr));
+	wire_put_u32(out, port->scope);
+	wire_put_u16(out, port->port);
+	wire_put_u8(out, port->v6only);
+	wire_put_u32(out, port->uid);
+	wire_put_u64(out, port->inode);
+	wire_put_u32(out, port->pid);
+	wire_put_cstring(out, port->process);
+}
+
+static int get_port(struct wire_reader *r, struct control_msg *msg)
+{
+	struct listener *port = &msg->port;
+
+	port->key = wire_get_u64(r);
+	port->proto = wire_get_u8(r);
+	port->family = wire_get_u8(r);
+	get_address(r, port->family, port->addr);
+	port->scope = wire_get_u32(r);
+	port->port = wire_get_u16(r);
+	get_bool(r, &port->v6only);
+	port->uid = wire_get_u32(r);
+	port->inode = wire_get_u64(r);
+	port->pid = wire_get_u32(r);
+	get_text(r, port->process, sizeof(port->process));
+	r->bad |= port->port == 0 || (port->proto != LISTENER_TCP && port->proto != LISTENER_UDP);
+	return 0;
+}
+
+static void put_port_key(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u64(out, msg->port_key);
+}
+
+static int get_port_key(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->port_key = wire_get_u64(r);
+	return 0;
+}
+
+static void put_log(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u8(out, msg->log.level);
+	wire_put_cstring(out, msg->log.text);
+}
+
+static int get_log(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->log.level = wire_get_u8(r);
+	r->bad |= msg->log.level >= LOG_LEVEL_COUNT;
+	get_text(r, msg->log.text, sizeof(msg->log.text));
+	return 0;
+}
+
+/* --- the table ------------------------------------------------------------------------------------------------- */
+
+static const struct message messages[] = {
+	[CONTROL_CONFIG] = {"CONFIG", true, put_config, get_config},
+	[CONTROL_MOUNT] = {"MOUNT", true, put_mount, get_mount},
+	[CONTROL_UNMOUNT] = {"UNMOUNT", true, put_unmount, get_unmount},
+	[CONTROL_GUEST] = {"GUEST", false, put_guest, get_guest},
+	[CONTROL_MOUNT_STATE] = {"MOUNT_STATE", false, put_mount_state, get_mount_state},
+	[CONTROL_PORTS_BEGIN] = {"PORTS_BEGIN", false, put_epoch, get_epoch},
+	[CONTROL_PORT_ADD] = {"PORT_ADD", false, put_port, get_port},
+	[CONTROL_PORT_REMOVE] = {"PORT_REMOVE", false, put_port_key, get_port_key},
+	[CONTROL_PORTS_END] = {"PORTS_END", false, put_epoch, get_epoch},
+	[CONTROL_LOG] = {"LOG", false, put_log, get_log},
+};
+_Static_assert(sizeof(messages) / sizeof(messages[0]) == CONTROL_TYPE_END, "a row for each message");
+
+const char *control_type_name(enum control_type type)
+{
+	return type > 0 && type < CONTROL_TYPE_END ? messages[type].name : "?";
+}
+
+bool control_type_from_host(enum control_type type)
+{
+	return messages[type].from_host;
+}
+
+void control_msg_put(struct wire_buf *out, const struct control_msg *msg)
+{
+	size_t mark = wire_put_length_begin(out);
+
+	wire_put_u8(out, (uint8_t)msg->type);
+	messages[msg->type].put(out, msg);
+	if (!out->failed && out->len - mark > CONTROL_MESSAGE_MAX + sizeof(uint32_t))
+		out->failed = true; /* the peer would end the session over it */
+	if (!out->failed)
+		wire_put_length_end(out, mark);
+}
+
+ssize_t control_msg_get(const uint8_t *data, size_t len, struct control_msg *msg)
+{
+	struct wire_reader r = wire_reader(data, len);
+	uint32_t body = wire_get_u32(&r);
+	uint8_t type;
+	int rc;
+
+	if (r.bad)
+		return 0;
+	if (body == 0 || body > CONTROL_MESSAGE_MAX)
+		return -EPROTO;
+	if (r.left < body)
+		return 0;
+	r.left = body;
+	type = wire_get_u8(&r);
+	if (type == 0 || type >= CONTROL_TYPE_END)
+		return -EPROTO;
+	memset(msg, 0, sizeof(*msg));
+	msg->type = (enum control_type)type;
+	rc = messages[type].get(&r, msg);
+	if (rc == 0 && !wire_read_done(&r))
+		rc = -EPROTO;
+	if (rc == 0)
+		return (ssize_t)(sizeof(body) + body);
+	control_msg_clear(msg);
+	return rc;
+}
+
+void control_msg_clear(struct control_msg *msg)
+{
+	if (msg->type != CONTROL_MOUNT)
+		return;
+	free(msg->mount.target);
+	for (uint32_t i = 0; i < msg->mount.share_count; i++) {
+		free(msg->mount.shares[i].point);
+		free(msg->mount.shares[i].source);
+	}
+	memset(&msg->mount, 0, sizeof(msg->mount));
+}
+
+/* --- arguments of OPEN ----------------------------------------------------------------------------------------- */
+
+void sftp_target_put(struct wire_buf *out, const struct sftp_target *t)
+{
+	wire_put_u32(out, t->mount_id);
+	wire_put_u32(out, t->share);
+}
+
+int sftp_target_get(const uint8_t *data, size_t len, struct sftp_target *t)
+{
+	struct wire_reader r = wire_reader(data, len);
+	struct sftp_target got = {.mount_id = wire_get_u32(&r)};
+
+	got.share = wire_get_u32(&r);
+	if (!wire_read_done(&r) || got.share >= CONTROL_MOUNTS_MAX)
+		return -EPROTO;
+	*t = got;
+	return 0;
+}
+
+void tcp_target_put(struct wire_buf *out, const struct tcp_target *t)
+{
+	wire_put_u8(out, t->family);
+	wire_put_bytes(out, t->addr, sizeof(t->addr));
+	wire_put_u32(out, t->scope);
+	wire_put_u16(out, t->port);
+}
+
+int tcp_target_get(const uint8_t *data, size_t len, struct tcp_target *t)
+{
+	struct wire_reader r = wire_reader(data, len);
+	struct tcp_target got = {.family = wire_get_u8(&r)};
+
+	get_address(&r, got.family, got.addr);
+	got.scope = wire_get_u32(&r);
+	got.port = wire_get_u16(&r);
+	if (!wire_read_done(&r) || got.port == 0)
+		return -EPROTO;
+	*t = got;
+	return 0;
+}
