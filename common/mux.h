@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct mux;
 struct mux_stream;
@@ -51,7 +52,7 @@ struct mux_stream_events {
 	void (*accepted)(void *ctx);
 	/* Bytes, valid for the call; the user stores what it cannot pass on, and calls mux_stream_consumed() later. */
 	void (*data)(void *ctx, const uint8_t *data, size_t len);
-	/* mux_stream_write() took less than it was given, and can take more now. */
+	/* The queue had become full (mux_stream_space() was 0, or a write was cut short), and takes more now. */
 	void (*writable)(void *ctx);
 	/* The peer sends no more; our direction stays open. */
 	void (*fin)(void *ctx);

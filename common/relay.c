@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bytes between a stream and a socket. See relay.h. Runs on the loop's thread.
+ *
+ * Theory of operation. Two directions that know nothing of each other but that both must end:
+ *
+ *   socket -> stream  read while the stream has space; end of file becomes FIN
+ *   stream -> socket  written as it comes; what the socket does not take waits in `backlog`, uncredited, so that the
+ *                     peer's window bounds it; FIN, once the backlog is empty, becomes shutdown(SHUT_WR)
+ *
+ * The stream may be over (both FINs passed) before the socket took the last bytes, and the socket before the stream's
+ * queue has left: whichever ends first waits for the other. An error on either side ends both at once.
+ */
+#include "relay.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fifo.h"
+#include "loop.h"
+
+#define RELAY_BUF        (64u << 10)
+#define RELAY_READS_TURN 4 /* of RELAY_BUF: then the others have their turn */
+
+struct relay {
+	struct loop *loop;
+	struct loop_fd *watch;
+	struct mux_stream *stream; /* NULL: over */
+	struct fifo backlog;
+	struct relay_stats stats;
+	struct relay_stats *counters;
+	relay_done_cb *done;
+	void *ctx;
+	int fd;
+	bool read_ended;  /* the socket sends no more: FIN was queued */
+	bool fin_came;    /* the stream brings no more */
+	bool write_ended; /* and the socket was told */
+	bool over;
+};
+
+/* One a thread, not one a relay: thousands of idle connections cost no buffers. */
+static _Thread_local uint8_t relay_buf[RELAY_BUF];
+
+static void relay_release(void *ctx)
+{
+	struct relay *r = ctx;
+
+	fifo_clear(&r->backlog);
+	free(r);
+}
+
+static void relay_close_fd(struct relay *r, bool abortive)
+{
+	struct linger hard = {.l_onoff = 1, .l_linger = 0};
+
+	if (r->fd < 0)
+		return;
+	loop_fd_free(r->watch);
+	r->watch = NULL;
+	/* Means RST on TCP, nothing on a unix socket, whose peer sees the end of file either way. */
+	if (abortive)
+		setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(r->fd);
+	r->fd = -1;
+}
+
+static void relay_end(struct relay *r, int error)
+{
+	if (r->over)
+		return;
+	r->over = true;
+	relay_close_fd(r, error != 0);
+	if (r->done)
+		r->done(r->ctx, &r->stats, error);
+	/* Callers up the stack still look at the relay. */
+	loop_defer(r->loop, relay_release, r);
+}
+
+static enum mux_reason relay_reason(int error)
+{
+	switch (-error) {
+	case ETIMEDOUT:
+		return MUX_REASON_TIMED_OUT;
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ENETDOWN:
+		return MUX_REASON_UNREACHABLE;
+	case ENOMEM:
+	case ENOBUFS:
+		return MUX_REASON_RESOURCES;
+	default:
+		return MUX_REASON_RESET;
+	}
+}
+
+static int relay_error(enum mux_reason reason)
+{
+	switch (reason) {
+	case MUX_REASON_NONE:
+		return 0;
+	case MUX_REASON_REFUSED:
+		return -ECONNREFUSED;
+	case MUX_REASON_TIMED_OUT:
+		return -ETIMEDOUT;
+	case MUX_REASON_UNREACHABLE:
+		return -EHOSTUNREACH;
+	case MUX_REASON_PROHIBITED:
+		return -EACCES;
+	case MUX_REASON_NOT_FOUND:
+		return -ENOENT;
+	case MUX_REASON_RESOURCES:
+		return -ENOBUFS;
+	case MUX_REASON_LOST:
+	case MUX_REASON_CANCELLED:
+		return -ECONNABORTED;
+	default:
+		return -ECONNRESET;
+	}
+}
+
+/* The socket failed. */
+static void relay_fail(struct relay *r, int error)
+{
+	if (r->stream)
+		mux_stream_reset(r->stream, relay_reason(error));
+	r->stream = NULL;
+	relay_end(r, error);
+}
+
+static void relay_update(struct relay *r)
+{
+	unsigned interest = 0;
+
+	if (r->over || r->fd < 0)
+		return;
+	if (r->read_ended && r->write_ended) {
+		relay_close_fd(r, false);
+		return;
+	}
+	if (r->stream && !r->read_ended && mux_stream_space(r->stream) > 0)
+		interest |= LOOP_READ;
+	if (r->backlog.len)
+		interest |= LOOP_WRITE;
+	if (loop_fd_set(r->watch, interest) < 0)
+		relay_fail(r, -ENOMEM);
+}
+
+static void relay_progress(struct relay *r)
+{
+	if (r->over)
+		return;
+	if (r->fin_came && !r->backlog.len && !r->write_ended) {
+		r->write_ended = true;
+		/* Fails only when the other side has gone already, which reading tells better. */
+		shutdown(r->fd, SHUT_WR);
+	}
+	relay_update(r);
+	if (!r->over && r->fd < 0 && !r->stream)
+		relay_end(r, 0);
+}
+
+static void relay_count(uint64_t *own, uint64_t *shared, size_t n)
+{
+	*own += n;
+	if (shared)
+		*shared += n;
+}
+
+/* Writes to the socket; returns what it took, or a negative errno. */
+static ssize_t relay_push(struct relay *r, const uint8_t *data, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = send(r->fd, data + done, len - done, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN)
+			return -errno;
+		if (n < 0)
+			break;
+		done += (size_t)n;
+	}
+	relay_count(&r->stats.bytes_out, r->counters ? &r->counters->bytes_out : NULL, done);
+	if (done && r->stream)
+		mux_stream_consumed(r->stream, done);
+	return (ssize_t)done;
+}
+
+static void relay_flush(struct relay *r)
+{
+	while (r->backlog.len) {
+		size_t len;
+		const uint8_t *data = fifo_peek(&r->backlog, &len);
+		ssize_t n = relay_push(r, data, len);
+
+		if (n < 0) {
+			relay_fail(r, (int)n);
+			return;
+		}
+		fifo_drop(&r->backlog, (size_t)n);
+		if ((size_t)n < len)
+			return;
+	}
+}
+
+/* One read; true when another may bring more. */
+static bool relay_pull(struct relay *r)
+{
+	size_t space = mux_stream_space(r->stream);
+	size_t want = space < RELAY_BUF ? space : RELAY_BUF;
+	ssize_t n;
+
+	if (!want)
+		return false;
+	n = recv(r->fd, relay_buf, want, 0);
+	if (n > 0) {
+		if (mux_stream_write(r->stream, relay_buf, (size_t)n) < (size_t)n) {
+			relay_fail(r, -ENOMEM);
+			return false;
+		}
+		relay_count(&r->stats.bytes_in, r->counters ? &r->counters->bytes_in : NULL, (size_t)n);
+		return (size_t)n == want;
+	}
+	if (n == 0) {
+		r->read_ended = true;
+		mux_stream_fin(r->stream);
+	} else if (errno != EAGAIN && errno != EINTR) {
+		relay_fail(r, -errno);
+	}
+	return false;
+}
+
+static void on_relay_socket(void *ctx, int fd, unsigned what)
+{
+	struct relay *r = ctx;
+
+	(void)fd;
+	if (what & LOOP_WRITE)
+		relay_flush(r);
+	else
+		for (int i = 0; i < RELAY_READS_TURN; i++)
+			if (r->over || !r->stream || !relay_pull(r))
+				break;
+	relay_progress(r);
+}
+
+static void on_relay_data(void *ctx, const uint8_t *data, size_t len)
+{
+	struct relay *r = ctx;
+	ssize_t n = 0;
+
+	if (!r->backlog.len)
+		n = relay_push(r, data, len);
+	if (n >= 0 && (size_t)n < len && !fifo_append(&r->backlog, data + n, len - (size_t)n))
+		n = -ENOMEM;
+	if (n < 0)
+		relay_fail(r, (int)n);
+	else
+		relay_update(r);
+}
+
+static void on_relay_writable(void *ctx)
+{
+	relay_update(ctx);
+}
+
+static void on_relay_fin(void *ctx)
+{
+	struct relay *r = ctx;
+
+	r->fin_came = true;
+	relay_progress(r);
+}
+
+static void on_relay_closed(void *ctx, enum mux_reason reason)
+{
+	struct relay *r = ctx;
+
+	r->stream = NULL;
+	if (reason != MUX_REASON_NONE)
+		relay_end(r, relay_error(reason));
+	else
+		relay_progress(r);
+}
+
+static const struct mux_stream_events relay_events = {
+	.data = on_relay_data,
+	.writable = on_relay_writable,
+	.fin = on_relay_fin,
+	.closed = on_relay_closed,
+};
+
+struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, struct relay_stats *counters,
+			relay_done_cb *done, void *ctx)
+{
+	struct relay *r = calloc(1, sizeof(*r));
+
+	if (r) {
+		r->loop = loop;
+		r->fd = fd;
+		r->stream = stream;
+		r->counters = counters;
+		r->done = done;
+		r->ctx = ctx;
+		r->watch = loop_fd_new(loop, fd, mux_stream_space(stream) > 0 ? LOOP_READ : 0, on_relay_socket, r);
+	}
+	if (!r || !r->watch) {
+		mux_stream_reset(stream, MUX_REASON_RESOURCES);
+		close(fd);
+		free(r);
+		return NULL;
+	}
+	mux_stream_set_events(stream, &relay_events, r);
+	return r;
+}
+
+void relay_abort(struct relay *r, enum mux_reason reason)
+{
+	if (r->over)
+		return;
+	r->over = true;
+	if (r->stream)
+		mux_stream_reset(r->stream, reason);
+	r->stream = NULL;
+	relay_close_fd(r, true);
+	loop_defer(r->loop, relay_release, r);
+}
