@@ -18,10 +18,10 @@ struct wire_buf;
 enum control_type {
 	/* host -> guest */
 	CONTROL_CONFIG = 1, /* first: who the host's user is, what is wanted of the guest */
-	CONTROL_MOUNT,	    /* wanted: mount these shares there. The same target again: re-attach */
+	CONTROL_MOUNT,      /* wanted: mount these shares there. The same target again: re-attach */
 	CONTROL_UNMOUNT,    /* no longer wanted */
 	/* guest -> host */
-	CONTROL_GUEST,	     /* first: who and what the guest is */
+	CONTROL_GUEST,       /* first: who and what the guest is */
 	CONTROL_MOUNT_STATE, /* of one mount, whenever it changes */
 	CONTROL_PORTS_BEGIN, /* a full snapshot follows: with its end, what it did not name is gone */
 	CONTROL_PORT_ADD,    /* a listener; the same key again replaces it */
@@ -38,7 +38,7 @@ struct control_config {
 	bool report_ports;
 };
 
-/* One share of a mount: at `point` ("" for the mount's root, else a relative path below it) the host serves `source`. */
+/* One share of a mount: at `point` ("" is the mount's root, else a relative path below) the host serves `source`. */
 struct control_share {
 	char *point;
 	char *source; /* for messages only */
@@ -46,7 +46,7 @@ struct control_share {
 };
 
 struct control_mount {
-	uint32_t id; /* the host's name for it in this session */
+	uint32_t id;  /* the host's name for it in this session */
 	char *target; /* absolute path in the guest, as the user wrote it */
 	uint32_t share_count;
 	struct control_share shares[CONTROL_MOUNTS_MAX]; /* shares[0].point is ""; the others sorted by point */
@@ -71,9 +71,9 @@ enum control_mount_status {
 struct control_mount_state {
 	uint32_t id;
 	enum control_mount_status status;
-	uint32_t error;	  /* errno, 0 */
+	uint32_t error;    /* errno, 0 */
 	char target[1024]; /* where it really is (the collision rule may move it) */
-	char text[512];	  /* a sentence: why it failed, or what was done instead; "" */
+	char text[512];    /* a sentence: why it failed, or what was done instead; "" */
 };
 
 enum { LISTENER_TCP = 6, LISTENER_UDP = 17 };
@@ -88,7 +88,7 @@ struct listener {
 	bool v6only;
 	uint32_t uid;
 	uint64_t inode;
-	uint32_t pid;	  /* 0: not known */
+	uint32_t pid;     /* 0: not known */
 	char process[32]; /* "": not known */
 };
 
