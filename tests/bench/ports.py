@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""The port rows: a forward of homeport beside `ssh -L`, with and without the pseudo-terminal that keeps ssh from waiting
+for a delayed acknowledgement (Nagle's algorithm) on each new connection."""
+import statistics
+import time
+
+from files import CIPHER
+
+MIB = 512
+GUEST_PORT = 7001
+
+
+class SshL:
+    def __init__(self, bench, name, extra, port):
+        self.bench, self.name, self.extra, self.port = bench, name, extra, port
+
+    def start(self):
+        lab = self.bench.lab
+        self.process = lab.host.popen(lab.guest.ssh_args("me") + ["-c", CIPHER, "-L", f"127.0.0.1:{self.port}:127.0.0.1:{GUEST_PORT}"]
+                                      + self.extra, user="me")
+        self.bench.wait(lambda: f"127.0.0.1:{self.port}" in lab.host.listeners(), self.name)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+
+class Homeport:
+    name = "homeport"
+    port = GUEST_PORT
+
+    def __init__(self, bench):
+        self.bench = bench
+
+    def start(self):
+        self.bench.homeport_start(["--no-mount"])
+        self.bench.wait(lambda: f"127.0.0.1:{self.port}" in self.bench.lab.host.listeners(), "the forward")
+
+    def stop(self):
+        self.bench.homeport_stop()
+
+
+def run(bench, rounds):
+    """Samples {row: {candidate: [value]}}: seconds, but MiB/s for throughput; and CPU seconds of the throughput rows."""
+    candidates = [SshL(bench, "ssh -L", ["-N"], 17001), SshL(bench, "ssh -L, -tt", ["-tt", "sleep 600"], 17002), Homeport(bench)]
+    samples, cpu = {}, {}
+    bench.server("listen", GUEST_PORT)
+
+    def note(row, c, value):
+        samples.setdefault(row, {}).setdefault(c.name, []).append(value)
+
+    for turn in range(rounds):
+        for c in candidates[turn % 3:] + candidates[:turn % 3]:
+            c.start()
+            try:
+                for row, mode in (("forward, to the guest, MiB/s", "s"), ("forward, from the guest, MiB/s", "r")):
+                    used = bench.cpu_seconds()
+                    note(row, c, bench.python("host", "transfer", "127.0.0.1", c.port, mode, MIB << 20))
+                    cpu.setdefault(row, {}).setdefault(c.name, []).append(bench.cpu_seconds() - used)
+                note("new connection, first byte", c, statistics.median(bench.python("host", "connect", "127.0.0.1", c.port, 200)))
+                note("echo round trip", c, statistics.median(bench.python("host", "echo", "127.0.0.1", c.port, 2000)))
+                if c.name == "homeport":
+                    times = [appear_and_vanish(bench, 7100 + turn * 10 + i) for i in range(5)]
+                    for appeared, vanished in times:
+                        note("listener appears", c, appeared)
+                        note("listener vanishes", c, vanished)
+            finally:
+                c.stop()
+        bench.say(f"ports: round {turn + 1} of {rounds}")
+    bench.server("close", GUEST_PORT)
+    return samples, cpu
+
+
+def appear_and_vanish(bench, port):
+    time.sleep(0.05)
+    listened = bench.server("listen", port)
+    appeared = bench.python("host", "appear", "127.0.0.1", port) - listened
+    closed = bench.server("close", port)
+    return appeared, bench.python("host", "vanish", "127.0.0.1", port) - closed

@@ -1,0 +1,114 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Runs commands where the bench wants them timed: in the guest, without the cost of entering it each time.
+
+One JSON object a line on stdin, {"sh": SCRIPT, "cwd": DIR} or {"py": NAME, ...}; one a line on stdout: seconds of wall
+time, exit status, the end of stderr."""
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+
+def run_shell(job):
+    before = time.perf_counter()
+    done = subprocess.run(["bash", "-ec", job["sh"]], cwd=job.get("cwd", "/"), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=job.get("timeout", 300))
+    return {"s": time.perf_counter() - before, "status": done.returncode,
+            "stderr": done.stderr.decode(errors="replace")[-400:]}
+
+
+def connect_all(host, port, count):
+    """Seconds from connect() to the first echoed byte, for each of `count` connections in a row."""
+    times = []
+    for _ in range(count):
+        before = time.perf_counter()
+        with socket.create_connection((host, port), timeout=10) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            s.sendall(b"e")
+            if s.recv(1) != b"e":
+                raise OSError("the echo was not one")
+            times.append(time.perf_counter() - before)
+    return times
+
+
+def echo_all(host, port, count):
+    times = []
+    with socket.create_connection((host, port), timeout=10) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        s.sendall(b"e")
+        s.recv(1)
+        for _ in range(count):
+            before = time.perf_counter()
+            s.sendall(b"e")
+            s.recv(1)
+            times.append(time.perf_counter() - before)
+    return times
+
+
+def transfer(host, port, mode, size):
+    """MiB/s of one stream: mode s (we send, the far end confirms with one byte) or r (we receive)."""
+    buffer = bytearray(1 << 20)
+    with socket.create_connection((host, port), timeout=60) as s:
+        before = time.perf_counter()
+        s.sendall(mode.encode() + size.to_bytes(8, "big"))
+        left = size
+        if mode == "s":
+            while left:
+                part = min(left, len(buffer))
+                s.sendall(memoryview(buffer)[:part])
+                left -= part
+            if s.recv(1) != b"k":
+                raise OSError("not confirmed")
+        else:
+            while left:
+                got = s.recv_into(buffer)
+                if not got:
+                    raise OSError("ended early")
+                left -= got
+        return size / (1 << 20) / (time.perf_counter() - before)
+
+
+def appear(host, port, deadline):
+    """Polls until a connect succeeds; the monotonic time of that (one clock: both sides are one machine)."""
+    while time.perf_counter() < deadline:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+            return time.clock_gettime(time.CLOCK_MONOTONIC)
+        except OSError:
+            time.sleep(0.0005)
+    raise TimeoutError(f"{host}:{port} did not appear")
+
+
+def vanish(host, port, deadline):
+    while time.perf_counter() < deadline:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+            time.sleep(0.0005)
+        except OSError:
+            return time.clock_gettime(time.CLOCK_MONOTONIC)
+    raise TimeoutError(f"{host}:{port} did not vanish")
+
+
+def run_python(job):
+    name, args = job["py"], job.get("args", [])
+    if name in ("appear", "vanish"):
+        args = args + [time.perf_counter() + 10]
+    return {"value": {"connect": connect_all, "echo": echo_all, "transfer": transfer, "appear": appear,
+                      "vanish": vanish}[name](*args), "status": 0}
+
+
+def main():
+    os.environ["GIT_OPTIONAL_LOCKS"] = "0"
+    for line in sys.stdin:
+        job = json.loads(line)
+        try:
+            answer = run_shell(job) if "sh" in job else run_python(job)
+        except Exception as error:
+            answer = {"status": -1, "stderr": f"{type(error).__name__}: {error}", "s": 0}
+        print(json.dumps(answer), flush=True)
+
+
+main()
