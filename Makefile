@@ -200,10 +200,10 @@ fuzz: ## fuzz one parser: make fuzz TARGET=session SECONDS=60
 		$(BUILD)/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
 
 coverage: ## lines covered by the unit and end-to-end tests, by file
-	@BUILD=$(BUILD) MAKE=$(MAKE) PYTHON=$(PYTHON) tests/coverage.sh
+	@$(PYTHON) -B tests/coverage.py $(BUILD)/cov
 
 mutants: all ## every planted fault must turn its end-to-end subject red
-	@$(PYTHON) tests/mutants.py $(ARGS)
+	@$(PYTHON) -B tests/mutants.py $(ARGS)
 
 # ------------------------------------------------------------------------------------------------- demo and bench
 
@@ -217,7 +217,7 @@ demo-shell: deps ## the same, and leaves you in the guest
 
 bench: deps ## figures beside sshfs, ssh -L and native, into $(BUILD)/bench
 	@$(MAKE) --no-print-directory all
-	@$(PYTHON) tests/bench/bench.py --build $(BUILD) $(ARGS)
+	@$(PYTHON) -B tests/bench/bench.py --build $(BUILD) $(ARGS)
 
 # ------------------------------------------------------------------------------------------------- lint and format
 

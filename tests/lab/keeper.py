@@ -101,7 +101,8 @@ def make_users(root, users):
     names = [r.split(":")[0] for r in open(root + "/etc/passwd")]
     write(root + "/etc/shadow", "".join(f"{n}:*:19000:0:99999:7:::\n" for n in names), 0o640)
     sudo = [n for n, u in users.items() if u.get("sudo")]
-    write(root + "/etc/sudoers", 'Defaults env_reset\nDefaults secure_path="/usr/local/bin:/usr/sbin:/usr/bin"\n'
+    write(root + "/etc/sudoers", 'Defaults env_keep += "GCOV_PREFIX GCOV_PREFIX_STRIP"\n'
+          'Defaults secure_path="/usr/local/bin:/usr/sbin:/usr/bin"\n'
           "root ALL=(ALL:ALL) ALL\n" + "".join(f"{n} ALL=(ALL:ALL) NOPASSWD: ALL\n" for n in sudo), 0o440)
     for name, user in users.items():
         os.makedirs(root + user["home"], exist_ok=True)
@@ -290,7 +291,10 @@ def ssh_config(state, folder):
 def make_sshd(state, want, authorized):
     root = f"/proc/{state['guest']['pid']}/root"
     shutil.copy(state["dir"] + "/keys/host", root + "/etc/ssh/lab_host_key")
-    write(root + "/etc/ssh/sshd_config", "".join(o + "\n" for o in want["sshd_options"])
+    options = list(want["sshd_options"])
+    if want["env"]:
+        options.append("SetEnv " + " ".join(f'"{k}={v}"' for k, v in want["env"].items()))
+    write(root + "/etc/ssh/sshd_config", "".join(o + "\n" for o in options)
           + "HostKey /etc/ssh/lab_host_key\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
           "UseDNS no\nMaxStartups 1000\nMaxSessions 100\nPidFile /run/sshd.pid\nSubsystem sftp internal-sftp\n")
     os.mkdir(root + "/run/sshd", 0o755)

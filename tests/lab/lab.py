@@ -62,7 +62,7 @@ class Machine:
         who = self.users[user]
         variables = {"PATH": PATH, "HOME": who["home"], "USER": user, "LOGNAME": user, "SHELL": "/bin/bash",
                      "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
-        variables.update((k, v) for k, v in os.environ.items() if k.endswith("SAN_OPTIONS"))
+        variables.update(passed_on())
         variables.update(env or {})
         uid, gid = who["uid"], who.get("gid", who["uid"])
         return ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "--",
@@ -184,7 +184,8 @@ class Lab:
         build = os.path.realpath(build or os.environ.get("HOMEPORT_BUILD") or os.path.join(REPOSITORY, "build"))
         os.makedirs(build, exist_ok=True)
         want = {"dir": self.dir, "parent": 0 if name else os.getpid(), "build": build, "repository": REPOSITORY,
-                "sshd_options": list(sshd_options), "user_allow_other": user_allow_other,
+                "sshd_options": list(sshd_options), "env": passed_on(),
+                "user_allow_other": user_allow_other,
                 "guest_binary": guest_binary, "real_host": real_host, "hide": list(hide),
                 "host_name": host_name, "guest_name": guest_name,
                 "host_users": host_users, "guest_users": guest_users,
@@ -278,6 +279,11 @@ class Lab:
         self.link_restore()
 
 
+def passed_on():
+    """Variables that reach every process of both machines: how sanitizers report, where coverage is counted."""
+    return {k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS") or k.startswith("GCOV_")}
+
+
 def real_users():
     return {p.pw_name: {"uid": p.pw_uid, "gid": p.pw_gid, "home": p.pw_dir} for p in pwd.getpwall()}
 
@@ -326,7 +332,9 @@ def main():
     args = parser.parse_args()
 
     if args.command == "up":
-        lab = Lab(name=args.name, real_host=args.real_host)
+        # The guest must see a person's files through homeport or not at all.
+        hide = (REPOSITORY, pwd.getpwuid(invoking_uid()).pw_dir) if args.real_host else ()
+        lab = Lab(name=args.name, real_host=args.real_host, hide=hide)
         print(f"guest {lab.guest.address} {lab.guest.address6}, ssh configuration {lab.ssh_config('root')}")
         return 0
     try:
