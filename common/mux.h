@@ -92,6 +92,10 @@ bool mux_pending(const struct mux *m);
 /* NULL: out of memory or MUX_STREAMS_MAX reached. */
 struct mux_stream *mux_open(struct mux *m, enum mux_kind kind, const uint8_t *args, size_t len,
 			    const struct mux_stream_events *events, void *ctx);
+/*
+ * Answers an offered stream. events NULL: those of mux_stream_set_events() stay, which may be set while it is offered
+ * (so `closed` tells of an opener that gave up). The data that waited may be given before accept returns.
+ */
 void mux_stream_accept(struct mux_stream *s, const struct mux_stream_events *events, void *ctx);
 void mux_stream_refuse(struct mux_stream *s, enum mux_reason reason);
 
