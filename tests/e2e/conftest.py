@@ -12,6 +12,7 @@ Fixtures
 Markers
     @pytest.mark.timeout(SECONDS)   instead of 60
     @pytest.mark.long               only with `make test-long`
+    @pytest.mark.root               needs root although it uses no fixture of the lab
 
 A skipped or xfailed test fails the run unless tests/skips.txt lists it with its reason. Without root the tests that
 need the lab are left out, and the summary says how many.
@@ -243,6 +244,7 @@ def homeport(lab):
 def pytest_configure(config):
     config.addinivalue_line("markers", "timeout(seconds): fail the test after this many seconds instead of 60")
     config.addinivalue_line("markers", "long: only run by `make test-long`")
+    config.addinivalue_line("markers", "root: needs root although it uses no fixture of the lab")
     config.left_out = {}
 
 
@@ -250,7 +252,7 @@ def pytest_collection_modifyitems(config, items):
     keep, left_out = [], []
     for item in items:
         reason = None
-        if os.geteuid() != 0 and NEED_ROOT & set(item.fixturenames):
+        if os.geteuid() != 0 and (item.get_closest_marker("root") or NEED_ROOT & set(item.fixturenames)):
             reason = "needs root"
         elif item.get_closest_marker("long") and not os.environ.get("HOMEPORT_TEST_LONG"):
             reason = "for make test-long"

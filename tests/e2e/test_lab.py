@@ -13,6 +13,8 @@ import pytest
 from conftest import wait_until
 from lab import HERE, PREFIX, Lab
 
+pytestmark = pytest.mark.root
+
 
 @pytest.mark.parametrize("host_user", ["me", "root"])
 @pytest.mark.parametrize("user", ["root", "me", "plain"])
