@@ -61,7 +61,7 @@ run_e2e() {
     local from=$EPOCHREALTIME report=$build/e2e.summary
     rm -f "$report"
     mkdir -p "$build"
-    HOMEPORT_BUILD=$(realpath "$build") HOMEPORT_E2E_REPORT=$(realpath -m "$report") \
+    PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 HOMEPORT_BUILD=$(realpath "$build") HOMEPORT_E2E_REPORT=$(realpath -m "$report") \
         "$python" -B -m pytest -p no:cacheprovider -q -ra --durations=5 tests/e2e "$@" || failed=1
     summary+=("$(printf 'e2e   %s, %ss' "$(cat "$report" 2>/dev/null || echo 'no report: pytest did not end')" \
         "$(seconds_since "$from")")")

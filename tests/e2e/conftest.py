@@ -218,6 +218,7 @@ class Homeport:
         sessions = self.env["XDG_RUNTIME_DIR"] + "/homeport"
         for name in os.listdir(sessions) if os.path.isdir(sessions) else []:
             self.run("down", name)
+        self.lab.end_started()
         end = time.monotonic() + 5
         while self.left() and time.monotonic() < end:
             time.sleep(0.02)

@@ -87,7 +87,8 @@ class Machine:
         if isinstance(argv, str):
             argv = ["bash", "-c", argv]
         kw.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(self.argv(argv, user, env, cwd), **kw)
+        self.lab.started.append(subprocess.Popen(self.argv(argv, user, env, cwd), **kw))
+        return self.lab.started[-1]
 
     def ip(self, *args):
         """Changes the machine's network; works whatever state its processes and mounts are in."""
@@ -120,6 +121,17 @@ class Machine:
         outer = self.outer_pid(inner)
         assert outer, f"{self.name}: no process {inner}"
         os.kill(outer, sig)
+
+    def descriptors(self, inner):
+        """What the open descriptors of a process are, sorted: `socket:[1234]`, `/dev/fuse`, ..."""
+        folder = f"/proc/{self.outer_pid(inner)}/fd"
+        found = []
+        for fd in os.listdir(folder):
+            try:
+                found.append(os.readlink(f"{folder}/{fd}"))
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        return sorted(found)
 
     def mounts(self, fstype=None):
         """[(mount point, type, options)] of the machine, sorted; of one type (a prefix), if given."""
@@ -169,6 +181,7 @@ class Lab:
                  real_host=False, build=None, hide=(), host_name="lab-host", guest_name="lab-guest"):
         if os.geteuid() != 0:
             raise PermissionError("the lab makes namespaces and mounts: it needs root")
+        self.started = []
         sweep()
         if name:
             self.dir = PREFIX + name
@@ -184,13 +197,11 @@ class Lab:
         build = os.path.realpath(build or os.environ.get("HOMEPORT_BUILD") or os.path.join(REPOSITORY, "build"))
         os.makedirs(build, exist_ok=True)
         want = {"dir": self.dir, "parent": 0 if name else os.getpid(), "build": build, "repository": REPOSITORY,
-                "sshd_options": list(sshd_options), "env": passed_on(),
-                "user_allow_other": user_allow_other,
-                "guest_binary": guest_binary, "real_host": real_host, "hide": list(hide),
-                "host_name": host_name, "guest_name": guest_name,
-                "host_users": host_users, "guest_users": guest_users,
+                "sshd_options": list(sshd_options), "env": passed_on(), "user_allow_other": user_allow_other,
+                "guest_binary": guest_binary, "real_host": real_host, "hide": list(hide), "host_name": host_name,
+                "guest_name": guest_name, "host_users": host_users, "guest_users": guest_users,
                 "ssh_users": {n: u for n, u in host_users.items() if u["uid"] in (0, login_uid)}}
-        self._keeper = subprocess.Popen([sys.executable, "-B", os.path.join(HERE, "keeper.py")], stdin=subprocess.PIPE,
+        self._keeper = subprocess.Popen(["/usr/bin/python3", "-B", os.path.join(HERE, "keeper.py")], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, start_new_session=True, cwd="/")
         with open(self.dir + "/keeper", "w") as f:
             f.write(f"{self._keeper.pid} {start_time(self._keeper.pid)}")
@@ -208,6 +219,7 @@ class Lab:
         self = cls.__new__(cls)
         self.dir = PREFIX + name
         self._keeper = None
+        self.started = []
         with open(self.dir + "/state.json") as f:
             self._take(json.load(f))
         return self
@@ -216,6 +228,16 @@ class Lab:
         self._keeper_pid = state["keeper"]
         self.host = Machine(self, "host", state["host"])
         self.guest = Guest(self, "guest", state["guest"])
+
+    def end_started(self):
+        """Ends what popen() started on either side and is still running."""
+        while self.started:
+            process = self.started.pop()
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
 
     def __enter__(self):
         return self
@@ -226,6 +248,7 @@ class Lab:
     def down(self):
         """Ends every process of both machines, and with them their mounts and interfaces, and removes the folder."""
         if self._keeper:
+            self.end_started()
             self._keeper.terminate()
             self._keeper.wait(timeout=20)
             self._keeper.stdout.close()
