@@ -358,7 +358,8 @@ def main():
         # The guest must see a person's files through homeport or not at all.
         hide = (REPOSITORY, pwd.getpwuid(invoking_uid()).pw_dir) if args.real_host else ()
         lab = Lab(name=args.name, real_host=args.real_host, hide=hide)
-        print(f"guest {lab.guest.address} {lab.guest.address6}, ssh configuration {lab.ssh_config('root')}")
+        who = pwd.getpwuid(invoking_uid()).pw_name if args.real_host else "root"
+        print(f"guest {lab.guest.address} {lab.guest.address6}, ssh configuration {lab.ssh_config(who)}")
         return 0
     try:
         lab = Lab.find(args.name)
