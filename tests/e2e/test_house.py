@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""The house: installing leaves nothing behind, and each check fails when it has to."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from lab import REPOSITORY
+
+BUILD = os.environ.get("HOMEPORT_BUILD", os.path.join(REPOSITORY, "build"))
+
+
+def run(*argv, cwd=REPOSITORY, **env):
+    """Not as part of the make that runs the tests, if one does."""
+    inherited = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return subprocess.run(argv, cwd=cwd, env={**inherited, **env}, capture_output=True, text=True)
+
+
+def names_in(folder):
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def files_below(folder):
+    return sorted(os.path.relpath(os.path.join(d, f), folder) for d, _, files in os.walk(folder) for f in files)
+
+
+def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_path):
+    make = ["make", "-s", f"BUILD={BUILD}", f"DESTDIR={tmp_path}", "PREFIX=/usr"]
+    done = run(*make, "install")
+    assert done.returncode == 0, done.stderr
+    expected = {f"usr/bin/{p}" for p in ("homeport", "homeport-guest") if os.path.exists(f"{BUILD}/{p}")}
+    for folder in ("host-agent", "guest-agent"):
+        expected |= {f"usr/share/man/man{p[-1]}/{p}" for p in names_in(f"{REPOSITORY}/{folder}")
+                     if p[-2:-1] == "." and p[-1].isdigit()}
+    units = os.path.join(REPOSITORY, "systemd")
+    for unit in names_in(units):
+        if unit.endswith((".service", ".socket")):
+            expected.add(f"usr/lib/systemd/{'user' if unit == 'homeport@.service' else 'system'}/{unit}")
+        elif unit == "tmpfiles.d":
+            expected |= {f"usr/lib/tmpfiles.d/{conf}" for conf in names_in(f"{units}/{unit}")}
+    assert set(files_below(tmp_path)) == expected
+    assert run(*make, "uninstall").returncode == 0
+    assert files_below(tmp_path) == []
+
+
+def fake_dpkg(folder, libssh, missing=()):
+    """A dpkg-query that knows every package but some, and libssh in a version; and no apt-get, no sudo."""
+    known = "\n".join(f"{p}) exit 1 ;;" for p in missing)
+    script = f'#!/bin/sh\ncase "$3" in\n{known}\nesac\ncase "$2" in *Version*) echo {libssh} ;; *) echo installed ;; esac\n'
+    for name, text in (("dpkg-query", script), ("apt-get", "#!/bin/sh\necho apt-get $*\nexit 100\n")):
+        with open(folder / name, "w") as f:
+            f.write(text)
+        os.chmod(folder / name, 0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_deps_refuses_a_libssh_that_does_not_verify(tmp_path):
+    done = run("tests/deps.sh", PATH=fake_dpkg(tmp_path, "0.10.6-0+deb12u2"))
+    assert done.returncode == 1
+    assert done.stderr == ("deps: libssh-dev 0.10.6-0+deb12u2 does not verify what it decrypts (CVE-2026-59847); "
+                           "0.10.6-0+deb12u3 or later is needed\n")
+
+
+def test_deps_leaves_apt_alone_when_all_is_there(tmp_path):
+    done = run("tests/deps.sh", PATH=fake_dpkg(tmp_path, "0.10.6-0+deb12u3"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.root
+def test_deps_asks_apt_for_what_is_missing_alone(tmp_path):
+    done = run("tests/deps.sh", PATH=fake_dpkg(tmp_path, "0.10.6-0+deb12u3", missing=["fio"]))
+    assert done.returncode != 0
+    assert "deps: installing fio\n" in done.stdout
+
+
+def little_tree(folder, unit_status):
+    for d in ("tests/unit", "tests/fuzz", "build/unit"):
+        os.makedirs(folder / d)
+    shutil.copy(os.path.join(REPOSITORY, "tests/run.sh"), folder / "tests/run.sh")
+    (folder / "tests/unit/test_one.c").write_text("")
+    (folder / "build/unit/test_one").write_text(f"#!/bin/sh\necho it says why\nexit {unit_status}\n")
+    os.chmod(folder / "build/unit/test_one", 0o755)
+
+
+def test_one_failed_unit_test_fails_the_run_and_is_shown(tmp_path):
+    little_tree(tmp_path, 1)
+    done = run("tests/run.sh", "unit", "fuzz", cwd=tmp_path, BUILD="build")
+    assert done.returncode == 1
+    assert "unit  FAIL  test_one\n    it says why\n" in done.stdout
+    assert done.stdout.endswith("TESTS FAILED\n")
+
+
+def test_a_unit_test_that_was_not_built_fails_the_run(tmp_path):
+    little_tree(tmp_path, 0)
+    os.unlink(tmp_path / "build/unit/test_one")
+    assert run("tests/run.sh", "unit", cwd=tmp_path, BUILD="build").returncode == 1
+
+
+def test_a_fuzz_target_without_a_corpus_fails(tmp_path):
+    targets = names_in(BUILD + "/replay")
+    assert targets, "make test builds the replay programs first"
+    done = run(f"{BUILD}/replay/{targets[0]}", str(tmp_path))
+    assert done.returncode == 1
+    assert "every fuzz target brings a corpus" in done.stderr
+
+
+BREACHES = {
+    "an agent's header in common": ("common/a.c", '#include "b.h"\n', "host-agent/b.h", "which is not in common"),
+    "the other agent's header": ("guest-agent/a.c", '#include "b.h"\n', "host-agent/b.h", "which is not in guest-agent"),
+    "a clock in a pure file": ("common/mux.c", "#include <time.h>\n", None, "is pure, yet includes <time.h>"),
+    "a clock by way of a header": ("common/mux.c", '#include "b.h"\n', "common/b.h", "(through common/b.h)"),
+    "a descriptor in a pure file": ("common/wire.c", "int f(int d) { return close(d); }\n", None, "yet calls close()"),
+    "a library away from home": ("host-agent/a.c", "#include <libssh/libssh.h>\n", None, "libssh lives in"),
+    "fsop that knows mux": ("host-agent/fsop.c", '#include "mux.h"\n', "common/mux.h", "no mux, no ssh here"),
+    "work left for later": ("common/a.c", "/* TO" "DO */\n", None, "leaves work for later"),
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_lint_sees(breach, tmp_path):
+    path, text, header, complaint = BREACHES[breach]
+    os.makedirs(tmp_path / "tests/lint")
+    shutil.copy(os.path.join(REPOSITORY, "tests/lint/house.py"), tmp_path / "tests/lint")
+    spdx = "/* SPDX-License-Identifier: MIT */\n"
+    for name, body in ((path, text), (header, "#include <time.h>\n")):
+        if name:
+            os.makedirs(tmp_path / os.path.dirname(name), exist_ok=True)
+            (tmp_path / name).write_text(spdx + body)
+    run("git", "init", "-q", cwd=tmp_path)
+    run("git", "add", "-A", cwd=tmp_path)
+    done = run("tests/lint/house.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert complaint in done.stdout
+
+
+def test_the_judge_of_mutants_is_right_about_known_faults():
+    done = run("tests/mutants.py", "--self-check")
+    assert done.returncode == 0, done.stdout + done.stderr
