@@ -27,7 +27,7 @@ int notify_send(const char *fmt, ...)
 	int fd, rc, n;
 	va_list ap;
 
-	if (!notify_wanted())
+	if (!path || !*path)
 		return 0;
 	/* A path, or the name of an abstract socket with '@' for its leading NUL; AF_VSOCK is for machines, not
 	 * services. */

@@ -47,7 +47,8 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
 def fake_dpkg(folder, libssh, missing=()):
     """A dpkg-query that knows every package but some, and libssh in a version; and no apt-get, no sudo."""
     known = "\n".join(f"{p}) exit 1 ;;" for p in missing)
-    script = f'#!/bin/sh\ncase "$3" in\n{known}\nesac\ncase "$2" in *Version*) echo {libssh} ;; *) echo installed ;; esac\n'
+    script = (f'#!/bin/sh\ncase "$3" in\n{known}\nesac\n'
+              f'case "$2" in *Version*) echo {libssh} ;; *) echo installed ;; esac\n')
     for name, text in (("dpkg-query", script), ("apt-get", "#!/bin/sh\necho apt-get $*\nexit 100\n")):
         with open(folder / name, "w") as f:
             f.write(text)
@@ -110,8 +111,8 @@ def test_a_fuzz_target_without_a_corpus_fails(tmp_path):
 
 
 BREACHES = {
-    "an agent's header in common": ("common/a.c", '#include "b.h"\n', "host-agent/b.h", "which is not in common"),
-    "the other agent's header": ("guest-agent/a.c", '#include "b.h"\n', "host-agent/b.h", "which is not in guest-agent"),
+    "an agent's header in common": ("common/a.c", '#include "b.h"\n', "host-agent/b.h", "not in common"),
+    "the other agent's header": ("guest-agent/a.c", '#include "b.h"\n', "host-agent/b.h", "not in guest-agent"),
     "a clock in a pure file": ("common/mux.c", "#include <time.h>\n", None, "is pure, yet includes <time.h>"),
     "a clock by way of a header": ("common/mux.c", '#include "b.h"\n', "common/b.h", "(through common/b.h)"),
     "a descriptor in a pure file": ("common/wire.c", "int f(int d) { return close(d); }\n", None, "yet calls close()"),

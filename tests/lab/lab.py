@@ -201,7 +201,7 @@ class Lab:
                 "guest_binary": guest_binary, "real_host": real_host, "hide": list(hide), "host_name": host_name,
                 "guest_name": guest_name, "host_users": host_users, "guest_users": guest_users,
                 "ssh_users": {n: u for n, u in host_users.items() if u["uid"] in (0, login_uid)}}
-        self._keeper = subprocess.Popen(["/usr/bin/python3", "-B", os.path.join(HERE, "keeper.py")], stdin=subprocess.PIPE,
+        self._keeper = subprocess.Popen(["/usr/bin/python3", "-B", HERE + "/keeper.py"], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, start_new_session=True, cwd="/")
         with open(self.dir + "/keeper", "w") as f:
             f.write(f"{self._keeper.pid} {start_time(self._keeper.pid)}")
