@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The schema of NAME.yaml, as tables, and what holds between its fields.
+ *
+ * A row says where a key lives in struct config, of which type it is and between which bounds; reading, writing,
+ * comparing and freeing walk the rows (config_fields.c). A new key is a row, and a line in homeport.yaml.5. What no row
+ * can say stands here: that no two mounts have one mount point, that the fields of a port rule fit together
+ * (rules_check), and which keys are understood but not done by this version.
+ *
+ * Reading goes on after a mistake, so that a person hears of all of them at once; a configuration with one is never
+ * used.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config_fields.h"
+#include "host_arg.h"
+
+#define FIELD(type_, struct_, member_) .type = &config_type_##type_, .offset = offsetof(struct struct_, member_)
+#define NOT_YET(key_)                                       \
+	{                                                   \
+		.key = (key_), .type = &config_type_not_yet \
+	}
+
+/* ---- the tables ---- */
+
+static void finish_mount(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
+			 void *item);
+static void finish_forward(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
+			   void *item);
+static void prepare_mount(void *item);
+static bool omit_mounts(const void *whole);
+
+static const struct config_field ssh_fields[] = {
+	{.key = "host", FIELD(text, config_ssh, host), .check = host_arg_check_host},
+	{.key = "port", FIELD(port, config_ssh, port)},
+	{.key = "user", FIELD(text, config_ssh, user), .check = host_arg_check_user},
+	{.key = "configFile", FIELD(host_path, config_ssh, config_file)},
+	{.key = "identityFile", FIELD(host_path, config_ssh, identity_file)},
+	{.key = "hostKey", FIELD(text, config_ssh, host_key), .check = host_arg_check_key},
+	{.key = "options",
+	 FIELD(texts, config_ssh, options),
+	 .check = host_arg_check_option,
+	 .item_size = sizeof(char *),
+	 .count_offset = offsetof(struct config_ssh, option_count) - offsetof(struct config_ssh, options),
+	 .most = CONFIG_SSH_OPTIONS_MAX},
+	{0},
+};
+
+static const struct config_field mount_fields[] = {
+	{.key = "location", FIELD(host_path, config_mount, location)},
+	{.key = "mountPoint", FIELD(guest_path, config_mount, mount_point)},
+	{.key = "writable", FIELD(bool, config_mount, writable)},
+	{.key = "mask", FIELD(bool, config_mount, mask)},
+	NOT_YET("sync"),
+	NOT_YET("locks"),
+	NOT_YET("ownership"),
+	NOT_YET("acl"),
+	NOT_YET("uidMap"),
+	NOT_YET("gidMap"),
+	{0},
+};
+
+static const struct config_field forward_fields[] = {
+	{.key = "proto", FIELD(proto, rule_spec, proto)},
+	{.key = "guestIPMustBeZero", FIELD(choice, rule_spec, guest_ip_must_be_zero)},
+	{.key = "guestIP", FIELD(text, rule_spec, guest_ip)},
+	{.key = "guestPort", FIELD(port, rule_spec, guest_port)},
+	{.key = "guestPortRange", FIELD(range, rule_spec, guest_port_range)},
+	{.key = "guestSocket", FIELD(text, rule_spec, guest_socket)},
+	{.key = "hostIP", FIELD(text, rule_spec, host_ip)},
+	{.key = "hostPort", FIELD(port, rule_spec, host_port)},
+	{.key = "hostPortRange", FIELD(range, rule_spec, host_port_range)},
+	{.key = "hostSocket", FIELD(text, rule_spec, host_socket)},
+	{.key = "process", FIELD(text, rule_spec, process)},
+	{.key = "user", FIELD(text, rule_spec, user)},
+	{.key = "unit", FIELD(text, rule_spec, unit)},
+	{.key = "reverse", FIELD(never, rule_spec, reverse)},
+	{.key = "ignore", FIELD(flag, rule_spec, ignore)},
+	{.key = "static", FIELD(flag, rule_spec, is_static)},
+	{0},
+};
+
+_Static_assert(sizeof(forward_fields) / sizeof(forward_fields[0]) <= CONFIG_FIELDS_MAX + 1, "the longest table");
+
+enum { TOP_SSH, TOP_MOUNTS };
+
+static const struct config_field top_fields[] = {
+	[TOP_SSH] = {.key = "ssh", FIELD(section, config, ssh), .fields = ssh_fields},
+	[TOP_MOUNTS] = {.key = "mounts",
+			FIELD(list, config, mounts),
+			.fields = mount_fields,
+			.item_size = sizeof(struct config_mount),
+			.count_offset = offsetof(struct config, mount_count) - offsetof(struct config, mounts),
+			.most = CONFIG_MOUNTS_MAX,
+			.prepare = prepare_mount,
+			.finish = finish_mount,
+			.omit = omit_mounts},
+	{.key = "portForwards",
+	 FIELD(list, config, forwards),
+	 .fields = forward_fields,
+	 .item_size = sizeof(struct rule_spec),
+	 .count_offset = offsetof(struct config, forward_count) - offsetof(struct config, forwards),
+	 .most = RULES_MAX,
+	 .finish = finish_forward},
+	{.key = "sessionTimeout", FIELD(duration, config, session_timeout_s), .most = CONFIG_TIMEOUT_MOST_S},
+	{.key = "maxForwards", FIELD(count, config, max_forwards), .most = CONFIG_MAX_FORWARDS_MOST},
+	{.key = "guestCommand", FIELD(text, config, guest_command)},
+	NOT_YET("propagateProxyEnv"),
+	NOT_YET("hostResolver"),
+	NOT_YET("env"),
+	{0},
+};
+
+/* ---- mounts ---- */
+
+static void prepare_mount(void *item)
+{
+	((struct config_mount *)item)->mask = true;
+}
+
+/* The default mounts are not written, or they would be read back as asked for. */
+static bool omit_mounts(const void *whole)
+{
+	return ((const struct config *)whole)->default_mounts;
+}
+
+static void finish_mount(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
+			 void *item)
+{
+	struct config_mount *mount = item;
+	struct problem_place place = {reader->file, node->line, node->column};
+	const char *wrong = NULL;
+	int r;
+
+	if (config_node_get(node, "location") == NULL)
+		problems_add(reader->problems, PROBLEM_ERROR, place,
+			     "location: is missing; say which folder of the host this mount shows");
+	if (mount->mount_point != NULL || mount->location.path == NULL || config_node_get(node, "mountPoint") != NULL)
+		return;
+	r = config_path_guest(mount->location.path, &mount->mount_point, &wrong);
+	reader->no_memory |= r == -ENOMEM;
+	if (r == -EINVAL)
+		problems_add(reader->problems, PROBLEM_ERROR, place,
+			     "mountPoint: \"%.200s\" (the default, the location) %s", mount->location.path, wrong);
+}
+
+static void check_mount_points(struct config_reader *reader, const struct config *config)
+{
+	for (size_t i = 1; i < config->mount_count; i++) {
+		const struct config_mount *mount = &config->mounts[i];
+
+		for (size_t j = 0; mount->mount_point != NULL && j < i; j++) {
+			const struct config_mount *first = &config->mounts[j];
+
+			if (first->mount_point == NULL || strcmp(mount->mount_point, first->mount_point) != 0)
+				continue;
+			problems_add(reader->problems, PROBLEM_ERROR,
+				     (struct problem_place){reader->file, mount->location.line, mount->location.column},
+				     "mountPoint: \"%.200s\" is taken by the mount in line %u; name another",
+				     mount->mount_point, first->location.line);
+			break;
+		}
+	}
+}
+
+void config_mount_clear(struct config_mount *mount)
+{
+	config_fields_free(mount_fields, mount);
+}
+
+void config_clear_mounts(struct config *config)
+{
+	const struct config_field *field = &top_fields[TOP_MOUNTS];
+
+	field->type->free(field, &config->mounts);
+	config->default_mounts = false;
+}
+
+int config_add_mount(struct config *config, struct config_mount *mount)
+{
+	struct config_mount *mounts;
+
+	if (config->default_mounts)
+		config_clear_mounts(config);
+	for (size_t i = 0; i < config->mount_count; i++) {
+		if (strcmp(config->mounts[i].mount_point, mount->mount_point) == 0) {
+			config_mount_clear(&config->mounts[i]);
+			config->mounts[i] = *mount;
+			return 0;
+		}
+	}
+	if (config->mount_count == CONFIG_MOUNTS_MAX) {
+		config_mount_clear(mount);
+		return -ENOSPC;
+	}
+	mounts = reallocarray(config->mounts, config->mount_count + 1, sizeof(*mounts));
+	if (mounts == NULL) {
+		config_mount_clear(mount);
+		return -ENOMEM;
+	}
+	mounts[config->mount_count++] = *mount;
+	config->mounts = mounts;
+	return 0;
+}
+
+static int add_default_mount(struct config *config, const char *home)
+{
+	struct config_mount mount = {.mask = true};
+	const char *wrong = NULL;
+	int r = config_path_expand("~", home, &mount.location.path, &wrong);
+
+	if (r == 0)
+		r = config_path_guest(mount.location.path, &mount.mount_point, &wrong);
+	if (r == 0 && (mount.location.where = strdup("the default mount")) == NULL)
+		r = -ENOMEM;
+	if (r < 0) {
+		config_mount_clear(&mount);
+		/* A home of / cannot be shown at the same path: there is no default then, and `config show` says so. */
+		return r == -EINVAL ? 0 : r;
+	}
+	r = config_add_mount(config, &mount);
+	config->default_mounts = r == 0;
+	return r;
+}
+
+/* ---- port rules ---- */
+
+void config_warn_forward(const struct rule_spec *spec, struct problem_place place, struct problems *problems)
+{
+	bool single22 =
+		spec->guest_port == 22 || (spec->guest_port_range.first == 22 && spec->guest_port_range.last == 22);
+
+	if (!spec->ignore && (spec->proto == RULE_PROTO_UDP || spec->guest_socket != NULL || spec->host_socket != NULL))
+		problems_add(problems, PROBLEM_WARNING, place, "%s: not forwarded by this version (TCP only)",
+			     spec->origin);
+	else if (!spec->ignore && single22)
+		problems_add(problems, PROBLEM_WARNING, place,
+			     "%s: port 22 of the guest is never forwarded; the rule has no effect", spec->origin);
+	if (spec->user != NULL || spec->unit != NULL)
+		problems_add(problems, PROBLEM_WARNING, place,
+			     "%s: this version does not learn the %s of a listener; the rule never matches",
+			     spec->origin, spec->user != NULL ? "user" : "unit");
+}
+
+/* The place of the key a sentence begins with, or of the whole entry. */
+static struct problem_place place_of_sentence(struct config_reader *reader, const struct config_node *node,
+					      const char *sentence)
+{
+	const struct config_node *at = node;
+	size_t length = strcspn(sentence, ":");
+
+	for (const struct config_node *key = node->children; key != NULL; key = key->next)
+		if (strlen(key->text) == length && strncmp(key->text, sentence, length) == 0)
+			at = key->value;
+	return (struct problem_place){reader->file, at->line, at->column};
+}
+
+static void finish_forward(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
+			   void *item)
+{
+	struct rule_spec *spec = item;
+	char why[RULE_WHY_MAX], origin[48];
+	int r;
+
+	snprintf(origin, sizeof(origin), "portForwards[%zu]", index);
+	spec->origin = config_copy(reader, origin);
+	if (spec->origin == NULL || !sound)
+		return;
+	r = rules_check(spec, why);
+	reader->no_memory |= r == -ENOMEM;
+	if (r == -EINVAL)
+		problems_add(reader->problems, PROBLEM_ERROR, place_of_sentence(reader, node, why), "%s", why);
+	else if (r == 0)
+		config_warn_forward(spec, (struct problem_place){reader->file, node->line, node->column},
+				    reader->problems);
+}
+
+void config_forward_clear(struct rule_spec *spec)
+{
+	config_fields_free(forward_fields, spec);
+	free((char *)spec->origin);
+	spec->origin = NULL;
+}
+
+int config_put_forwards_first(struct config *config, struct rule_spec *specs, size_t count)
+{
+	struct rule_spec *forwards = NULL;
+
+	if (count <= RULES_MAX - config->forward_count)
+		forwards = reallocarray(config->forwards, config->forward_count + count + 1, sizeof(*forwards));
+	if (forwards == NULL) {
+		for (size_t i = 0; i < count; i++)
+			config_forward_clear(&specs[i]);
+		return count > RULES_MAX - config->forward_count ? -ENOSPC : -ENOMEM;
+	}
+	memmove(forwards + count, forwards, config->forward_count * sizeof(*forwards));
+	memcpy(forwards, specs, count * sizeof(*forwards));
+	config->forwards = forwards;
+	config->forward_count += count;
+	return 0;
+}
+
+struct rules *config_rules(const struct config *config, uint16_t ssh_guest_port)
+{
+	struct rules *rules = rules_new(ssh_guest_port);
+	char why[RULE_WHY_MAX];
+
+	for (size_t i = 0; rules != NULL && i < config->forward_count; i++) {
+		/* Each rule was checked when it came in: what can fail here is memory. */
+		if (rules_add(rules, &config->forwards[i], why) < 0) {
+			rules_free(rules);
+			return NULL;
+		}
+	}
+	return rules;
+}
+
+/* ---- the whole ---- */
+
+static struct config *config_blank(void)
+{
+	struct config *config = calloc(1, sizeof(*config));
+
+	if (config != NULL) {
+		config->session_timeout_s = SESSION_TIMEOUT_S;
+		config->max_forwards = CONFIG_MAX_FORWARDS;
+	}
+	return config;
+}
+
+struct config *config_new(const char *home)
+{
+	struct config *config = config_blank();
+
+	if (config != NULL && add_default_mount(config, home) < 0) {
+		config_free(config);
+		return NULL;
+	}
+	return config;
+}
+
+void config_free(struct config *config)
+{
+	if (config == NULL)
+		return;
+	for (size_t i = 0; i < config->forward_count; i++)
+		config_forward_clear(&config->forwards[i]);
+	config_fields_free(top_fields, config);
+	free(config);
+}
+
+static void read_root(struct config_reader *reader, const struct config_node *root, struct config *config)
+{
+	if (root != NULL && root->kind == CONFIG_NODE_MAP)
+		config_fields_read(reader, top_fields, root, config);
+	else if (root != NULL && root->kind != CONFIG_NODE_BAD &&
+		 !(root->kind == CONFIG_NODE_SCALAR && root->plain && root->text[0] == '\0'))
+		problems_add(
+			reader->problems, PROBLEM_ERROR, (struct problem_place){reader->file, root->line, root->column},
+			"expected keys such as \"ssh:\" and \"mounts:\", found %s", config_node_kind_name(root->kind));
+	check_mount_points(reader, config);
+	if ((root == NULL || config_node_get(root, "mounts") == NULL) && add_default_mount(config, reader->home) < 0)
+		reader->no_memory = true;
+}
+
+int config_parse(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
+		 struct config **out)
+{
+	struct config_reader reader = {.file = file, .home = home, .problems = problems};
+	struct config_node *root = NULL;
+	struct config *config;
+	int r;
+
+	if (size > CONFIG_SIZE_MAX) {
+		problems_add(problems, PROBLEM_ERROR, (struct problem_place){file, 0, 0},
+			     "is larger than %u bytes; a configuration is shorter", CONFIG_SIZE_MAX);
+		return -EINVAL;
+	}
+	r = config_yaml_read(file, text, size, problems, &root);
+	if (r < 0)
+		return r;
+	config = config_blank();
+	if (config != NULL)
+		read_root(&reader, root, config);
+	config_node_free(root);
+	if (config != NULL && !reader.no_memory && problems_count(problems, PROBLEM_ERROR) == 0) {
+		*out = config;
+		return 0;
+	}
+	r = config == NULL || reader.no_memory ? -ENOMEM : -EINVAL;
+	config_free(config);
+	return r;
+}
+
+void config_show(const struct config *config, FILE *out)
+{
+	if (config->default_mounts) {
+		fputs("# mounts: not given; the default is ", out);
+		config_yaml_quote(out, config->mounts[0].location.path);
+		fputs(", read-only, at the same path\n", out);
+	}
+	config_fields_write(out, top_fields, config, 0);
+}
+
+static const struct config_mount *find_mount(const struct config *config, const char *mount_point)
+{
+	for (size_t i = 0; i < config->mount_count; i++)
+		if (strcmp(config->mounts[i].mount_point, mount_point) == 0)
+			return &config->mounts[i];
+	return NULL;
+}
+
+static void describe_mount(const struct config_mount *mount, FILE *out)
+{
+	if (mount == NULL)
+		fputs("not mounted", out);
+	else
+		fprintf(out, "%s, %s%s", mount->location.path, mount->writable ? "writable" : "read-only",
+			mount->mask ? "" : ", secrets shown");
+}
+
+static size_t diff_mount(const struct config_mount *running, const struct config_mount *wanted, FILE *out)
+{
+	const char *mount_point = running != NULL ? running->mount_point : wanted->mount_point;
+
+	if (running != NULL && wanted != NULL && config_fields_equal(mount_fields, running, wanted))
+		return 0;
+	fprintf(out, "mount %s: ", mount_point);
+	describe_mount(running, out);
+	fputs(" here, ", out);
+	describe_mount(wanted, out);
+	fputs(" wanted\n", out);
+	return 1;
+}
+
+static size_t diff_mounts(const struct config *running, const struct config *wanted, FILE *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < running->mount_count; i++)
+		n += diff_mount(&running->mounts[i], find_mount(wanted, running->mounts[i].mount_point), out);
+	for (size_t i = 0; i < wanted->mount_count; i++)
+		if (find_mount(running, wanted->mounts[i].mount_point) == NULL)
+			n += diff_mount(NULL, &wanted->mounts[i], out);
+	return n;
+}
+
+static size_t diff_fields(const struct config_field *fields, const char *section, const void *running,
+			  const void *wanted, FILE *out)
+{
+	size_t n = 0;
+
+	for (const struct config_field *field = fields; field->key != NULL; field++) {
+		if (field->type == &config_type_section || field->type == &config_type_not_yet ||
+		    field == &top_fields[TOP_MOUNTS] || config_field_equal(field, running, wanted))
+			continue;
+		n++;
+		fprintf(out, "%s%s: ", section, field->key);
+		if (field->type == &config_type_list) {
+			fputs("other rules here than wanted\n", out);
+			continue;
+		}
+		config_field_write_value(out, field, running);
+		fputs(" here, ", out);
+		config_field_write_value(out, field, wanted);
+		fputs(" wanted\n", out);
+	}
+	return n;
+}
+
+size_t config_diff(const struct config *running, const struct config *wanted, FILE *out)
+{
+	return diff_fields(ssh_fields, "ssh.", &running->ssh, &wanted->ssh, out) + diff_mounts(running, wanted, out) +
+	       diff_fields(top_fields, "", running, wanted, out);
+}
+
+bool config_equal(const struct config *a, const struct config *b)
+{
+	if (a->mount_count != b->mount_count)
+		return false;
+	for (size_t i = 0; i < a->mount_count; i++) {
+		const struct config_mount *other = find_mount(b, a->mounts[i].mount_point);
+
+		if (other == NULL || !config_fields_equal(mount_fields, &a->mounts[i], other))
+			return false;
+	}
+	for (const struct config_field *field = top_fields; field->key != NULL; field++)
+		if (field != &top_fields[TOP_MOUNTS] && !config_field_equal(field, a, b))
+			return false;
+	return true;
+}

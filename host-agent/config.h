@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HOMEPORT_CONFIG_H
+#define HOMEPORT_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "limits.h"
+#include "problems.h"
+#include "rules.h"
+
+/*
+ * The configuration of one session: the desired state that `up` and `run` make true, from NAME.yaml, from the command
+ * line, or from both (desired.h). Pure: bytes in, struct out; who opens files is config_file.h.
+ */
+
+#define CONFIG_SIZE_MAX          (1u << 20) /* bytes of a file */
+#define CONFIG_MOUNTS_MAX        CONTROL_MOUNTS_MAX
+#define CONFIG_SSH_OPTIONS_MAX   64
+#define CONFIG_TARGET_MAX        1023 /* bytes of a mount point: what a mount's state message can name */
+#define CONFIG_MAX_FORWARDS      4096 /* default: more than any developer's machine listens on, few enough descriptors */
+#define CONFIG_MAX_FORWARDS_MOST 16384 /* as many as there are streams */
+#define CONFIG_TIMEOUT_MOST_S    (365u * 86400)
+
+/* A path of the host, and where it was written: in a file at a line, or (line 0) on the command line. */
+struct config_path {
+	char *path; /* absolute; NULL when not written */
+	char *where;
+	unsigned line, column;
+};
+
+struct config_mount {
+	struct config_path location;
+	char *mount_point; /* absolute path in the guest, in normal form */
+	bool writable;
+	bool mask; /* secrets below the location are as if absent */
+};
+
+struct config_ssh {
+	char *host;    /* NULL only until the default, NAME, is filled in */
+	unsigned port; /* 0: what ssh's own configuration says */
+	char *user;
+	struct config_path config_file;
+	struct config_path identity_file;
+	char *host_key; /* "SHA256:…" */
+	char **options; /* "Key=Value", as for ssh -o */
+	size_t option_count;
+};
+
+struct config {
+	struct config_ssh ssh;
+	struct config_mount *mounts;
+	size_t mount_count;
+	bool default_mounts; /* nobody asked for them: ~ read-only, which may go elsewhere if it would hide a home */
+	struct rule_spec *forwards;
+	size_t forward_count;
+	unsigned session_timeout_s;
+	unsigned max_forwards; /* 0: the guest is not even asked for its ports */
+	char *guest_command;   /* NULL: homeport-guest is found in the guest's PATH */
+};
+
+/* A configuration of defaults: ~ (which is `home`, an absolute path) read-only at the same path. NULL: no memory. */
+struct config *config_new(const char *home);
+
+/* NULL is fine. */
+void config_free(struct config *config);
+
+/*
+ * Reads YAML. 0 and *out is the caller's; -EINVAL and what is wrong is in `problems`, all of it; -ENOMEM. Warnings are
+ * added in both cases. `file` names the text in messages.
+ */
+int config_parse(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
+		 struct config **out);
+
+/*
+ * Adds mounts, `mount` moved into the configuration (also on failure, when it is freed). The first one replaces the
+ * default mounts; one with a mount point that is there replaces that one. 0, -ENOMEM, -ENOSPC beyond CONFIG_MOUNTS_MAX.
+ */
+int config_add_mount(struct config *config, struct config_mount *mount);
+
+/* Removes every mount, the default ones too. */
+void config_clear_mounts(struct config *config);
+
+/* Puts rules before those there are; their strings are moved. 0, -ENOMEM, -ENOSPC beyond RULES_MAX; freed on failure.
+ */
+int config_put_forwards_first(struct config *config, struct rule_spec *specs, size_t count);
+
+/* Frees what one rule or mount holds, and zeroes it. */
+void config_forward_clear(struct rule_spec *spec);
+void config_mount_clear(struct config_mount *mount);
+
+/* Adds warnings for what is understood but not done by this version. config_parse has done it for a file's rules. */
+void config_warn_forward(const struct rule_spec *spec, struct problem_place place, struct problems *problems);
+
+/* The port rules of a configuration; ssh_guest_port as for rules_new. NULL: no memory. */
+struct rules *config_rules(const struct config *config, uint16_t ssh_guest_port);
+
+/* Writes the effective configuration as YAML that reads back as an equal one. */
+void config_show(const struct config *config, FILE *out);
+
+/* Whether two configurations ask for the same. The order of rules counts, that of mounts does not. */
+bool config_equal(const struct config *a, const struct config *b);
+
+/* Writes one line for each difference, "KEY: this here, that wanted"; returns how many there are. */
+size_t config_diff(const struct config *running, const struct config *wanted, FILE *out);
+
+#endif

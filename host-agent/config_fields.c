@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A struct as a table of fields: read from a mapping, written, compared and freed by walking the table, and the types
+ * that hold other values (a section, a list of structs, a list of texts).
+ */
+#include "config_fields.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void *field_at(const struct config_field *field, void *whole)
+{
+	return (char *)whole + field->offset;
+}
+
+static const void *field_in(const struct config_field *field, const void *whole)
+{
+	return (const char *)whole + field->offset;
+}
+
+/* ---- reading ---- */
+
+static void complain_unknown(struct config_reader *reader, const struct config_field *fields,
+			     const struct config_node *key)
+{
+	const char *words[CONFIG_FIELDS_MAX + 1] = {NULL}, *nearest = NULL;
+	char known[PROBLEMS_TEXT_MAX / 2] = "";
+	struct problem_place place = {reader->file, key->line, key->column};
+
+	for (size_t i = 0, n = 0; fields[i].key != NULL; i++) {
+		words[i] = fields[i].key;
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i > 0 ? ", " : "", fields[i].key);
+	}
+	/* Beyond the lines that are kept nobody reads the suggestion. */
+	if (problems_count(reader->problems, PROBLEM_ERROR) < PROBLEMS_MAX)
+		nearest = problems_nearest(key->text, words);
+	if (nearest != NULL)
+		problems_add(reader->problems, PROBLEM_ERROR, place, "unknown key \"%.80s\"; did you mean \"%s\"?",
+			     key->text, nearest);
+	else
+		problems_add(reader->problems, PROBLEM_ERROR, place, "unknown key \"%.80s\"; here are: %s", key->text,
+			     known);
+}
+
+static void read_field(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+		       void *whole)
+{
+	const struct config_node *value = key->value;
+
+	if (field->type == &config_type_not_yet) /* whatever its value is */
+		config_complain(reader, field, key, "not supported by this version; remove it");
+	else if (value->kind == CONFIG_NODE_BAD)
+		return;
+	else if (value->kind == field->type->kind)
+		field->type->read(reader, field, key, field_at(field, whole));
+	else if (value->kind == CONFIG_NODE_SCALAR && value->text[0] == '\0')
+		config_complain(reader, field, key, "expected %s, found nothing; remove the key or give it a value",
+				field->type->expected);
+	else
+		config_complain(reader, field, value, "expected %s, found %s", field->type->expected,
+				config_node_kind_name(value->kind));
+}
+
+void config_fields_read(struct config_reader *reader, const struct config_field *fields, const struct config_node *map,
+			void *to)
+{
+	unsigned seen[CONFIG_FIELDS_MAX] = {0}; /* the line of the first */
+
+	for (const struct config_node *key = map->children; key != NULL; key = key->next) {
+		size_t i = 0;
+
+		while (fields[i].key != NULL && strcmp(fields[i].key, key->text) != 0)
+			i++;
+		if (fields[i].key == NULL) {
+			complain_unknown(reader, fields, key);
+		} else if (seen[i] != 0) {
+			config_complain(reader, &fields[i], key, "is there twice, first in line %u; remove one",
+					seen[i]);
+		} else {
+			seen[i] = key->line;
+			read_field(reader, &fields[i], key, to);
+		}
+	}
+}
+
+/* ---- writing, comparing, freeing ---- */
+
+static bool is_written(const struct config_field *field, const void *from)
+{
+	return field->type->write != NULL && field->type->is_set(field, field_in(field, from)) &&
+	       (field->omit == NULL || !field->omit(from));
+}
+
+/* The first field stands behind `lead`, the others behind `indent` spaces. */
+static void write_fields(FILE *out, const struct config_field *fields, const void *from, unsigned indent,
+			 const char *lead)
+{
+	for (; fields->key != NULL; fields++) {
+		if (!is_written(fields, from))
+			continue;
+		fprintf(out, "%*s%s%s:", lead != NULL ? 0 : (int)indent, "", lead != NULL ? lead : "", fields->key);
+		lead = NULL;
+		if (fields->type != &config_type_section && fields->type != &config_type_list)
+			putc(' ', out);
+		fields->type->write(out, fields, field_in(fields, from), indent);
+		if (fields->type != &config_type_section && fields->type != &config_type_list)
+			putc('\n', out);
+	}
+}
+
+static bool any_written(const struct config_field *fields, const void *from)
+{
+	for (; fields->key != NULL; fields++)
+		if (is_written(fields, from))
+			return true;
+	return false;
+}
+
+void config_fields_write(FILE *out, const struct config_field *fields, const void *from, unsigned indent)
+{
+	write_fields(out, fields, from, indent, NULL);
+}
+
+void config_field_write_value(FILE *out, const struct config_field *field, const void *from)
+{
+	if (field->type->is_set(field, field_in(field, from)))
+		field->type->write(out, field, field_in(field, from), 0);
+	else
+		fputs("nothing", out);
+}
+
+bool config_field_equal(const struct config_field *field, const void *a, const void *b)
+{
+	return field->type->equal == NULL || field->type->equal(field, field_in(field, a), field_in(field, b));
+}
+
+bool config_fields_equal(const struct config_field *fields, const void *a, const void *b)
+{
+	for (; fields->key != NULL; fields++)
+		if (!config_field_equal(fields, a, b))
+			return false;
+	return true;
+}
+
+void config_fields_free(const struct config_field *fields, void *of)
+{
+	for (; fields->key != NULL; fields++)
+		if (fields->type->free != NULL)
+			fields->type->free(fields, field_at(fields, of));
+}
+
+/* ---- a section ---- */
+
+static void section_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+			 void *at)
+{
+	config_fields_read(reader, field->fields, key->value, at);
+}
+
+static bool section_is_set(const struct config_field *field, const void *at)
+{
+	return any_written(field->fields, at);
+}
+
+static void section_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
+{
+	putc('\n', out);
+	config_fields_write(out, field->fields, at, indent + 2);
+}
+
+static bool section_equal(const struct config_field *field, const void *a, const void *b)
+{
+	return config_fields_equal(field->fields, a, b);
+}
+
+static void section_free(const struct config_field *field, void *at)
+{
+	config_fields_free(field->fields, at);
+}
+
+const struct config_type config_type_section = {
+	"keys with values", CONFIG_NODE_MAP, section_read, section_is_set, section_write, section_equal, section_free,
+};
+
+/* ---- lists: a pointer to the items, and how many there are ---- */
+
+/* The pointer is read and written as bytes: it points to another type for each list. */
+static void *list_items(const void *at)
+{
+	void *items;
+
+	memcpy(&items, at, sizeof(items));
+	return items;
+}
+
+static size_t *list_count(const struct config_field *field, void *at)
+{
+	return (size_t *)((char *)at + field->count_offset);
+}
+
+static size_t list_length(const struct config_field *field, const void *at)
+{
+	return *(const size_t *)((const char *)at + field->count_offset);
+}
+
+static void *list_append(struct config_reader *reader, const struct config_field *field, void *at)
+{
+	size_t *count = list_count(field, at);
+	char *items = reallocarray(list_items(at), *count + 1, field->item_size), *item;
+
+	if (items == NULL) {
+		reader->no_memory = true;
+		return NULL;
+	}
+	memcpy(at, &items, sizeof(items));
+	item = items + *count * field->item_size;
+	memset(item, 0, field->item_size);
+	++*count;
+	return item;
+}
+
+static bool list_is_too_long(struct config_reader *reader, const struct config_field *field,
+			     const struct config_node *node, size_t index)
+{
+	if (index < field->most)
+		return false;
+	config_complain(reader, field, node, "there are more than %u; remove some", field->most);
+	return true;
+}
+
+static void list_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+		      void *at)
+{
+	size_t index = 0;
+
+	for (const struct config_node *node = key->value->children; node != NULL; node = node->next, index++) {
+		size_t errors = problems_count(reader->problems, PROBLEM_ERROR);
+		void *item;
+
+		if (list_is_too_long(reader, field, node, index))
+			return;
+		if (node->kind != CONFIG_NODE_MAP) {
+			if (node->kind != CONFIG_NODE_BAD)
+				config_complain(reader, field, node, "expected an entry of keys with values, found %s",
+						config_node_kind_name(node->kind));
+			continue;
+		}
+		item = list_append(reader, field, at);
+		if (item == NULL)
+			return;
+		if (field->prepare != NULL)
+			field->prepare(item);
+		config_fields_read(reader, field->fields, node, item);
+		field->finish(reader, node, index, problems_count(reader->problems, PROBLEM_ERROR) == errors, item);
+	}
+}
+
+static void list_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
+{
+	const char *items = list_items(at);
+	char lead[16];
+
+	if (list_length(field, at) == 0) {
+		fputs(" []\n", out);
+		return;
+	}
+	putc('\n', out);
+	snprintf(lead, sizeof(lead), "%*s- ", (int)indent, "");
+	for (size_t i = 0; i < list_length(field, at); i++) {
+		const void *item = items + i * field->item_size;
+
+		if (any_written(field->fields, item))
+			write_fields(out, field->fields, item, indent + 2, lead);
+		else
+			fprintf(out, "%s{}\n", lead);
+	}
+}
+
+static bool list_equal(const struct config_field *field, const void *a, const void *b)
+{
+	const char *left = list_items(a), *right = list_items(b);
+
+	if (list_length(field, a) != list_length(field, b))
+		return false;
+	for (size_t i = 0; i < list_length(field, a); i++)
+		if (!config_fields_equal(field->fields, left + i * field->item_size, right + i * field->item_size))
+			return false;
+	return true;
+}
+
+static void list_free(const struct config_field *field, void *at)
+{
+	static void *const none = NULL;
+	char *items = list_items(at);
+
+	for (size_t i = 0; i < list_length(field, at); i++)
+		config_fields_free(field->fields, items + i * field->item_size);
+	free(items);
+	memcpy(at, &none, sizeof(none));
+	*list_count(field, at) = 0;
+}
+
+const struct config_type config_type_list = {
+	"a list", CONFIG_NODE_LIST, list_read, config_always_set, list_write, list_equal, list_free,
+};
+
+/* ---- lists of texts ---- */
+
+static void texts_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+		       void *at)
+{
+	size_t index = 0;
+
+	for (const struct config_node *node = key->value->children; node != NULL; node = node->next, index++) {
+		const char *text;
+		char **item;
+
+		if (list_is_too_long(reader, field, node, index))
+			return;
+		if (node->kind != CONFIG_NODE_SCALAR) {
+			if (node->kind != CONFIG_NODE_BAD)
+				config_complain(reader, field, node, "expected a text, found %s",
+						config_node_kind_name(node->kind));
+			continue;
+		}
+		text = config_read_text(reader, field, node);
+		item = text != NULL ? list_append(reader, field, at) : NULL;
+		if (item != NULL)
+			*item = config_copy(reader, text);
+	}
+}
+
+static bool texts_is_set(const struct config_field *field, const void *at)
+{
+	return list_length(field, at) > 0;
+}
+
+static void texts_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
+{
+	char *const *items = list_items(at);
+
+	for (size_t i = 0; i < list_length(field, at); i++) {
+		fputs(i == 0 ? "[" : ", ", out);
+		config_yaml_quote(out, items[i]);
+	}
+	putc(']', out);
+}
+
+static bool texts_equal(const struct config_field *field, const void *a, const void *b)
+{
+	char *const *left = list_items(a), *const *right = list_items(b);
+
+	if (list_length(field, a) != list_length(field, b))
+		return false;
+	for (size_t i = 0; i < list_length(field, a); i++)
+		if (!config_same_text(left[i], right[i]))
+			return false;
+	return true;
+}
+
+static void texts_free(const struct config_field *field, void *at)
+{
+	static void *const none = NULL;
+	char **items = list_items(at);
+
+	for (size_t i = 0; i < list_length(field, at); i++)
+		free(items[i]);
+	free(items);
+	memcpy(at, &none, sizeof(none));
+	*list_count(field, at) = 0;
+}
+
+const struct config_type config_type_texts = {
+	"a list of texts", CONFIG_NODE_LIST, texts_read, texts_is_set, texts_write, texts_equal, texts_free,
+};
+
+const struct config_type config_type_not_yet = {"", CONFIG_NODE_BAD, NULL, NULL, NULL, NULL, NULL};
