@@ -41,6 +41,20 @@ def test_fuse_device_is_open_to_everybody_and_works(guest):
     guest.cmd("exec 3<>/dev/fuse", user="plain")
 
 
+@pytest.mark.parametrize("user", ["root", "me", "plain"])
+def test_fuse_mounts_work_for_everybody(guest, user):
+    """By mount(2) for root, by the set-uid fusermount3 for the others; sshfs stands for any FUSE server."""
+    folder = f"/tmp/mount-{user}"
+    guest.cmd(["mkdir", folder], user=user)
+    server = guest.popen("coproc S { exec /usr/lib/openssh/sftp-server; };"
+                         f"exec sshfs -f -o passive :/etc {folder} <&${{S[0]}} >&${{S[1]}}", user=user)
+    wait_until(lambda: guest.mounts("fuse.sshfs"), what="the mount")
+    assert guest.cmd(["cat", folder + "/hostname"], user=user).stdout == "lab-guest\n"
+    guest.cmd(["fusermount3", "-u", folder], user=user)
+    assert not guest.mounts("fuse.sshfs")
+    server.wait(timeout=5)
+
+
 def test_sudo_is_for_me_alone(guest):
     assert guest.cmd(["sudo", "-n", "id", "-u"], user="me").stdout == "0\n"
     assert guest.cmd(["sudo", "-n", "id", "-u"], user="plain", check=False).returncode != 0
