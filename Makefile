@@ -143,7 +143,7 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 
 # -------------------------------------------------------------------------------------------------------- programs
 
-.PHONY: all san deps test test-unit test-e2e test-fuzz test-long tests-built fuzz coverage mutants demo demo-shell \
+.PHONY: all san deps deps-demo test test-unit test-e2e test-fuzz test-long tests-built fuzz coverage mutants demo demo-shell \
 	bench lint format install uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
@@ -170,6 +170,9 @@ $(BUILD)/san/homeport-guest: $(BUILD)/san/guest-agent/main.o $(call archives,san
 
 deps: ## install what building and testing need (Debian, Ubuntu)
 	@tests/deps.sh
+
+deps-demo:
+	@tests/deps.sh demo
 
 # Flags asked of pkg-config are read when make starts, so what follows `deps` runs in a second make.
 test: deps ## build, then unit, fuzz corpus and end-to-end tests
@@ -207,11 +210,11 @@ mutants: all ## every planted fault must turn its end-to-end subject red
 
 # ------------------------------------------------------------------------------------------------- demo and bench
 
-demo: deps ## a guest, your home in it, its web server on your localhost
+demo: deps-demo ## a guest, your home in it, its web server on your localhost
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tests/lab/demo.sh
 
-demo-shell: deps ## the same, and leaves you in the guest
+demo-shell: deps-demo ## the same, and leaves you in the guest
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tests/lab/demo.sh --shell
 

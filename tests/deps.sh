@@ -3,6 +3,9 @@
 #
 # Installs what building and testing homeport need, on Debian and Ubuntu, and asks for nothing. When everything is
 # there already, apt is not called and no privilege is needed. Refuses a libssh that does not verify GCM tags.
+#
+#   deps.sh        everything
+#   deps.sh demo   what building and the demo need: no compilers to compare, no linters, no peers
 set -eu
 
 # Debian's first libssh 0.10 that rejects a tampered packet (CVE-2026-59847); vanilla 0.10.6 does not.
@@ -11,13 +14,16 @@ libssh_wanted=0.10.6-0+deb12u3
 packages=(
     # building
     build-essential pkg-config libfuse3-dev libssh-dev libevent-dev libyaml-dev libseccomp-dev uthash-dev
+    # the guest of namespaces
+    python3 fuse3 sudo openssh-server openssh-client iproute2 procps util-linux curl
+)
+[ "${1:-}" = demo ] || packages+=(
     # unit tests and fuzzing
     libcmocka-dev clang libclang-rt-14-dev llvm
-    # the guest of namespaces and the end-to-end tests
-    fuse3 sudo openssh-server openssh-client openssh-sftp-server python3-pytest python3-yaml iproute2 procps
-    util-linux attr acl git rsync curl
-    # peers to compare with
-    sshfs fio rclone
+    # end-to-end tests
+    openssh-sftp-server python3-pytest python3-yaml attr acl git rsync sshfs rclone
+    # the bench
+    fio
     # lint
     clang-format clang-tidy cppcheck mandoc shellcheck
 )
