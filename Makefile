@@ -143,8 +143,8 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 
 # -------------------------------------------------------------------------------------------------------- programs
 
-.PHONY: all san deps deps-demo test test-unit test-e2e test-fuzz test-long tests-built fuzz coverage mutants demo demo-shell \
-	bench lint format install uninstall clean help
+.PHONY: all san deps deps-demo test test-unit test-e2e test-fuzz test-long tests-built fuzz coverage mutants \
+	demo demo-shell bench lint format install uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
 

@@ -53,6 +53,11 @@ if [ "${#wanted[@]}" -gt 0 ]; then
     echo "deps: installing ${wanted[*]}"
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+    # The package starts a server for everybody; only the lab's guest needs one, and starts its own.
+    if [[ " ${wanted[*]} " == *" openssh-server "* ]] && command -v systemctl >/dev/null; then
+        echo "deps: openssh-server is here for the guest of the tests; this machine's own is left switched off"
+        "${as_root[@]}" systemctl disable --quiet --now ssh.service ssh.socket 2>/dev/null || true
+    fi
 fi
 
 libssh_here=$(dpkg-query -W -f='${Version}' libssh-dev)
