@@ -27,6 +27,8 @@
 #define MUX_ARGS_MAX	1024u	   /* of OPEN */
 #define MUX_CREDIT_INITIAL (256u << 10)
 #define MUX_CREDIT_MAX	   (4u << 20)  /* a stream's window grows while its reader keeps up */
+#define MUX_GROWTH_MAX	   (64u << 20) /* by so much for all streams together */
+#define MUX_SPARSE_MAX	   (16u << 10) /* a backlog that goes before bulk: some dozens of small messages */
 #define MUX_QUEUE_MAX	   (512u << 10) /* bytes a stream queues before mux_stream_write() takes none */
 #define MUX_MESSAGE_MAX	   (4u << 20)   /* and before mux_stream_write_all() gives up: a peer that never reads */
 

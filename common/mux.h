@@ -38,11 +38,11 @@ enum mux_reason {
 	MUX_REASON_REFUSED,    /* ECONNREFUSED at the target */
 	MUX_REASON_UNREACHABLE,
 	MUX_REASON_TIMED_OUT,
-	MUX_REASON_RESET,	/* the target reset the connection */
-	MUX_REASON_RESOURCES,	/* out of descriptors, memory, streams */
-	MUX_REASON_CANCELLED,	/* whoever asked has gone */
+	MUX_REASON_RESET,     /* the target reset the connection */
+	MUX_REASON_RESOURCES, /* out of descriptors, memory, streams */
+	MUX_REASON_CANCELLED, /* whoever asked has gone */
 	MUX_REASON_INTERNAL,
-	MUX_REASON_LOST,	/* the session ended: set locally, never sent */
+	MUX_REASON_LOST, /* the session ended: set locally, never sent */
 	MUX_REASON_COUNT,
 };
 
@@ -62,8 +62,9 @@ struct mux_stream_events {
 
 struct mux_events {
 	/*
-	 * The peer opens a stream. Answer now or later by mux_stream_accept() or mux_stream_refuse(); until then its data
-	 * wait in the peer and, within the initial credit, in the mux.
+	 * The peer opens a stream. Answer now or later by mux_stream_accept() or mux_stream_refuse(); until then its
+	 * data wait in the peer and, within the initial credit, in the mux. Who answers later calls
+	 * mux_stream_set_events() now, to hear of `closed` when the peer (or the session) gives up meanwhile.
 	 */
 	void (*open)(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len);
 	/* There is something for mux_produce(), and there was not before. */
@@ -79,7 +80,8 @@ struct mux_stats {
 /* opener: true for the host (its stream ids are odd). NULL: out of memory. */
 struct mux *mux_new(bool opener, const struct mux_events *events, void *ctx);
 
-/* Ends every stream with `closed(LOST)` and frees the mux. NULL is fine. Not from inside its own callbacks. */
+/* Ends every stream with `closed(LOST)` and frees the mux. NULL is fine. Not from inside its own callbacks; what those
+ * `closed` call of the mux has no effect. */
 void mux_free(struct mux *m);
 
 /* Bytes from the session. 0, or -EPROTO (*why says what was wrong; the session must end). */
@@ -89,12 +91,17 @@ int mux_receive(struct mux *m, const uint8_t *data, size_t len, const char **why
 ssize_t mux_produce(struct mux *m, struct wire_buf *out, size_t max);
 bool mux_pending(const struct mux *m);
 
+/* Makes the calls that wait (data stored before a stream was accepted, `writable`, `closed`). mux_receive() and
+ * mux_produce() end with it; who calls neither for a while (no connection) calls it once a turn. */
+void mux_deliver(struct mux *m);
+
 /* NULL: out of memory or MUX_STREAMS_MAX reached. */
 struct mux_stream *mux_open(struct mux *m, enum mux_kind kind, const uint8_t *args, size_t len,
 			    const struct mux_stream_events *events, void *ctx);
+
 /*
  * Answers an offered stream. events NULL: those of mux_stream_set_events() stay, which may be set while it is offered
- * (so `closed` tells of an opener that gave up). The data that waited may be given before accept returns.
+ * (so `closed` tells of an opener that gave up). The data that waited are given later, never from inside.
  */
 void mux_stream_accept(struct mux_stream *s, const struct mux_stream_events *events, void *ctx);
 void mux_stream_refuse(struct mux_stream *s, enum mux_reason reason);

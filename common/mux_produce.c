@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frames out, and who goes first. See mux.h; PROTOCOL.md, "Mux: order".
+ *
+ * Theory of operation. A stream that has something to send is in up to two lists: `signals`, when a frame without
+ * payload of its data is due (OPEN, ACCEPT, CREDIT, LIMITED, and FIN once its queue is empty), and one of the turns,
+ * when it has data and credit for it. mux_produce() goes through them in this order, until nothing is left or the
+ * caller's space is used up:
+ *
+ *	control's signals and data | answers of streams that are gone | signals | sparse | bulk
+ *
+ * Sparse and bulk are fq_codel's new and old flows (RFC 8290): a stream whose queue was empty when it got at most
+ * MUX_SPARSE_MAX bytes goes before all bulk, once; then it stands at bulk's end, also with an empty queue, and is
+ *sparse again only when its turn there has passed: so a stream that writes little often cannot keep the others from
+ *theirs. Bulk is deficit round robin with a quantum of one frame.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mux_priv.h"
+#include "wire.h"
+
+#define MUX_QUANTUM ((int32_t)MUX_FRAME_MAX)
+/* A frame of data is not cut below this to fill the caller's space. */
+#define MUX_CUT_MIN 1024u
+
+struct mux_out {
+	struct wire_buf *buf;
+	size_t left;
+};
+
+/* The place of the payload, or NULL when the frame does not fit. */
+static uint8_t *mux_frame_put(struct mux_out *out, uint32_t id, enum mux_frame type, size_t len)
+{
+	uint8_t *p = out->left < MUX_HEADER + len ? NULL : wire_buf_reserve(out->buf, MUX_HEADER + len);
+
+	if (!p)
+		return NULL;
+	wire_poke_u32(p, id);
+	wire_poke_u32(p + 4, (uint32_t)type << 24 | (uint32_t)len);
+	out->buf->len += MUX_HEADER + len;
+	out->left -= MUX_HEADER + len;
+	return p + MUX_HEADER;
+}
+
+/* ------------------------------------------------------------------------------------------------------ in which list
+ */
+
+static bool mux_credit_is_due(const struct mux_stream *s)
+{
+	/* In quarters of the window, so that a reader of single bytes does not cost a frame for each. */
+	return s->credit_due >= s->window / 4 && !s->fin_came && s->state == MUX_STATE_OPEN;
+}
+
+static bool mux_fin_is_due(const struct mux_stream *s)
+{
+	return s->fin_queued && !s->fin_sent && !s->queue.len;
+}
+
+static bool mux_stream_has_signal(const struct mux_stream *s)
+{
+	if (s->state == MUX_STATE_OFFERED || s->state == MUX_STATE_ENDED)
+		return false;
+	return !s->id || s->accept_due || s->limited_due || mux_credit_is_due(s) || mux_fin_is_due(s);
+}
+
+static void mux_turn_set(struct mux_stream *s, enum mux_turn turn)
+{
+	struct mux *m = s->mux;
+
+	if (s->turn == turn)
+		return;
+	if (s->turn != MUX_TURN_NONE)
+		TAILQ_REMOVE(&m->turns[s->turn], s, turned);
+	if (turn != MUX_TURN_NONE)
+		TAILQ_INSERT_TAIL(&m->turns[turn], s, turned);
+	s->turn = turn;
+}
+
+static enum mux_turn mux_turn_of(const struct mux_stream *s)
+{
+	if (s->kind == MUX_KIND_CONTROL)
+		return mux_stream_sendable(s) ? MUX_TURN_CONTROL : MUX_TURN_NONE;
+	if (s->turn == MUX_TURN_BULK)
+		/* With an empty queue it keeps its place until its turn has passed. */
+		return mux_stream_sendable(s) || !s->queue.len ? MUX_TURN_BULK : MUX_TURN_NONE;
+	if (!mux_stream_sendable(s))
+		return MUX_TURN_NONE;
+	return s->queue.len <= MUX_SPARSE_MAX ? MUX_TURN_SPARSE : MUX_TURN_BULK;
+}
+
+static void mux_signal_set(struct mux_stream *s, bool on)
+{
+	struct mux *m = s->mux;
+
+	if (s->signalled == on)
+		return;
+	s->signalled = on;
+	if (!on)
+		TAILQ_REMOVE(&m->signals, s, signal);
+	else if (s->kind == MUX_KIND_CONTROL)
+		TAILQ_INSERT_HEAD(&m->signals, s, signal);
+	else
+		TAILQ_INSERT_TAIL(&m->signals, s, signal);
+}
+
+static void mux_ready_set(struct mux_stream *s, bool ready)
+{
+	if (s->ready == ready)
+		return;
+	s->ready = ready;
+	s->mux->ready += ready ? 1 : (size_t)-1;
+}
+
+void mux_stream_update(struct mux_stream *s)
+{
+	enum mux_turn turn = mux_turn_of(s);
+
+	if (s->queue.len && !s->send_credit && !s->limited_told)
+		s->limited_due = s->limited_told = true;
+	if (turn == MUX_TURN_BULK && s->turn != MUX_TURN_BULK)
+		s->deficit = MUX_QUANTUM;
+	mux_turn_set(s, turn);
+	mux_signal_set(s, mux_stream_has_signal(s));
+	mux_ready_set(s, mux_stream_sendable(s));
+	mux_tell_pending(s->mux);
+}
+
+void mux_stream_unlist(struct mux_stream *s)
+{
+	mux_turn_set(s, MUX_TURN_NONE);
+	mux_signal_set(s, false);
+	mux_ready_set(s, false);
+}
+
+bool mux_pending(const struct mux *m)
+{
+	return m->ready || m->orphans.len || !TAILQ_EMPTY(&m->signals);
+}
+
+void mux_tell_pending(struct mux *m)
+{
+	if (m->pending_told || m->freeing || !mux_pending(m))
+		return;
+	m->pending_told = true;
+	if (m->events->pending)
+		m->events->pending(m->ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- signals
+ */
+
+static bool mux_put_open(struct mux_stream *s, struct mux_out *out)
+{
+	struct mux *m = s->mux;
+	uint8_t *p = mux_frame_put(out, m->next_id, MUX_OPEN, 1 + s->args_len);
+
+	if (!p)
+		return false;
+	p[0] = (uint8_t)s->kind;
+	memcpy(p + 1, s->args, s->args_len);
+	free(s->args);
+	s->args = NULL;
+	/* Only now, so that ids go out in order whatever the priorities. */
+	s->id = m->next_id;
+	m->next_id += 2;
+	mux_hash(m, s);
+	return true;
+}
+
+static bool mux_put_credit(struct mux_stream *s, struct mux_out *out)
+{
+	uint8_t *p = mux_frame_put(out, s->id, MUX_CREDIT, 4);
+
+	if (!p)
+		return false;
+	wire_poke_u32(p, s->credit_due);
+	s->recv_credit += s->credit_due;
+	s->credit_due = 0;
+	return true;
+}
+
+/* All that the stream has to say; false when it did not fit. */
+static bool mux_put_signals(struct mux_stream *s, struct mux_out *out)
+{
+	if (!s->id && !mux_put_open(s, out))
+		return false;
+	if (s->accept_due) {
+		if (!mux_frame_put(out, s->id, MUX_ACCEPT, 0))
+			return false;
+		s->accept_due = false;
+	}
+	if (mux_credit_is_due(s) && !mux_put_credit(s, out))
+		return false;
+	if (s->limited_due) {
+		if (!mux_frame_put(out, s->id, MUX_LIMITED, 0))
+			return false;
+		s->limited_due = false;
+	}
+	if (mux_fin_is_due(s)) {
+		if (!mux_frame_put(out, s->id, MUX_FIN, 0))
+			return false;
+		s->fin_sent = true;
+	}
+	return true;
+}
+
+static bool mux_produce_signals(struct mux *m, struct mux_out *out, bool control_only)
+{
+	struct mux_stream *s;
+
+	while ((s = TAILQ_FIRST(&m->signals))) {
+		if (control_only && s->kind != MUX_KIND_CONTROL)
+			break;
+		if (!mux_put_signals(s, out))
+			return false;
+		mux_stream_update(s);
+		mux_stream_end_if_finished(s);
+	}
+	return true;
+}
+
+static bool mux_produce_orphans(struct mux *m, struct mux_out *out)
+{
+	const size_t size = MUX_HEADER + 1;
+
+	while (m->orphans.len) {
+		uint8_t *p = out->left < size ? NULL : wire_buf_reserve(out->buf, size);
+
+		if (!p)
+			return false;
+		fifo_take(&m->orphans, p, size);
+		out->buf->len += size;
+		out->left -= size;
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- data
+ */
+
+/* One frame of the stream's data; false when there is no space for it. */
+static bool mux_put_data(struct mux_stream *s, struct mux_out *out)
+{
+	size_t n = s->queue.len < s->send_credit ? s->queue.len : s->send_credit;
+	uint8_t *p;
+
+	if (n > MUX_FRAME_MAX)
+		n = MUX_FRAME_MAX;
+	if (n + MUX_HEADER > out->left) {
+		if (out->left < MUX_CUT_MIN)
+			return false;
+		n = out->left - MUX_HEADER;
+	}
+	assert(n && s->id);
+	p = mux_frame_put(out, s->id, MUX_DATA, n);
+	if (!p)
+		return false;
+	fifo_take(&s->queue, p, n);
+	s->send_credit -= (uint32_t)n;
+	s->deficit -= (int32_t)n;
+	s->mux->stats.queued -= n;
+	s->mux->stats.bytes_out += n;
+	if (s->want_writable && s->queue.len <= MUX_QUEUE_MAX / 2)
+		mux_stream_notice(s);
+	return true;
+}
+
+/* Streams of a list that are served until they have nothing more to say. */
+static bool mux_produce_turn(struct mux *m, struct mux_out *out, enum mux_turn turn)
+{
+	struct mux_stream *s;
+
+	while ((s = TAILQ_FIRST(&m->turns[turn]))) {
+		if (!mux_put_data(s, out))
+			return false;
+		if (turn == MUX_TURN_SPARSE && !s->queue.len && m->ready > 1) {
+			/* See above: it has had its share. */
+			mux_turn_set(s, MUX_TURN_BULK);
+			s->deficit = MUX_QUANTUM;
+		}
+		mux_stream_update(s);
+	}
+	return true;
+}
+
+static bool mux_produce_bulk(struct mux *m, struct mux_out *out)
+{
+	struct mux_list *bulk = &m->turns[MUX_TURN_BULK];
+	struct mux_stream *s;
+
+	while ((s = TAILQ_FIRST(bulk))) {
+		if (!mux_stream_sendable(s)) {
+			mux_turn_set(s, MUX_TURN_NONE);
+		} else if (s->deficit <= 0) {
+			s->deficit += MUX_QUANTUM;
+			TAILQ_REMOVE(bulk, s, turned);
+			TAILQ_INSERT_TAIL(bulk, s, turned);
+		} else if (!mux_put_data(s, out)) {
+			return false;
+		} else {
+			mux_stream_update(s);
+		}
+	}
+	return true;
+}
+
+ssize_t mux_produce(struct mux *m, struct wire_buf *out, size_t max)
+{
+	struct mux_out o = {out, max};
+	bool done;
+
+	m->depth++;
+	done = mux_produce_signals(m, &o, true) && mux_produce_turn(m, &o, MUX_TURN_CONTROL) &&
+	       mux_produce_orphans(m, &o) && mux_produce_signals(m, &o, false) &&
+	       mux_produce_turn(m, &o, MUX_TURN_SPARSE) && mux_produce_bulk(m, &o);
+	/* What data left behind: FIN behind a queue that is empty now, LIMITED. */
+	if (done)
+		mux_produce_signals(m, &o, false);
+	m->pending_told = mux_pending(m);
+	mux_deliver(m);
+	mux_leave(m);
+	return out->failed ? -ENOMEM : (ssize_t)(max - o.left);
+}

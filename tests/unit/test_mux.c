@@ -1,0 +1,591 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "limits.h"
+#include "mux.h"
+#include "wire.h"
+
+/* Two muxes, and bytes carried between them by hand. */
+struct user {
+	struct mux_stream *s;
+	uint8_t *got;
+	size_t got_len;
+	size_t unread; /* delivered, not consumed */
+	bool hold;     /* do not consume */
+	bool reset_on_data, echo;
+	int accepted, writable, fins, closed;
+	enum mux_reason reason;
+};
+
+struct side {
+	struct mux *m;
+	struct user *next; /* who gets the next stream that is opened */
+	bool refuse, later;
+	int opens, pendings;
+	uint8_t args[MUX_ARGS_MAX];
+	size_t args_len;
+	enum mux_kind kind;
+};
+
+/* Not on the stack: the teardown frees the muxes, which tells them. */
+static struct user a, b, c, d, e, f, as[4], bs[4];
+static struct side host, guest;
+static uint8_t block[8u << 20];
+
+static void on_accepted(void *ctx)
+{
+	((struct user *)ctx)->accepted++;
+}
+
+static void on_data(void *ctx, const uint8_t *data, size_t len)
+{
+	struct user *u = ctx;
+
+	assert_int_equal(u->closed, 0);
+	assert_int_equal(u->fins, 0);
+	u->got = realloc(u->got, u->got_len + len);
+	memcpy(u->got + u->got_len, data, len);
+	u->got_len += len;
+	if (u->reset_on_data) {
+		mux_stream_reset(u->s, MUX_REASON_CANCELLED);
+		u->s = NULL;
+		return;
+	}
+	if (u->echo)
+		mux_stream_write(u->s, data, len);
+	if (u->hold)
+		u->unread += len;
+	else
+		mux_stream_consumed(u->s, len);
+}
+
+static void on_writable(void *ctx)
+{
+	((struct user *)ctx)->writable++;
+}
+
+static void on_fin(void *ctx)
+{
+	((struct user *)ctx)->fins++;
+}
+
+static void on_closed(void *ctx, enum mux_reason reason)
+{
+	struct user *u = ctx;
+
+	u->closed++;
+	u->reason = reason;
+	u->s = NULL;
+}
+
+static const struct mux_stream_events user_events = {on_accepted, on_data, on_writable, on_fin, on_closed};
+
+static void on_open(void *ctx, struct mux_stream *s, enum mux_kind kind, const uint8_t *args, size_t len)
+{
+	struct side *side = ctx;
+
+	side->opens++;
+	side->kind = kind;
+	side->args_len = len;
+	memcpy(side->args, args, len);
+	if (side->refuse) {
+		mux_stream_refuse(s, MUX_REASON_REFUSED);
+		return;
+	}
+	if (!side->next)
+		return;
+	side->next->s = s;
+	if (!side->later)
+		mux_stream_accept(s, &user_events, side->next);
+}
+
+static void on_pending(void *ctx)
+{
+	((struct side *)ctx)->pendings++;
+}
+
+static const struct mux_events events = {on_open, on_pending};
+
+static int two_sides(void **state)
+{
+	(void)state;
+	host = (struct side){.m = mux_new(true, &events, &host)};
+	guest = (struct side){.m = mux_new(false, &events, &guest)};
+	return 0;
+}
+
+static int no_sides(void **state)
+{
+	struct user *users[] = {&a, &b, &c, &d, &e, &f, &as[0], &as[1], &as[2], &as[3], &bs[0], &bs[1], &bs[2], &bs[3]};
+
+	mux_free(host.m);
+	mux_free(guest.m);
+	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
+		free(users[i]->got);
+		*users[i] = (struct user){0};
+	}
+	return 0;
+}
+
+/* At most `max` bytes of frames from one to the other, in pieces of `piece`. Returns how many. */
+static size_t carry(struct side *from, struct side *to, size_t max, size_t piece)
+{
+	struct wire_buf buf = {0};
+	ssize_t n = mux_produce(from->m, &buf, max);
+	const char *why = NULL;
+
+	assert_true(n >= 0 && (size_t)n == buf.len && buf.len <= max);
+	for (size_t at = 0; at < buf.len; at += piece)
+		assert_int_equal(mux_receive(to->m, buf.data + at, buf.len - at < piece ? buf.len - at : piece, &why),
+				 0);
+	wire_buf_free(&buf);
+	return (size_t)n;
+}
+
+static void carry_all(void)
+{
+	while (carry(&host, &guest, 1 << 20, 1 << 20) + carry(&guest, &host, 1 << 20, 1 << 20))
+		;
+}
+
+static void a_stream_opens_carries_bytes_both_ways_and_ends_once(void **state)
+{
+	(void)state;
+	b.echo = true;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, (const uint8_t *)"args", 4, &user_events, &a);
+	assert_int_equal(host.pendings, 1);
+	assert_int_equal(mux_stream_write(a.s, "hello", 5), 5);
+	carry_all();
+	assert_int_equal(guest.kind, MUX_KIND_TCP);
+	assert_memory_equal(guest.args, "args", 4);
+	assert_int_equal(a.accepted, 1);
+	assert_int_equal(b.got_len, 5);
+	assert_memory_equal(a.got, "hello", 5);
+	mux_stream_fin(a.s);
+	carry_all();
+	assert_int_equal(b.fins, 1);
+	assert_int_equal(a.closed + b.closed, 0);
+	assert_int_equal(mux_stream_write(b.s, "more", 4), 4);
+	mux_stream_fin(b.s);
+	carry_all();
+	assert_int_equal(a.fins, 1);
+	assert_memory_equal(a.got, "hellomore", 9);
+	assert_int_equal(a.closed, 1);
+	assert_int_equal(b.closed, 1);
+	assert_int_equal(a.reason, MUX_REASON_NONE);
+	assert_int_equal(mux_stats(host.m)->streams + mux_stats(guest.m)->streams, 0);
+}
+
+static void frames_may_come_byte_by_byte(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, (const uint8_t *)"args", 4, &user_events, &a);
+	mux_stream_write(a.s, "hello", 5);
+	mux_stream_fin(a.s);
+	carry(&host, &guest, 1 << 20, 1);
+	assert_memory_equal(guest.args, "args", 4);
+	assert_memory_equal(b.got, "hello", 5);
+	assert_int_equal(b.fins, 1);
+	carry(&guest, &host, 1 << 20, 1);
+	assert_int_equal(a.accepted, 1);
+	mux_stream_reset(a.s, MUX_REASON_CANCELLED);
+	carry(&host, &guest, 1 << 20, 3);
+	assert_int_equal(b.closed, 1);
+}
+
+static void a_refused_stream_tells_why_and_is_gone(void **state)
+{
+	(void)state;
+	guest.refuse = true;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	mux_stream_write(a.s, "early", 5);
+	carry_all();
+	assert_int_equal(a.closed, 1);
+	assert_int_equal(a.reason, MUX_REASON_REFUSED);
+	assert_int_equal(mux_stats(host.m)->streams + mux_stats(guest.m)->streams, 0);
+}
+
+static void data_before_the_answer_wait_and_follow_it(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	guest.later = true;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	assert_int_equal(mux_stream_write(a.s, block, MUX_QUEUE_MAX), MUX_QUEUE_MAX);
+	mux_stream_fin(a.s);
+	carry_all();
+	assert_int_equal(mux_stats(host.m)->queued, MUX_QUEUE_MAX - MUX_CREDIT_INITIAL);
+	mux_stream_accept(b.s, &user_events, &b);
+	assert_int_equal(b.got_len, 0);
+	mux_deliver(guest.m);
+	assert_int_equal(b.got_len, MUX_CREDIT_INITIAL);
+	carry_all();
+	assert_int_equal(b.got_len, MUX_QUEUE_MAX);
+	assert_int_equal(b.fins, 1);
+}
+
+static void a_stream_given_up_before_its_answer_is_told_when_events_are_set(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	guest.later = true;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+	mux_stream_reset(a.s, MUX_REASON_CANCELLED);
+	carry_all();
+	assert_int_equal(mux_stats(guest.m)->streams, 1);
+	mux_stream_accept(b.s, &user_events, &b);
+	assert_int_equal(b.closed, 0);
+	mux_deliver(guest.m);
+	assert_int_equal(b.closed, 1);
+	assert_int_equal(b.reason, MUX_REASON_CANCELLED);
+	assert_int_equal(mux_stats(guest.m)->streams, 0);
+}
+
+static void a_stream_reset_before_it_was_sent_is_never_heard_of(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	mux_stream_reset(a.s, MUX_REASON_CANCELLED);
+	carry_all();
+	assert_int_equal(guest.opens, 1);
+	assert_int_equal(c.accepted, 1);
+	assert_int_equal(a.closed, 0);
+	mux_stream_reset(c.s, MUX_REASON_RESET);
+	carry_all();
+	assert_int_equal(b.reason, MUX_REASON_RESET);
+}
+
+static void a_slow_reader_stops_its_own_stream_only(void **state)
+{
+	size_t sent = 0;
+
+	(void)state;
+	b.hold = true;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	for (int i = 0; i < 100; i++) {
+		sent += mux_stream_write(a.s, block, 100000);
+		assert_int_equal(mux_stream_write(c.s, block, 100000), 100000);
+		carry_all();
+	}
+	assert_int_equal(b.got_len, MUX_CREDIT_INITIAL);
+	assert_int_equal(sent, MUX_CREDIT_INITIAL + MUX_QUEUE_MAX);
+	assert_int_equal(mux_stream_space(a.s), 0);
+	assert_int_equal(a.writable, 0);
+	assert_int_equal(d.got_len, 100 * 100000);
+	b.hold = false;
+	mux_stream_consumed(b.s, b.unread);
+	carry_all();
+	assert_int_equal(b.got_len, sent);
+	assert_int_equal(a.writable, 1);
+}
+
+static void the_window_grows_for_a_reader_that_keeps_up(void **state)
+{
+	size_t got;
+
+	(void)state;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	for (int i = 0; i < 10; i++) {
+		while (mux_stream_write_all(a.s, block, 1 << 20) == 0)
+			;
+		/* All that may go in one direction, before anything comes back: a long link. */
+		while (carry(&host, &guest, 8 << 20, 1 << 16))
+			;
+		while (carry(&guest, &host, 8 << 20, 1 << 16))
+			;
+	}
+	got = b.got_len;
+	while (mux_stream_write_all(a.s, block, 1 << 20) == 0)
+		;
+	carry(&host, &guest, 8 << 20, 1 << 16);
+	assert_in_range(b.got_len - got, (4u << 20) - 4096, 4u << 20);
+}
+
+static void small_messages_go_before_bulk_and_control_before_all(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	carry_all();
+	guest.next = &f;
+	e.s = mux_open(host.m, MUX_KIND_CONTROL, NULL, 0, &user_events, &e);
+	carry_all();
+	mux_stream_write(a.s, block, 200000);
+	mux_stream_write(c.s, "small", 5);
+	mux_stream_write(e.s, "now", 3);
+	carry(&host, &guest, 8 + 3, 100);
+	assert_int_equal(f.got_len, 3);
+	assert_int_equal(b.got_len + d.got_len, 0);
+	carry(&host, &guest, 8 + 5, 100);
+	assert_int_equal(d.got_len, 5);
+	assert_int_equal(b.got_len, 0);
+	carry_all();
+	assert_int_equal(b.got_len, 200000);
+}
+
+static void bulk_streams_share_fairly(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		guest.next = &bs[i];
+		as[i].s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &as[i]);
+		carry_all();
+	}
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(mux_stream_write(as[i].s, block, 250000), 250000);
+	carry(&host, &guest, 400000, 65536);
+	for (int i = 0; i < 4; i++) {
+		assert_in_range(bs[i].got_len, 100000 - 2 * MUX_FRAME_MAX, 100000 + 2 * MUX_FRAME_MAX);
+	}
+}
+
+static void a_chatty_stream_cannot_keep_bulk_from_its_turn(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	carry_all();
+	mux_stream_write(a.s, block, 250000);
+	/* Whenever its queue is empty it writes again, and space is short. */
+	for (int i = 0; i < 40; i++) {
+		mux_stream_write(c.s, block, 10000);
+		carry(&host, &guest, 10008, 65536);
+	}
+	assert_true(b.got_len > 150000);
+}
+
+static void a_callback_may_reset_its_own_stream(void **state)
+{
+	(void)state;
+	b.reset_on_data = true;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	mux_stream_write(a.s, block, 100000);
+	carry(&host, &guest, 1 << 20, 1000);
+	assert_int_equal(b.got_len, 1000 - 9 - 8);
+	assert_int_equal(b.closed, 0);
+	carry_all();
+	assert_int_equal(a.closed, 1);
+	assert_int_equal(a.reason, MUX_REASON_CANCELLED);
+}
+
+static void a_lost_session_tells_every_stream_once(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		as[i].s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &as[i]);
+	carry_all();
+	mux_free(host.m);
+	host.m = NULL;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(as[i].closed, 1);
+		assert_int_equal(as[i].reason, MUX_REASON_LOST);
+	}
+}
+
+static void messages_are_taken_whole_or_not_at_all(void **state)
+{
+	(void)state;
+	a.s = mux_open(host.m, MUX_KIND_CONTROL, NULL, 0, &user_events, &a);
+	assert_int_equal(mux_stream_write_all(a.s, block, MUX_MESSAGE_MAX - 10), 0);
+	assert_int_equal(mux_stream_write_all(a.s, block, 11), -EAGAIN);
+	assert_int_equal(mux_stream_write_all(a.s, block, 10), 0);
+	assert_int_equal(mux_stats(host.m)->queued, MUX_MESSAGE_MAX);
+	mux_stream_fin(a.s);
+	assert_int_equal(mux_stream_write_all(a.s, block, 1), -EPIPE);
+}
+
+static void the_number_of_streams_is_bounded_on_both_sides(void **state)
+{
+	const char *why;
+	struct wire_buf buf = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < MUX_STREAMS_MAX; i++)
+		assert_non_null(mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a));
+	assert_null(mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a));
+	carry_all();
+	assert_int_equal(mux_stats(guest.m)->streams, MUX_STREAMS_MAX);
+	/* One more than it may: refused. Without end, and the answers not read: the session ends. */
+	for (unsigned i = 0; i < 3 * MUX_STREAMS_MAX; i++) {
+		wire_put_u32(&buf, 2 * MUX_STREAMS_MAX + 1 + 2 * i);
+		wire_put_u32(&buf, 1u << 24 | 1);
+		wire_put_u8(&buf, MUX_KIND_TCP);
+	}
+	assert_int_equal(mux_receive(guest.m, buf.data, 9, &why), 0);
+	assert_int_equal(guest.opens, MUX_STREAMS_MAX);
+	assert_int_equal(mux_receive(guest.m, buf.data + 9, buf.len - 9, &why), -EPROTO);
+	wire_buf_free(&buf);
+}
+
+/* Frames as a hostile peer would write them: id, type, payload. */
+static int violation(uint32_t id, uint8_t type, const char *payload, size_t len)
+{
+	struct wire_buf buf = {0};
+	const char *why = NULL;
+	int r;
+
+	wire_put_u32(&buf, id);
+	wire_put_u32(&buf, (uint32_t)type << 24 | (uint32_t)len);
+	if (payload)
+		wire_put_bytes(&buf, payload, len);
+	r = mux_receive(guest.m, buf.data, buf.len, &why);
+	assert_true(!r == !why);
+	wire_buf_free(&buf);
+	return r;
+}
+
+static void what_the_document_does_not_allow_ends_the_session(void **state)
+{
+	static const struct {
+		uint32_t id;
+		uint8_t type;
+		const char *payload;
+		size_t len;
+	} bad[] = {
+		{1, 0, NULL, 0},                 /* no such type */
+		{1, 9, NULL, 0},                 /* no such type */
+		{1, 1, NULL, 0},                 /* OPEN without a kind */
+		{1, 1, NULL, 2000},              /* OPEN with too much */
+		{3, 1, "\3", 1},                 /* OPEN out of order */
+		{2, 1, "\3", 1},                 /* OPEN of an id that is ours */
+		{0, 4, "x", 1},                  /* no stream 0 */
+		{1, 4, "x", 1},                  /* never opened */
+		{5, 7, NULL, 0},                 /* nor this */
+		{1, 4, NULL, 0},                 /* DATA without any */
+		{1, 4, NULL, MUX_FRAME_MAX + 1}, /* too long */
+		{1, 3, "\0", 1},                 /* REFUSE of its own */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		mux_free(guest.m);
+		guest.m = mux_new(false, &events, &guest);
+		assert_int_equal(violation(bad[i].id, bad[i].type, bad[i].payload, bad[i].len), -EPROTO);
+	}
+}
+
+static void what_a_stream_must_not_do_in_its_state_ends_the_session(void **state)
+{
+	static const struct {
+		uint8_t type;
+		const char *payload;
+		size_t len;
+	} bad[] = {
+		{2, NULL, 0},               /* ACCEPT of its own stream */
+		{3, "\3", 1},               /* REFUSE of it */
+		{5, "\0\0\0\0", 4},         /* no credit */
+		{5, "\xff\xff\xff\xff", 4}, /* more than a window can be */
+		{5, "\0\0\0", 3},           /* short */
+		{8, "\0", 1},               /* RESET for no reason */
+		{8, "\12", 1},              /* LOST is never sent */
+		{8, "\77", 1},              /* unknown */
+		{7, "\0", 1},               /* FIN with something */
+	};
+
+	(void)state;
+	guest.next = &b;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		mux_free(guest.m);
+		guest.m = mux_new(false, &events, &guest);
+		assert_int_equal(violation(1, 1, "\3", 1), 0);
+		assert_int_equal(violation(1, bad[i].type, bad[i].payload, bad[i].len), -EPROTO);
+	}
+}
+
+static void data_beyond_the_credit_or_after_fin_end_the_session(void **state)
+{
+	static char full[MUX_FRAME_MAX];
+
+	(void)state;
+	b.hold = true;
+	guest.next = &b;
+	assert_int_equal(violation(1, 1, "\3", 1), 0);
+	for (unsigned i = 0; i < MUX_CREDIT_INITIAL / MUX_FRAME_MAX; i++)
+		assert_int_equal(violation(1, 4, full, sizeof(full)), 0);
+	assert_int_equal(violation(1, 4, "x", 1), -EPROTO);
+	assert_int_equal(b.got_len, MUX_CREDIT_INITIAL);
+
+	b.hold = false;
+	b.got_len = 0;
+	mux_free(guest.m);
+	guest.m = mux_new(false, &events, &guest);
+	assert_int_equal(violation(1, 1, "\3", 1), 0);
+	assert_int_equal(violation(1, 7, NULL, 0), 0);
+	assert_int_equal(violation(1, 4, "x", 1), -EPROTO);
+}
+
+static void what_comes_late_for_an_ended_stream_is_ignored(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	assert_int_equal(violation(1, 1, "\3", 1), 0);
+	mux_stream_reset(b.s, MUX_REASON_CANCELLED);
+	assert_int_equal(violation(1, 4, "x", 1), 0);
+	assert_int_equal(violation(1, 5, "\0\0\1\0", 4), 0);
+	assert_int_equal(violation(1, 6, NULL, 0), 0);
+	assert_int_equal(violation(1, 7, NULL, 0), 0);
+	assert_int_equal(violation(1, 8, "\7", 1), 0);
+	assert_int_equal(violation(1, 1, "\3", 1), -EPROTO);
+}
+
+static void each_reason_has_a_name(void **state)
+{
+	(void)state;
+	assert_string_equal(mux_reason_name(MUX_REASON_NOT_FOUND), "not found");
+	assert_string_equal(mux_reason_name((enum mux_reason)77), "unknown");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, two_sides, no_sides)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_stream_opens_carries_bytes_both_ways_and_ends_once),
+		TEST(frames_may_come_byte_by_byte),
+		TEST(a_refused_stream_tells_why_and_is_gone),
+		TEST(data_before_the_answer_wait_and_follow_it),
+		TEST(a_stream_given_up_before_its_answer_is_told_when_events_are_set),
+		TEST(a_stream_reset_before_it_was_sent_is_never_heard_of),
+		TEST(a_slow_reader_stops_its_own_stream_only),
+		TEST(the_window_grows_for_a_reader_that_keeps_up),
+		TEST(small_messages_go_before_bulk_and_control_before_all),
+		TEST(bulk_streams_share_fairly),
+		TEST(a_chatty_stream_cannot_keep_bulk_from_its_turn),
+		TEST(a_callback_may_reset_its_own_stream),
+		TEST(a_lost_session_tells_every_stream_once),
+		TEST(messages_are_taken_whole_or_not_at_all),
+		TEST(the_number_of_streams_is_bounded_on_both_sides),
+		TEST(what_the_document_does_not_allow_ends_the_session),
+		TEST(what_a_stream_must_not_do_in_its_state_ends_the_session),
+		TEST(data_beyond_the_credit_or_after_fin_end_the_session),
+		TEST(what_comes_late_for_an_ended_stream_is_ignored),
+		TEST(each_reason_has_a_name),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
