@@ -59,9 +59,9 @@ CC_fuzz := $(FUZZ_CC)
 
 # An agent sees common/ and its own folder, never the other's.
 FUSE_CFLAGS := $(shell pkg-config --cflags fuse3 2>/dev/null)
-INC_common      := -Icommon
-INC_host-agent  := -Icommon -Ihost-agent
-INC_guest-agent := -Icommon -Iguest-agent -DFUSE_USE_VERSION=314 $(FUSE_CFLAGS)
+INC_common      := -iquote common
+INC_host-agent  := -iquote common -iquote host-agent
+INC_guest-agent := -iquote common -iquote guest-agent -DFUSE_USE_VERSION=314 $(FUSE_CFLAGS)
 
 LIBS_common      := -levent_core
 LIBS_host-agent  := $(shell pkg-config --libs libssh libevent_core yaml-0.1 libseccomp 2>/dev/null)

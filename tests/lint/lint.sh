@@ -38,8 +38,8 @@ tidy() {
 
 check_tidy() {
     local status=0
-    tidy "-Icommon" "${common[@]}" || status=1
-    tidy "-Icommon -Ihost-agent" "${host[@]}" || status=1
+    tidy "-iquote common" "${common[@]}" || status=1
+    tidy "-iquote common -iquote host-agent" "${host[@]}" || status=1
     tidy "$FUSE_FLAGS" "${guest[@]}" || status=1
     return $status
 }
