@@ -10,41 +10,48 @@
 /* One DATA frame: large enough that its header and the cipher's set-up do not show, small enough to interleave. */
 #define SESSION_FRAME_MAX (64u << 10)
 /* Acknowledge at the latest after so many bytes: a sixteenth of the smallest cap, so that it never runs dry. */
-#define SESSION_ACK_EVERY (64u << 10)
+#define SESSION_ACK_EVERY    (64u << 10)
 #define SESSION_ACK_DELAY_US 20000u
 /* Banner and HELLO of a connection. */
 #define SESSION_HELLO_MAX 512u
 /* What a login shell may print before the banner; more is not a banner but a mistake. */
-#define SESSION_SKIP_MAX   (64u << 10)
-#define SESSION_PING_US	   1000000u
-#define SESSION_LOST_US	   4000000u
-#define SESSION_TEXT_MAX   200u /* of GOODBYE */
-#define SESSION_TIMEOUT_S  86400u
+#define SESSION_SKIP_MAX  (64u << 10)
+#define SESSION_PING_US   1000000u
+#define SESSION_LOST_US   4000000u
+#define SESSION_TEXT_MAX  200u /* of GOODBYE */
+#define SESSION_TIMEOUT_S 86400u
 
 /* Mux. */
-#define MUX_STREAMS_MAX 16384u	   /* twice the 8,000 idle connections a busy guest keeps open */
-#define MUX_FRAME_MAX	(32u << 10) /* of one DATA frame: how long a small message waits behind a bulk one */
-#define MUX_ARGS_MAX	1024u	   /* of OPEN */
+#define MUX_STREAMS_MAX    16384u      /* twice the 8,000 idle connections a busy guest keeps open */
+#define MUX_FRAME_MAX      (32u << 10) /* of one DATA frame: how long a small message waits behind a bulk one */
+#define MUX_ARGS_MAX       1024u       /* of OPEN */
 #define MUX_CREDIT_INITIAL (256u << 10)
-#define MUX_CREDIT_MAX	   (4u << 20)  /* a stream's window grows while its reader keeps up */
-#define MUX_GROWTH_MAX	   (64u << 20) /* by so much for all streams together */
-#define MUX_SPARSE_MAX	   (16u << 10) /* a backlog that goes before bulk: some dozens of small messages */
-#define MUX_QUEUE_MAX	   (512u << 10) /* bytes a stream queues before mux_stream_write() takes none */
-#define MUX_MESSAGE_MAX	   (4u << 20)   /* and before mux_stream_write_all() gives up: a peer that never reads */
+#define MUX_CREDIT_MAX     (4u << 20)   /* a stream's window grows while its reader keeps up */
+#define MUX_GROWTH_MAX     (64u << 20)  /* by so much for all streams together */
+#define MUX_SPARSE_MAX     (16u << 10)  /* a backlog that goes before bulk: some dozens of small messages */
+#define MUX_QUEUE_MAX      (512u << 10) /* bytes a stream queues before mux_stream_write() takes none */
+#define MUX_MESSAGE_MAX    (4u << 20)   /* and before mux_stream_write_all() gives up: a peer that never reads */
 
 #define PEER_TURN_BUDGET     (1u << 20)
 #define PEER_GOODBYE_WAIT_US 500000u
 
 /* Control messages. */
 #define CONTROL_MESSAGE_MAX (64u << 10)
-#define CONTROL_MOUNTS_MAX  64u	 /* mounts a session, and shares a mount */
+#define CONTROL_MOUNTS_MAX  64u /* mounts a session, and shares a mount */
 #define CONTROL_TEXT_MAX    1024u
 
+/* Ports. What a guest reports and a host keeps; more than any machine listens on, and a bound on what one may claim. */
+#define PORTS_LISTENERS_MAX 16384u
+#define PORTS_FORWARDS_MAX  4096u /* maxForwards, unless configured */
+/* A connection in the guest that nobody answers, and how many may wait for it at once. */
+#define DIAL_TIMEOUT_US  10000000u
+#define DIAL_PENDING_MAX 1024u
+
 /* SFTP and native requests. A write of 1 MiB is FUSE's largest; names and targets are the kernel's. */
-#define SFTP_DATA_MAX	(1u << 20)
-#define SFTP_PACKET_MAX (SFTP_DATA_MAX + 4096u)
-#define SFTP_NAME_MAX	255u
-#define SFTP_PATH_MAX	4096u
+#define SFTP_DATA_MAX     (1u << 20)
+#define SFTP_PACKET_MAX   (SFTP_DATA_MAX + 4096u)
+#define SFTP_NAME_MAX     255u
+#define SFTP_PATH_MAX     4096u
 #define SFTP_REQUESTS_MAX 256u /* requests a client has under way on one stream; the server reads no more */
 
 #endif

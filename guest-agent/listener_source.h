@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * listener_source: where the knowledge of what listens here comes from, behind one interface. Today it is polled
+ * (listener_poll.c); an event source stands in the same place and gives the same full sets.
+ */
+#ifndef HOMEPORT_LISTENER_SOURCE_H
+#define HOMEPORT_LISTENER_SOURCE_H
+
+#include <stddef.h>
+
+#include "control_msg.h"
+
+struct loop;
+struct listener_source;
+
+struct listener_source_events {
+	/* All that listens, in no order, valid for the call; key, pid and process are not filled in. On each change. */
+	void (*set)(void *ctx, const struct listener *all, size_t count);
+	/* The source cannot tell (a negative errno); it goes on trying. Once until it works again. */
+	void (*failed)(void *ctx, int error);
+};
+
+struct listener_source_ops {
+	void (*start)(struct listener_source *s, const struct listener_source_events *events, void *ctx);
+	void (*stop)(struct listener_source *s);
+	void (*free)(struct listener_source *s);
+};
+
+/* The first member of every source. */
+struct listener_source {
+	const struct listener_source_ops *ops;
+};
+
+/* Polls by netlink, without a privilege, from every 5 ms (something just changed) to every 100 ms. NULL: memory. */
+struct listener_source *listener_poll_new(struct loop *loop);
+
+#endif
