@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * forward: what the guest listens on answers on the host. Port reports in, loopback listeners out.
+ *
+ * Each listener the guest reports is matched against the rules once and kept with its verdict; those that are to be
+ * forwarded claim one or two host addresses, which are counted (endpoint.h). A connection to one becomes a stream to
+ * the guest. Nothing here trusts the guest: how much it can report is bounded, and it never names a host address.
+ */
+#ifndef HOMEPORT_FORWARD_H
+#define HOMEPORT_FORWARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct control_msg;
+struct forward;
+struct loop;
+struct mux;
+struct rules;
+
+/* Names by forward_state_name(): what `status --json` shows. */
+enum forward_state {
+	FORWARD_FORWARDED,
+	FORWARD_IGNORED,  /* reason: by which rule */
+	FORWARD_CONFLICT, /* reason: who holds the host's port; retried the moment it is free */
+	FORWARD_FAILED,   /* reason: why */
+	FORWARD_STATE_COUNT,
+};
+
+struct forward_limits {
+	unsigned max_forwards; /* guest listeners forwarded at once; four times as many are kept for status */
+};
+
+struct forward_events {
+	/* What forward_list() gives has changed: once a turn of the loop, at its end. May be NULL. */
+	void (*changed)(void *ctx);
+};
+
+/* One row of status; the strings live until the callback returns. Text of the guest is printable. */
+struct forward_info {
+	const char *proto;   /* "tcp" */
+	const char *guest;   /* "127.0.0.1:8080", "[::1]:8080" */
+	const char *host[2]; /* the same form */
+	size_t host_count;
+	enum forward_state state;
+	const char *reason;   /* NULL when forwarded */
+	const char *process;  /* NULL: not known */
+	uint32_t pid;         /* 0: not known */
+	unsigned connections; /* open now */
+	uint64_t bytes_in;    /* from the host into the guest */
+	uint64_t bytes_out;
+};
+
+typedef void forward_list_cb(void *ctx, const struct forward_info *info);
+
+/* rules must outlive it. The listeners of static rules are opened now. NULL: out of memory. */
+struct forward *forward_new(struct loop *loop, const struct rules *rules, const struct forward_limits *limits,
+			    const struct forward_events *events, void *ctx);
+
+/* Closes every listener and connection. NULL is fine. Not from inside `changed` or a list callback. */
+void forward_free(struct forward *f);
+
+/*
+ * The mux new connections go to. NULL: there is none, and they are reset at once; the listeners stay until the next
+ * snapshot. The streams of the one before end by what its mux tells them.
+ */
+void forward_set_mux(struct forward *f, struct mux *mux);
+
+/* A control message of the guest: PORTS_*, PORT_* and GUEST (for the user's name) mean something, others nothing. */
+void forward_message(struct forward *f, const struct control_msg *msg);
+
+/* Calls cb for each row, in the order of the guest's ports. */
+void forward_list(struct forward *f, forward_list_cb *cb, void *ctx);
+
+const char *forward_state_name(enum forward_state state);
+
+#endif
