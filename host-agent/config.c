@@ -215,7 +215,7 @@ static int add_default_mount(struct config *config, const char *home)
 
 	if (r == 0)
 		r = config_path_guest(mount.location.path, &mount.mount_point, &wrong);
-	if (r == 0 && (mount.location.where = strdup("the default mount")) == NULL)
+	if (r == 0 && (mount.location.where = strdup("homeport: the default mount")) == NULL)
 		r = -ENOMEM;
 	if (r < 0) {
 		config_mount_clear(&mount);

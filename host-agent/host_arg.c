@@ -198,7 +198,7 @@ static int fill_mount(const char *text, char *source, char *target, const char *
 
 	if (r == -EINVAL)
 		return refuse(why, "\"%.200s\" %s", source, wrong);
-	if (r < 0 || asprintf(&mount->location.where, "--mount %s", text) < 0)
+	if (r < 0 || asprintf(&mount->location.where, "homeport: --mount %s", text) < 0)
 		return -ENOMEM;
 	if (target == NULL)
 		target = mount->location.path;

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `homeport config`. check reads one file, or each of the configuration folder, and prints every problem; show prints
+ * what `up NAME` would make true. Neither starts anything, and show prints a file's problems as check does.
+ */
+#include "cmd_config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config_file.h"
+#include "desired.h"
+#include "options.h"
+
+enum { EXIT_DONE = 0, EXIT_WRONG = 2 };
+
+/* Warnings alone are fine; the list is printed in both cases. */
+static int finish(struct problems *problems)
+{
+	int status = problems_count(problems, PROBLEM_ERROR) > 0 ? EXIT_WRONG : EXIT_DONE;
+
+	problems_print(problems, stderr);
+	problems_free(problems);
+	return status;
+}
+
+static int no_memory(void)
+{
+	fprintf(stderr, "homeport: config: %s\n", strerror(ENOMEM));
+	return 1;
+}
+
+static int check_file(const char *path, const char *home)
+{
+	struct problems *problems = problems_new();
+	struct config *config = NULL;
+
+	if (problems == NULL)
+		return no_memory();
+	if (config_load(path, home, problems, &config) == 0) {
+		config_check_paths(config, problems);
+		config_free(config);
+	}
+	if (problems_count(problems, PROBLEM_ERROR) == 0)
+		printf("%s: fine\n", path);
+	return finish(problems);
+}
+
+static int is_yaml(const struct dirent *entry)
+{
+	size_t length = strlen(entry->d_name);
+
+	return entry->d_name[0] != '.' && length > 5 && strcmp(entry->d_name + length - 5, ".yaml") == 0;
+}
+
+static int check_folder(const char *folder, const char *home)
+{
+	struct dirent **entries;
+	int count = scandir(folder, &entries, is_yaml, alphasort), status = EXIT_DONE;
+
+	if (count < 0 && errno != ENOENT) {
+		fprintf(stderr, "homeport: %s: %s\n", folder, strerror(errno));
+		return 1;
+	}
+	if (count <= 0)
+		printf("%s: no configuration there\n", folder);
+	for (int i = 0; i < count; i++) {
+		char path[PATH_MAX];
+
+		entries[i]->d_name[strlen(entries[i]->d_name) - strlen(".yaml")] = '\0';
+		if (config_file_path(folder, entries[i]->d_name, path) < 0 || check_file(path, home) != EXIT_DONE)
+			status = EXIT_WRONG;
+		free(entries[i]);
+	}
+	if (count >= 0)
+		free(entries);
+	return status;
+}
+
+int cmd_config_check(const struct options *options)
+{
+	char home[PATH_MAX], folder[PATH_MAX], path[PATH_MAX];
+	const char *file = options->target;
+
+	if (config_home(home) < 0 || config_folder(home, folder) < 0) {
+		fprintf(stderr, "homeport: HOME: is not set to an absolute path\n");
+		return EXIT_WRONG;
+	}
+	if (file == NULL)
+		return check_folder(folder, home);
+	/* A name is as good as a file, where there is no such file. */
+	if (access(file, F_OK) < 0 && host_arg_check_name(file) == NULL && config_file_path(folder, file, path) == 0 &&
+	    access(path, F_OK) == 0)
+		file = path;
+	return check_file(file, home);
+}
+
+int cmd_config_show(const struct options *options)
+{
+	struct problems *problems = problems_new();
+	struct desired desired;
+
+	if (problems == NULL)
+		return no_memory();
+	if (desired_make(options, problems, &desired) == 0) {
+		printf("# %s%s%s\n", desired.name, desired.file != NULL ? ": " : "",
+		       desired.file != NULL ? desired.file : ": no file of this name, so a host");
+		config_show(desired.config, stdout);
+		desired_clear(&desired);
+	}
+	return finish(problems);
+}
