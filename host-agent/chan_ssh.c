@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The running chan, by libssh, on the loop's thread; it never blocks.
+ *
+ * Theory of operation. The loop watches a duplicate of the socket (ssh_login.c says why). When it is readable,
+ * ssh_event_dopoll() reads and calls on_data(), which gives the bytes to the owner. But ssh_channel_write() reads too
+ * (it looks whether the window grew), so on_data() also runs inside chan_write(), which must not call back: such bytes
+ * are held, and delivered at the end of the turn. In the same way the owner may write from within on_data(), inside
+ * libssh's own reading: nothing is taken then, and `writable` follows when libssh has returned.
+ *
+ * Nothing tells that the peer's window grew, or that a key exchange is over: so each return from libssh's reading is
+ * followed by `writable`, if the owner waits for it. 0 and short writes are normal for the same reasons. libssh buffers
+ * what the socket does not take; no more is given to it while it does, so at most WRITE_CHUNK bytes lie where they
+ * cannot be reordered.
+ *
+ * What the command writes to stderr is logged, and its last line is remembered: it says why the command ended.
+ */
+#include "chan_ssh.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libssh/callbacks.h>
+#include <libssh/libssh.h>
+
+#include "chan.h"
+#include "log.h"
+#include "loop.h"
+#include "ssh_login.h"
+
+#define WRITE_CHUNK (256u << 10)
+#define TURN_POLLS  64 /* each reads at most 4 KiB: a fast peer gets 256 KiB a turn */
+
+#define STDERR_LINE  512u
+#define STDERR_BURST 10 /* lines a second */
+
+/* What a shell says when it does not find, or may not run, a command. */
+#define STATUS_NOT_RUNNABLE 126
+#define STATUS_NOT_FOUND    127
+
+struct chan_ssh {
+	struct chan chan;
+	struct loop *loop;
+	struct loop_fd *watch;
+	struct ssh_login *login;
+	ssh_session session;
+	ssh_channel channel;
+	ssh_event event;
+	struct ssh_channel_callbacks_struct callbacks;
+
+	bool inside;   /* libssh is on the stack */
+	bool writing;  /* ... called by chan_write() */
+	bool wanted;   /* the owner waits for `writable` */
+	bool deferred; /* chan_ssh_settle() will run at the end of the turn */
+	bool gone;     /* the channel or the session is over: `closed` is due */
+	bool ended;    /* `closed` was called */
+	bool freed;
+
+	uint8_t *held; /* arrived inside a write, or before there was an owner */
+	size_t held_len, held_size;
+
+	int exit_status; /* -1: not told */
+	char exit_signal[32];
+	char line[STDERR_LINE]; /* of stderr, so far */
+	size_t line_len;
+	char last_line[STDERR_LINE];
+	struct log_limit limit;
+	struct chan_ssh_outcome *outcome;
+};
+
+static void chan_ssh_later(struct chan_ssh *c);
+
+void chan_ssh_outcome_unref(struct chan_ssh_outcome *outcome)
+{
+	if (outcome && --outcome->refs == 0)
+		free(outcome);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the end */
+
+/* Fills in the outcome: why there is no connection any more. */
+static void explain(struct chan_ssh *c, struct link_error *err)
+{
+	const char *name = ssh_login_name(c->login), *command = ssh_login_command(c->login);
+	int word = (int)strcspn(command, " ");
+
+	if (c->exit_status == STATUS_NOT_FOUND || c->exit_status == STATUS_NOT_RUNNABLE) {
+		link_error_set(err, LINK_ERROR_COMMAND, "%s: %.*s %s in the guest: %s", name, word, command,
+			       c->exit_status == STATUS_NOT_FOUND ? "was not found" : "cannot be run",
+			       c->last_line[0] ? c->last_line : "the shell does not say why");
+		link_error_advise(err, "install homeport-guest there, or say where it is with --guest-command");
+	} else if (c->exit_status > 0) {
+		link_error_set(err, LINK_ERROR_COMMAND, "%s: %.*s failed in the guest with status %d%s%s", name, word,
+			       command, c->exit_status, c->last_line[0] ? ": " : "", c->last_line);
+		err->permanent = false;
+	} else if (c->exit_signal[0]) {
+		link_error_set(err, LINK_ERROR_LOST, "%s: %.*s was ended in the guest by SIG%s", name, word, command,
+			       c->exit_signal);
+	} else if (c->exit_status == 0) {
+		link_error_set(err, LINK_ERROR_LOST, "%s: %.*s ended in the guest", name, word, command);
+	} else {
+		const char *why = ssh_get_error(c->session);
+
+		link_error_set(err, LINK_ERROR_LOST, "%s: the connection was lost%s%s", name, why && *why ? ": " : "",
+			       why ? why : "");
+	}
+}
+
+/* Calls the owner last: it may free the chan. */
+static void chan_ssh_end(struct chan_ssh *c)
+{
+	const struct chan_events *events = c->chan.events;
+	struct link_error *err = &c->outcome->error;
+
+	c->ended = true;
+	loop_fd_set(c->watch, 0);
+	explain(c, err);
+	events->closed(c->chan.ctx, err->kind == LINK_ERROR_LOST && c->exit_status != 0 ? -ECONNRESET : 0,
+		       err->sentence);
+}
+
+static bool session_is_over(const struct chan_ssh *c)
+{
+	return !ssh_is_connected(c->session) || (ssh_get_status(c->session) & (SSH_CLOSED | SSH_CLOSED_ERROR));
+}
+
+/* ------------------------------------------------------------------------------------------- what libssh tells us */
+
+static void log_stderr_line(struct chan_ssh *c)
+{
+	while (c->line_len > 0 && (c->line[c->line_len - 1] == '\r' || c->line[c->line_len - 1] == ' '))
+		c->line_len--;
+	if (c->line_len == 0)
+		return;
+	text_printable(c->last_line, sizeof(c->last_line), c->line, c->line_len);
+	c->line_len = 0;
+	if (log_limit_pass(&c->limit, loop_now_us(c->loop), STDERR_BURST))
+		log_info("%s: guest: %s", ssh_login_name(c->login), c->last_line);
+}
+
+static void take_stderr(struct chan_ssh *c, const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (data[i] == '\n' || c->line_len == sizeof(c->line))
+			log_stderr_line(c);
+		if (data[i] != '\n')
+			c->line[c->line_len++] = data[i];
+	}
+}
+
+/* False: out of memory. */
+static bool hold(struct chan_ssh *c, const uint8_t *data, size_t len)
+{
+	if (c->held_len + len > c->held_size) {
+		size_t size = (c->held_len + len) * 2;
+		uint8_t *held = realloc(c->held, size);
+
+		if (!held)
+			return false;
+		c->held = held;
+		c->held_size = size;
+	}
+	memcpy(c->held + c->held_len, data, len);
+	c->held_len += len;
+	chan_ssh_later(c);
+	return true;
+}
+
+/* All is always taken: what was left would stay in libssh, with nothing to say that it is there. */
+static int on_data(ssh_session session, ssh_channel channel, void *data, uint32_t len, int is_stderr, void *ctx)
+{
+	struct chan_ssh *c = ctx;
+
+	(void)session;
+	(void)channel;
+	if (is_stderr) {
+		take_stderr(c, data, len);
+	} else if (c->freed || c->ended || c->gone) {
+		return (int)len;
+	} else if (c->writing || c->held_len > 0 || !c->chan.events) {
+		if (!hold(c, data, len))
+			c->gone = true;
+	} else {
+		c->chan.events->data(c->chan.ctx, data, len);
+	}
+	return (int)len;
+}
+
+static void on_close(ssh_session session, ssh_channel channel, void *ctx)
+{
+	struct chan_ssh *c = ctx;
+
+	(void)session;
+	(void)channel;
+	c->gone = true;
+	chan_ssh_later(c);
+}
+
+static void on_exit_status(ssh_session session, ssh_channel channel, int status, void *ctx)
+{
+	struct chan_ssh *c = ctx;
+
+	(void)session;
+	(void)channel;
+	c->exit_status = status;
+}
+
+static void on_exit_signal(ssh_session session, ssh_channel channel, const char *sig, int core, const char *message,
+			   const char *lang, void *ctx)
+{
+	struct chan_ssh *c = ctx;
+
+	(void)session;
+	(void)channel;
+	(void)core;
+	(void)message;
+	(void)lang;
+	text_printable(c->exit_signal, sizeof(c->exit_signal), sig, strlen(sig));
+}
+
+/* ------------------------------------------------------------------------------------------------------ the work */
+
+static void rearm(struct chan_ssh *c)
+{
+	unsigned interest = c->chan.events ? LOOP_READ : 0;
+
+	if (ssh_get_status(c->session) & SSH_WRITE_PENDING)
+		interest |= LOOP_WRITE;
+	loop_fd_set(c->watch, interest);
+}
+
+/* True while the chan is its owner's and has not ended: after each call of the owner this must be asked. */
+static bool alive(const struct chan_ssh *c)
+{
+	return !c->freed && !c->ended && c->chan.events;
+}
+
+/*
+ * What follows each use of libssh, never inside it: held bytes, then `writable`, then the end. The end comes last
+ * because the last words of the guest often stand before it.
+ */
+static void settle(struct chan_ssh *c)
+{
+	if (alive(c) && c->held_len > 0) {
+		uint8_t *held = c->held;
+		size_t len = c->held_len;
+
+		c->held = NULL;
+		c->held_len = c->held_size = 0;
+		c->chan.events->data(c->chan.ctx, held, len);
+		free(held);
+	}
+	if (alive(c) && c->wanted && !c->gone && !(ssh_get_status(c->session) & SSH_WRITE_PENDING)) {
+		c->wanted = false;
+		c->chan.events->writable(c->chan.ctx);
+	}
+	if (!alive(c))
+		return;
+	if (c->held_len > 0) /* came with what was just written */
+		chan_ssh_later(c);
+	else if (c->gone || session_is_over(c))
+		chan_ssh_end(c);
+	else
+		rearm(c);
+}
+
+static void chan_ssh_settle(void *ctx)
+{
+	struct chan_ssh *c = ctx;
+
+	c->deferred = false;
+	settle(c);
+}
+
+static void chan_ssh_later(struct chan_ssh *c)
+{
+	if (c->deferred || c->freed)
+		return;
+	c->deferred = true;
+	loop_defer(c->loop, chan_ssh_settle, c);
+}
+
+static void on_socket(void *ctx, int fd, unsigned what)
+{
+	struct chan_ssh *c = ctx;
+	int rc = 0;
+
+	(void)fd;
+	(void)what;
+	for (int i = 0; i < TURN_POLLS && rc != SSH_AGAIN && rc != SSH_ERROR && alive(c) && !c->gone; i++) {
+		c->inside = true;
+		rc = ssh_event_dopoll(c->event, 0);
+		c->inside = false;
+	}
+	settle(c);
+}
+
+static size_t chan_ssh_write(struct chan *chan, const uint8_t *data, size_t len)
+{
+	struct chan_ssh *c = (struct chan_ssh *)chan;
+	size_t done = 0;
+
+	while (done < len && !c->inside && !c->gone && !c->ended) {
+		size_t n = len - done < WRITE_CHUNK ? len - done : WRITE_CHUNK;
+		int rc;
+
+		if (ssh_get_status(c->session) & SSH_WRITE_PENDING)
+			break;
+		c->inside = c->writing = true;
+		rc = ssh_channel_write(c->channel, data + done, (uint32_t)n);
+		c->inside = c->writing = false;
+		if (rc < 0) {
+			c->gone = true;
+			break;
+		}
+		done += (size_t)rc;
+		if ((size_t)rc < n)
+			break;
+	}
+	c->wanted = done < len;
+	if (c->ended)
+		return done;
+	if (c->gone || session_is_over(c))
+		chan_ssh_later(c);
+	else
+		rearm(c);
+	return done;
+}
+
+static void chan_ssh_owned(struct chan *chan)
+{
+	struct chan_ssh *c = (struct chan_ssh *)chan;
+
+	c->wanted = false;
+	if (!c->ended)
+		chan_ssh_later(c);
+}
+
+/* -------------------------------------------------------------------------------------------------- begin and end */
+
+static void chan_ssh_release(void *ctx)
+{
+	struct chan_ssh *c = ctx;
+
+	if (c->event) {
+		ssh_event_remove_session(c->event, c->session);
+		ssh_event_free(c->event);
+	}
+	ssh_login_free(c->login);
+	chan_ssh_outcome_unref(c->outcome);
+	free(c->held);
+	free(c);
+}
+
+/* libssh may be on the stack: the rest waits for the end of the turn. */
+static void chan_ssh_free(struct chan *chan)
+{
+	struct chan_ssh *c = (struct chan_ssh *)chan;
+
+	c->freed = true;
+	c->chan.events = NULL;
+	loop_fd_free(c->watch);
+	c->watch = NULL;
+	loop_defer(c->loop, chan_ssh_release, c);
+}
+
+/* What came while the worker waited for the answer to exec lies in libssh, which would tell only when more comes. */
+static bool catch_up(struct chan_ssh *c)
+{
+	char buf[4096];
+	int n;
+
+	while ((n = ssh_channel_read_nonblocking(c->channel, buf, sizeof(buf), 1)) > 0)
+		take_stderr(c, buf, (size_t)n);
+	while ((n = ssh_channel_read_nonblocking(c->channel, buf, sizeof(buf), 0)) > 0) {
+		if (!hold(c, (uint8_t *)buf, (size_t)n))
+			return false;
+	}
+	if (!ssh_channel_is_closed(c->channel) && !ssh_channel_is_eof(c->channel))
+		return true;
+	c->exit_status = ssh_channel_get_exit_status(c->channel);
+	c->gone = ssh_channel_is_closed(c->channel);
+	return true;
+}
+
+static const struct chan_ops chan_ssh_ops = {
+	.owned = chan_ssh_owned,
+	.write = chan_ssh_write,
+	.free = chan_ssh_free,
+};
+
+struct chan *chan_ssh_new(struct loop *loop, struct ssh_login *login, struct chan_ssh_outcome **outcome)
+{
+	struct chan_ssh *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		ssh_login_free(login);
+		return NULL;
+	}
+	c->chan.ops = &chan_ssh_ops;
+	c->loop = loop;
+	c->login = login;
+	c->session = ssh_login_session(login);
+	c->channel = ssh_login_channel(login);
+	c->exit_status = -1;
+	c->callbacks = (struct ssh_channel_callbacks_struct){
+		.userdata = c,
+		.channel_data_function = on_data,
+		.channel_close_function = on_close,
+		.channel_exit_status_function = on_exit_status,
+		.channel_exit_signal_function = on_exit_signal,
+	};
+	ssh_callbacks_init(&c->callbacks);
+	c->outcome = calloc(1, sizeof(*c->outcome));
+	c->event = ssh_event_new();
+	c->watch = loop_fd_new(loop, ssh_login_watch_fd(login), 0, on_socket, c);
+	if (!c->outcome || !c->event || !c->watch || !catch_up(c) ||
+	    ssh_event_add_session(c->event, c->session) != SSH_OK ||
+	    ssh_set_channel_callbacks(c->channel, &c->callbacks) != SSH_OK) {
+		if (c->outcome)
+			c->outcome->refs = 1;
+		chan_ssh_free(&c->chan);
+		return NULL;
+	}
+	c->outcome->refs = 2;
+	*outcome = c->outcome;
+	return &c->chan;
+}

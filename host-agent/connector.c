@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One attempt to connect. See connector.h.
+ *
+ * The attempt is held by two: the loop's side (struct connector) and the thread. The thread fills it in and pushes it
+ * on the attempt's own queue; whoever lets go last frees it, with a login nobody wanted any more. A thread that starts
+ * when memory is short, or that hangs in a resolver, holds nothing else.
+ */
+#include "connector.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "cancel.h"
+#include "handoff.h"
+#include "link.h"
+#include "link_params.h"
+#include "loop.h"
+#include "ssh_config.h"
+#include "ssh_login.h"
+#include "ssh_target.h"
+
+struct attempt {
+	struct handoff_item item;
+	atomic_int refs;
+	struct handoff *queue;
+	struct cancel *cancel;
+	struct link_params *params;
+	struct ssh_target *target;
+	struct ssh_login *login;
+	struct link_error err;
+};
+
+struct connector {
+	struct attempt *attempt;
+	struct loop_fd *watch;
+	connector_done_fn *done;
+	void *ctx;
+};
+
+static void attempt_unref(struct attempt *a)
+{
+	if (atomic_fetch_sub(&a->refs, 1) != 1)
+		return;
+	ssh_login_free(a->login);
+	ssh_target_free(a->target);
+	link_params_free(a->params);
+	cancel_unref(a->cancel);
+	handoff_free(a->queue);
+	free(a);
+}
+
+static struct attempt *attempt_new(const struct link_params *params)
+{
+	struct attempt *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	atomic_init(&a->refs, 1);
+	a->queue = handoff_new();
+	a->cancel = cancel_new();
+	a->params = link_params_copy(params);
+	if (!a->queue || !a->cancel || !a->params) {
+		attempt_unref(a);
+		return NULL;
+	}
+	return a;
+}
+
+static void *attempt_run(void *arg)
+{
+	struct attempt *a = arg;
+	const struct link_params *p = a->params;
+
+	if (ssh_config_query(&p->ssh, a->cancel, &a->target, &a->err) == 0)
+		ssh_login_run(a->target, p->host_key, p->command, a->cancel, &a->login, &a->err);
+	handoff_push(a->queue, &a->item);
+	attempt_unref(a);
+	return NULL;
+}
+
+/* Signals are the loop's: a thread that took one would keep it from the descriptor the loop waits on. */
+static int thread_start(struct attempt *a)
+{
+	sigset_t all, before;
+	pthread_t thread;
+	int rc;
+
+	atomic_fetch_add(&a->refs, 1);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = pthread_create(&thread, NULL, attempt_run, a);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0) {
+		attempt_unref(a);
+		return -rc;
+	}
+	pthread_setname_np(thread, "connect");
+	pthread_detach(thread);
+	return 0;
+}
+
+static void on_result(void *ctx, int fd, unsigned what)
+{
+	struct connector *c = ctx;
+	struct attempt *a = c->attempt;
+	connector_done_fn *done = c->done;
+	struct ssh_login *login;
+	void *done_ctx = c->ctx;
+
+	(void)fd;
+	(void)what;
+	if (!handoff_take_all(a->queue))
+		return;
+	loop_fd_free(c->watch);
+	free(c);
+	login = a->login;
+	a->login = NULL;
+	done(done_ctx, login, a->target, &a->err);
+	attempt_unref(a);
+}
+
+struct connector *connector_start(struct loop *loop, const struct link_params *params, connector_done_fn *done,
+				  void *ctx)
+{
+	struct connector *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->done = done;
+	c->ctx = ctx;
+	c->attempt = attempt_new(params);
+	if (c->attempt)
+		c->watch = loop_fd_new(loop, handoff_fd(c->attempt->queue), LOOP_READ, on_result, c);
+	if (!c->watch || thread_start(c->attempt) < 0) {
+		loop_fd_free(c->watch);
+		if (c->attempt)
+			attempt_unref(c->attempt);
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void connector_cancel(struct connector *c)
+{
+	if (!c)
+		return;
+	loop_fd_free(c->watch);
+	cancel_now(c->attempt->cancel);
+	attempt_unref(c->attempt);
+	free(c);
+}

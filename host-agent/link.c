@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keeps one connection wanted. Runs on the loop's thread; the attempts themselves run in connector.c.
+ *
+ * A timer ticks while a connection is wanted: it ends the pause between attempts, and looks whether the machine slept
+ * (CLOCK_BOOTTIME ran on while CLOCK_MONOTONIC stood still). After a sleep, and when a route or an address appears, the
+ * pause is over at once; a connection that is up is then only doubtful, which its owner may look into.
+ */
+#include "link.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "backoff.h"
+#include "chan.h"
+#include "chan_ssh.h"
+#include "connector.h"
+#include "link_params.h"
+#include "log.h"
+#include "loop.h"
+#include "route_watch.h"
+#include "ssh_login.h"
+#include "ssh_target.h"
+
+/* How often to look for a sleep: as often as a connection would be found dead anyway (SESSION_LOST_US). */
+#define SLEEP_LOOK_US 2000000u
+
+struct link {
+	struct loop *loop;
+	struct link_params *params;
+	const struct link_events *events;
+	void *ctx;
+	enum link_state state;
+	struct connector *connector;      /* while CONNECTING */
+	struct loop_timer *pause;         /* while WAITING */
+	struct loop_timer *look;          /* while not IDLE */
+	struct route_watch *routes;       /* NULL where it cannot be had */
+	struct chan_ssh_outcome *outcome; /* of the chan last handed out */
+	struct backoff backoff;
+	struct sleep_watch sleep;
+	struct link_error last;
+};
+
+static void link_connect(struct link *link);
+
+const char *link_state_name(enum link_state state)
+{
+	static const char *const names[] = {"idle", "connecting", "connected", "waiting"};
+
+	static_assert(sizeof(names) / sizeof(names[0]) == LINK_STATE_COUNT, "a name for each state");
+	return (unsigned)state < LINK_STATE_COUNT ? names[state] : "unknown";
+}
+
+static void set_state(struct link *link, enum link_state state)
+{
+	log_debug("link: %s -> %s", link_state_name(link->state), link_state_name(state));
+	link->state = state;
+}
+
+static uint64_t clock_us(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+static void wait_for(struct link *link, uint64_t pause_us)
+{
+	set_state(link, LINK_WAITING);
+	loop_timer_set(link->pause, pause_us);
+}
+
+static void link_failed(struct link *link, const struct link_error *err)
+{
+	/* A copy: the callee may stop, start or defer the end of the link. */
+	struct link_error told = *err;
+
+	link->last = told;
+	link->events->failed(link->ctx, &told);
+}
+
+static void on_done(void *ctx, struct ssh_login *login, const struct ssh_target *target, const struct link_error *err)
+{
+	struct link *link = ctx;
+	struct link_error memory;
+	struct link_info info;
+	struct chan *chan;
+
+	link->connector = NULL;
+	if (!login) {
+		wait_for(link, backoff_failed(&link->backoff, err->permanent));
+		link_failed(link, err);
+		return;
+	}
+	info = (struct link_info){
+		.host = target->hostname,
+		.port = target->port,
+		.user = target->user,
+		.host_key = ssh_login_host_key(login),
+		.cipher = ssh_login_cipher(login),
+	};
+	chan_ssh_outcome_unref(link->outcome);
+	link->outcome = NULL;
+	chan = chan_ssh_new(link->loop, login, &link->outcome);
+	if (!chan) {
+		link_error_set(&memory, LINK_ERROR_LOCAL, "%s: out of memory or descriptors", target->name);
+		wait_for(link, backoff_failed(&link->backoff, false));
+		link_failed(link, &memory);
+		return;
+	}
+	link->last = (struct link_error){0};
+	backoff_connected(&link->backoff, loop_now_us(link->loop));
+	set_state(link, LINK_CONNECTED);
+	link->events->connected(link->ctx, chan, &info);
+}
+
+static void link_connect(struct link *link)
+{
+	struct link_error err;
+
+	loop_timer_stop(link->pause);
+	link->connector = connector_start(link->loop, link->params, on_done, link);
+	if (link->connector) {
+		set_state(link, LINK_CONNECTING);
+		return;
+	}
+	link_error_set(&err, LINK_ERROR_LOCAL, "%s: no thread, memory or descriptor to connect with",
+		       link->params->ssh.destination);
+	wait_for(link, backoff_failed(&link->backoff, false));
+	link_failed(link, &err);
+}
+
+static void on_pause_over(void *ctx)
+{
+	struct link *link = ctx;
+
+	if (link->state == LINK_WAITING)
+		link_connect(link);
+}
+
+/* The world may have changed for the better. */
+static void retry(struct link *link, const char *why)
+{
+	backoff_reset(&link->backoff);
+	if (link->state == LINK_WAITING) {
+		log_debug("link: trying at once: %s", why);
+		link_connect(link);
+	} else if (link->state == LINK_CONNECTED && link->events->doubtful) {
+		link->events->doubtful(link->ctx, why);
+	}
+}
+
+static void on_look(void *ctx)
+{
+	struct link *link = ctx;
+
+	loop_timer_set(link->look, SLEEP_LOOK_US);
+	if (sleep_watch_slept(&link->sleep, clock_us(CLOCK_BOOTTIME), clock_us(CLOCK_MONOTONIC)))
+		retry(link, "this machine was asleep");
+}
+
+static void on_route(void *ctx)
+{
+	retry(ctx, "the network changed");
+}
+
+struct link *link_new(struct loop *loop, const struct link_params *params, const struct link_events *events, void *ctx)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return NULL;
+	link->loop = loop;
+	link->events = events;
+	link->ctx = ctx;
+	link->params = link_params_copy(params);
+	link->pause = loop_timer_new(loop, on_pause_over, link);
+	link->look = loop_timer_new(loop, on_look, link);
+	if (!link->params || !link->pause || !link->look) {
+		link_free(link);
+		return NULL;
+	}
+	link->routes = route_watch_new(loop, on_route, link);
+	return link;
+}
+
+void link_free(struct link *link)
+{
+	if (!link)
+		return;
+	connector_cancel(link->connector);
+	chan_ssh_outcome_unref(link->outcome);
+	route_watch_free(link->routes);
+	loop_timer_free(link->pause);
+	loop_timer_free(link->look);
+	link_params_free(link->params);
+	free(link);
+}
+
+void link_start(struct link *link)
+{
+	if (link->state != LINK_IDLE)
+		return;
+	backoff_reset(&link->backoff);
+	link->sleep.started = false;
+	on_look(link);
+	/* From the loop, so that a failure to start is not told before this returns. */
+	wait_for(link, 0);
+}
+
+void link_stop(struct link *link)
+{
+	connector_cancel(link->connector);
+	link->connector = NULL;
+	loop_timer_stop(link->pause);
+	loop_timer_stop(link->look);
+	set_state(link, LINK_IDLE);
+}
+
+void link_lost(struct link *link)
+{
+	const struct link_error *err = link->outcome ? &link->outcome->error : NULL;
+	bool telling = err && err->kind == LINK_ERROR_COMMAND;
+
+	if (link->state != LINK_CONNECTED)
+		return;
+	if (telling)
+		wait_for(link, backoff_failed(&link->backoff, err->permanent));
+	else
+		wait_for(link, backoff_lost(&link->backoff, loop_now_us(link->loop)));
+	if (telling)
+		link_failed(link, err);
+}
+
+void link_hurry(struct link *link)
+{
+	if (link->state == LINK_WAITING)
+		retry(link, "asked to");
+}
+
+enum link_state link_state(const struct link *link)
+{
+	return link->state;
+}
+
+const struct link_error *link_last_error(const struct link *link)
+{
+	return &link->last;
+}
