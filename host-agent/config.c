@@ -423,10 +423,9 @@ static void describe_mount(const struct config_mount *mount, FILE *out)
 			mount->mask ? "" : ", secrets shown");
 }
 
-static size_t diff_mount(const struct config_mount *running, const struct config_mount *wanted, FILE *out)
+static size_t diff_mount(const char *mount_point, const struct config_mount *running, const struct config_mount *wanted,
+			 FILE *out)
 {
-	const char *mount_point = running != NULL ? running->mount_point : wanted->mount_point;
-
 	if (running != NULL && wanted != NULL && config_fields_equal(mount_fields, running, wanted))
 		return 0;
 	fprintf(out, "mount %s: ", mount_point);
@@ -441,11 +440,17 @@ static size_t diff_mounts(const struct config *running, const struct config *wan
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < running->mount_count; i++)
-		n += diff_mount(&running->mounts[i], find_mount(wanted, running->mounts[i].mount_point), out);
-	for (size_t i = 0; i < wanted->mount_count; i++)
-		if (find_mount(running, wanted->mounts[i].mount_point) == NULL)
-			n += diff_mount(NULL, &wanted->mounts[i], out);
+	for (size_t i = 0; i < running->mount_count; i++) {
+		const char *mount_point = running->mounts[i].mount_point;
+
+		n += diff_mount(mount_point, &running->mounts[i], find_mount(wanted, mount_point), out);
+	}
+	for (size_t i = 0; i < wanted->mount_count; i++) {
+		const char *mount_point = wanted->mounts[i].mount_point;
+
+		if (find_mount(running, mount_point) == NULL)
+			n += diff_mount(mount_point, NULL, &wanted->mounts[i], out);
+	}
 	return n;
 }
 

@@ -19,8 +19,8 @@
 #define CONFIG_SIZE_MAX          (1u << 20) /* bytes of a file */
 #define CONFIG_MOUNTS_MAX        CONTROL_MOUNTS_MAX
 #define CONFIG_SSH_OPTIONS_MAX   64
-#define CONFIG_TARGET_MAX        1023 /* bytes of a mount point: what a mount's state message can name */
-#define CONFIG_MAX_FORWARDS      4096 /* default: more than any developer's machine listens on, few enough descriptors */
+#define CONFIG_TARGET_MAX        1023  /* bytes of a mount point: what a mount's state message can name */
+#define CONFIG_MAX_FORWARDS      4096  /* default: more than a developer's machine listens on */
 #define CONFIG_MAX_FORWARDS_MOST 16384 /* as many as there are streams */
 #define CONFIG_TIMEOUT_MOST_S    (365u * 86400)
 

@@ -85,9 +85,8 @@ static int read_all(int fd, char **out, size_t *size)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			n = -errno;
 			free(text);
-			return (int)n;
+			return -EIO;
 		}
 		if (n == 0)
 			break;

@@ -108,13 +108,12 @@ const char *host_arg_check_name(const char *name)
 
 int host_arg_name(const char *host, char name[SESSION_NAME_MAX + 1])
 {
-	char made[HOST_TEXT_MAX + 1];
-	size_t length = strlen(host);
+	char made[SESSION_NAME_MAX + 2];
 
-	if (length > HOST_TEXT_MAX)
-		return -EINVAL;
-	for (size_t i = 0; i <= length; i++)
-		made[i] = is_name_byte(host[i]) || host[i] == '\0' ? host[i] : '_';
+	snprintf(made, sizeof(made), "%s", host); /* one byte more than a name has: too long stays too long */
+	for (char *p = made; *p != '\0'; p++)
+		if (!is_name_byte(*p))
+			*p = '_';
 	if (host_arg_check_name(made) != NULL)
 		return -EINVAL;
 	strcpy(name, made);
