@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * handles: open files and folders of one stream, by number. A number is never used again. Each holds its descriptor and
+ * keeps its node; both go when the handle is closed and the last request that uses it is done. Any thread may call.
+ */
+#ifndef HOMEPORT_HANDLES_H
+#define HOMEPORT_HANDLES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "nodes.h"
+
+struct sftp_job;
+TAILQ_HEAD(job_list, sftp_job);
+
+/* A folder being listed: what getdents64 gave and no reply has taken yet. */
+struct handle_listing {
+	uint8_t *data;
+	size_t at, len;
+	uint64_t cookie; /* where the entry at `at` is reached from */
+	bool end;
+};
+
+struct handle {
+	uint64_t fh;
+	int fd;
+	uint8_t type;   /* DT_REG or DT_DIR */
+	uint32_t flags; /* NATIVE_O_ as opened */
+	uint64_t node;  /* 0: none (a stock client's) */
+	struct node_identity identity;
+	uint8_t node_flags; /* NODE_ */
+	struct handle_listing listing;
+	char *path; /* a stock client's folder as it named it, for links in it; NULL */
+
+	/* The server's, under its lock: see sftp_server.c, "Order". */
+	unsigned refs, shared;
+	bool exclusive, closed;
+	struct job_list waiting;
+};
+
+struct handles;
+
+struct handles *handles_new(size_t max);
+void handles_free(struct handles *handles);
+
+/* A new handle that takes fd over (closed on failure as well), with one reference. -ENFILE, -ENOMEM. */
+int handles_add(struct handles *handles, int fd, uint8_t type, struct handle **handle);
+
+/* With a reference to give back; NULL: no such handle. */
+struct handle *handles_get(struct handles *handles, uint64_t fh);
+struct handle *handles_get_by_identity(struct handles *handles, const struct node_identity *identity);
+
+/* True when this was the last: the handle is freed, and *node (unless 0) is to be closed with nodes_close(). */
+bool handles_put(struct handles *handles, struct handle *handle, uint64_t *node);
+
+/* Takes it out of the table; those who hold a reference see `closed`. False: it was closed already. */
+bool handles_close(struct handles *handles, struct handle *handle);
+
+#endif

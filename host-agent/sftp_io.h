@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sftp_io: packets from a descriptor, by one reader at a time, and replies to one, by any thread. Descriptors may block
+ * or not; they stay the caller's.
+ */
+#ifndef HOMEPORT_SFTP_IO_H
+#define HOMEPORT_SFTP_IO_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sftp_job.h"
+
+struct sftp_input {
+	int fd;
+	uint8_t *buf;
+	size_t at, len;
+};
+
+int sftp_input_init(struct sftp_input *in, int fd);
+void sftp_input_clear(struct sftp_input *in);
+
+/* The next packet, from its type on, into `packet`. 1; 0: the end; -EPROTO: a length of 0 or too long; -errno. */
+int sftp_input_next(struct sftp_input *in, struct wire_buf *packet);
+
+struct sftp_output {
+	int fd; /* -1: replies go to `memory` */
+	struct wire_buf *memory;
+	void (*sent)(struct sftp_job *job); /* gives the job back, sent or lost; without locks */
+	pthread_mutex_t lock;
+	pthread_cond_t room;
+	struct job_list small, bulk;
+	size_t reserved;
+	bool writing, broken;
+};
+
+void sftp_output_init(struct sftp_output *out, int fd, void (*sent)(struct sftp_job *));
+void sftp_output_clear(struct sftp_output *out);
+
+/* Waits until a reply of `size` bytes can be stored, and sets that aside for the job until it is sent. */
+void sftp_output_reserve(struct sftp_output *out, struct sftp_job *job, size_t size);
+
+/* Sends job->out: now, or when who is writing comes to it; the job is `sent`'s from here on. Small ones go first. */
+void sftp_output_send(struct sftp_output *out, struct sftp_job *job);
+
+#endif

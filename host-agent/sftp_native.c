@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of native requests, and those that leave the share as it is. Runs on the pool's workers.
+ *
+ * What a function puts after an error does not matter: the reply is then a status alone. Lookups that were counted for
+ * a reply that failed afterwards are given back.
+ */
+#include "sftp_native.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "limits.h"
+
+#define LISTING_BUFFER (32u << 10)
+#define READ_NOW_MAX   (128u << 10) /* longer ones are shared among threads anyhow */
+
+int native_get_name(struct wire_reader *r, char name[SFTP_NAME_MAX + 1])
+{
+	size_t len;
+	const uint8_t *p = wire_get_string(r, &len, SFTP_PACKET_MAX);
+
+	if (!p)
+		return -EBADMSG;
+	if (len > SFTP_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (!sftp_name_valid(p, len))
+		return -EINVAL;
+	memcpy(name, p, len);
+	name[len] = '\0';
+	return 0;
+}
+
+/* What a child that may be a mount is asked: not its server, unless the folder is that server's already. */
+static bool ask_cached(const struct share *share, const struct node_info *folder)
+{
+	return !share->root.devices[folder->identity.device].remote;
+}
+
+static uint8_t child_flags(const struct node_info *folder, enum mask mask)
+{
+	return (folder->flags & NODE_PROTECTED) | (mask == MASK_PROTECTED ? NODE_PROTECTED : 0);
+}
+
+int native_put_found(struct sftp_job *job, uint64_t parent, const struct node_info *folder, int dirfd, const char *name,
+		     enum mask mask)
+{
+	struct share *share = job->share;
+	struct fsop_stat st;
+	uint64_t node;
+	int r = fsop_stat(&share->root, dirfd, name, ask_cached(share, folder), &st);
+
+	if (r < 0)
+		return r;
+	r = nodes_look_up(share->nodes, parent, name, &st.identity, st.type, child_flags(folder, mask), &node);
+	if (r < 0)
+		return r;
+	wire_put_u64(&job->out, node);
+	sftp_attr_put(&job->out, &st.attr);
+	return 0;
+}
+
+/* A folder that was removed answers ENOENT for every name; its node is what is gone. */
+static int missing_in(struct share *share, int dirfd)
+{
+	struct fsop_stat st;
+
+	return fsop_stat(&share->root, dirfd, NULL, true, &st) == 0 && st.attr.nlink == 0 ? -ESTALE : -ENOENT;
+}
+
+static int native_lookup(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	uint64_t parent = wire_get_u64(&in);
+	char name[SFTP_NAME_MAX + 1];
+	struct node_info folder;
+	struct fd_ref ref;
+	enum mask mask;
+	int r = native_get_name(&in, name);
+
+	if (r < 0 || !wire_read_done(&in))
+		return r < 0 ? r : -EBADMSG;
+	r = share_node_get(job->share, parent, true, &folder, &ref);
+	if (r < 0)
+		return r;
+	mask = share_mask(job->share, ref.fd, name);
+	r = mask == MASK_HIDDEN ? -ENOENT : native_put_found(job, parent, &folder, ref.fd, name, mask);
+	if (r == -ENOENT)
+		r = missing_in(job->share, ref.fd);
+	share_node_put(job->share, &ref);
+	return r;
+}
+
+static int native_forget(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	uint32_t count = wire_get_u32(&in);
+
+	while (count-- && !in.bad) {
+		uint64_t node = wire_get_u64(&in);
+		uint64_t lookups = wire_get_u64(&in);
+
+		if (!in.bad && nodes_forget(job->share->nodes, node, lookups))
+			fdcache_drop(job->share->fds, node);
+	}
+	return 0;
+}
+
+static int native_getattr(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	uint64_t node = wire_get_u64(&in);
+	uint64_t fh = wire_get_u64(&in);
+	struct share *share = job->share;
+	struct node_info info;
+	struct fsop_stat st;
+	struct fd_ref ref;
+	int r;
+
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	if (fh) {
+		if (!job->handle || job->handle->closed)
+			return -EBADF;
+		r = fsop_stat(&share->root, job->handle->fd, NULL, false, &st);
+	} else {
+		r = share_node_get(share, node, false, &info, &ref);
+		if (r < 0)
+			return r;
+		r = fsop_stat(&share->root, ref.fd, NULL, share->root.devices[info.identity.device].refused, &st);
+		share_node_put(share, &ref);
+		/* Removed, or replaced by another of the same name, and nobody holds it open. */
+		if (r == 0 && st.attr.nlink == 0 && !info.opens) {
+			fdcache_drop(share->fds, node);
+			r = -ESTALE;
+		}
+	}
+	if (r == 0)
+		sftp_attr_put(&job->out, &st.attr);
+	return r;
+}
+
+static int native_readlink(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	uint64_t node = wire_get_u64(&in);
+	struct node_info info;
+	struct fd_ref ref;
+	ssize_t n;
+	size_t mark;
+	int r;
+
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	r = share_node_get(job->share, node, false, &info, &ref);
+	if (r < 0)
+		return r;
+	mark = wire_put_length_begin(&job->out);
+	n = wire_buf_reserve(&job->out, SFTP_PATH_MAX)
+		    ? fsop_read_link(ref.fd, (char *)job->out.data + job->out.len, SFTP_PATH_MAX)
+		    : -ENOMEM;
+	share_node_put(job->share, &ref);
+	if (n < 0)
+		return (int)n;
+	job->out.len += (size_t)n;
+	wire_put_length_end(&job->out, mark);
+	return 0;
+}
+
+/* ---- open files ---- */
+
+/* The first bytes, so that a small file is read with its OPEN. What goes wrong here is told by READ. */
+static void put_first_bytes(struct sftp_job *job, int fd, uint32_t want)
+{
+	size_t mark = wire_put_length_begin(&job->out);
+	ssize_t n = 0;
+
+	if (want > SFTP_OPEN_WANT_MAX)
+		want = SFTP_OPEN_WANT_MAX;
+	if (want && wire_buf_reserve(&job->out, want))
+		n = fsop_read(fd, job->out.data + job->out.len, want, 0, false);
+	if (n > 0) {
+		job->out.len += (size_t)n;
+		atomic_fetch_add_explicit(&job->share->counters->bytes_read, (uint64_t)n, memory_order_relaxed);
+	}
+	wire_put_length_end(&job->out, mark);
+}
+
+static int open_file(struct sftp_job *job, uint64_t node, uint32_t flags, int *fd, struct node_info *info)
+{
+	struct fd_ref ref;
+	int open_flags;
+	int r = fsop_open_flags(flags, &open_flags);
+
+	if (r < 0)
+		return r;
+	if (flags & (NATIVE_O_WRITE | NATIVE_O_TRUNC) && !job->share->writable)
+		return -EROFS;
+	r = share_node_get(job->share, node, true, info, &ref);
+	if (r < 0)
+		return r;
+	if (info->type != DT_REG)
+		r = info->type == DT_DIR ? -EISDIR : info->type == DT_LNK ? -ELOOP : -ENXIO;
+	else if (flags & NATIVE_O_WRITE && info->flags & NODE_PROTECTED)
+		r = -EACCES;
+	else
+		r = *fd = root_reopen(&job->share->root, ref.fd, open_flags);
+	share_node_put(job->share, &ref);
+	if (r >= 0 && flags & NATIVE_O_TRUNC)
+		sftp_job_changed(job);
+	return r < 0 ? r : 0;
+}
+
+static int native_open(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	struct sftp_caller caller;
+	uint32_t flags, want;
+	struct handle *handle;
+	struct node_info info;
+	struct fsop_stat st;
+	uint64_t node;
+	int fd, r;
+
+	sftp_caller_get(&in, &caller);
+	node = wire_get_u64(&in);
+	flags = wire_get_u32(&in);
+	want = wire_get_u32(&in);
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	r = open_file(job, node, flags, &fd, &info);
+	if (r < 0)
+		return r;
+	r = fsop_stat(&job->share->root, fd, NULL, false, &st);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	r = share_handle_open(job->share, fd, node, &info, flags, &handle);
+	if (r < 0)
+		return r;
+	wire_put_u64(&job->out, handle->fh);
+	sftp_attr_put(&job->out, &st.attr);
+	put_first_bytes(job, fd, flags & NATIVE_O_READ ? want : 0);
+	share_handle_put(job->share, handle);
+	return 0;
+}
+
+/* The file of the request's handle; -EBADF. */
+static int file_of(const struct sftp_job *job, uint32_t flag, struct handle **handle)
+{
+	*handle = job->handle;
+	return *handle && !(*handle)->closed && (*handle)->type == DT_REG && (*handle)->flags & flag ? 0 : -EBADF;
+}
+
+static int native_read(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	uint64_t offset;
+	uint32_t length;
+	struct handle *handle;
+	ssize_t n;
+	uint8_t *data;
+	int r;
+
+	wire_get_u64(&in);
+	offset = wire_get_u64(&in);
+	length = wire_get_u32(&in);
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	if (length > SFTP_DATA_MAX)
+		return -EINVAL;
+	r = file_of(job, NATIVE_O_READ, &handle);
+	if (r < 0)
+		return r;
+	wire_put_u32(&job->out, 0);
+	data = wire_buf_reserve(&job->out, length);
+	if (!data)
+		return -ENOMEM;
+	n = length <= READ_NOW_MAX ? fsop_read(handle->fd, data, length, offset, true) : -EAGAIN;
+	if (n == -EAGAIN) {
+		sftp_job_may_block(job);
+		n = fsop_read(handle->fd, data, length, offset, false);
+	}
+	if (n < 0)
+		return (int)n;
+	wire_poke_u32(job->out.data + NATIVE_REPLY_HEADER, (uint32_t)n);
+	job->out.len += (size_t)n;
+	atomic_fetch_add_explicit(&job->share->counters->bytes_read, (uint64_t)n, memory_order_relaxed);
+	return 0;
+}
+
+static int native_release(struct sftp_job *job)
+{
+	if (job->in.len != 5 + 8)
+		return -EBADMSG;
+	if (!job->handle || job->handle->closed)
+		return -EBADF;
+	share_handle_close(job->share, job->handle);
+	return 0;
+}
+
+static int native_fsync(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	bool data_only;
+
+	wire_get_u64(&in);
+	data_only = wire_get_u8(&in);
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	if (!job->handle || job->handle->closed)
+		return -EBADF;
+	sftp_job_may_block(job);
+	return (data_only ? fdatasync(job->handle->fd) : fsync(job->handle->fd)) < 0 ? -errno : 0;
+}
+
+/* ---- folders ---- */
+
+static int native_opendir(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	uint64_t node = wire_get_u64(&in);
+	struct share *share = job->share;
+	struct handle *handle;
+	struct node_info info;
+	struct fsop_stat st;
+	struct fd_ref ref;
+	int r, fd;
+
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	r = share_node_get(share, node, true, &info, &ref);
+	if (r < 0)
+		return r;
+	fd = info.type == DT_DIR ? root_open_beneath(ref.fd, ".", O_RDONLY | O_DIRECTORY) : -ENOTDIR;
+	r = fd < 0 ? fd : fsop_stat(&share->root, fd, NULL, false, &st);
+	share_node_put(share, &ref);
+	if (r < 0) {
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	r = share_handle_open(share, fd, node, &info, NATIVE_O_READ, &handle);
+	if (r < 0)
+		return r;
+	wire_put_u64(&job->out, handle->fh);
+	sftp_attr_put(&job->out, &st.attr);
+	share_handle_put(share, handle);
+	return 0;
+}
+
+/* More of the folder into the listing, from `cookie` on. */
+static int listing_fill(struct handle *h, uint64_t cookie)
+{
+	struct handle_listing *l = &h->listing;
+	ssize_t n;
+
+	if (!l->data) {
+		l->data = malloc(LISTING_BUFFER);
+		if (!l->data)
+			return -ENOMEM;
+		l->cookie = 0;
+	}
+	if (cookie != l->cookie && lseek(h->fd, (off_t)cookie, SEEK_SET) < 0)
+		return -errno;
+	n = getdents64(h->fd, l->data, LISTING_BUFFER);
+	if (n < 0)
+		return -errno;
+	l->cookie = cookie;
+	l->at = 0;
+	l->len = (size_t)n;
+	l->end = n == 0;
+	return 0;
+}
+
+/* The entry that follows `cookie`; NULL at the end. */
+static int listing_next(struct handle *h, uint64_t cookie, const struct dirent64 **entry)
+{
+	struct handle_listing *l = &h->listing;
+	int r = 0;
+
+	if (!l->data || l->cookie != cookie || (l->at == l->len && !l->end))
+		r = listing_fill(h, cookie);
+	*entry = r == 0 && l->at < l->len ? (const struct dirent64 *)(const void *)(l->data + l->at) : NULL;
+	return r;
+}
+
+static void listing_take(struct handle *h, const struct dirent64 *entry)
+{
+	h->listing.at += entry->d_reclen;
+	h->listing.cookie = (uint64_t)entry->d_off;
+}
+
+/* With its node and attributes where it still is what was listed; an entry that just vanished is listed without. */
+static void entry_complete(struct sftp_job *job, struct handle *h, const struct node_info *folder,
+			   struct sftp_entry *entry, enum mask mask)
+{
+	const char *name = (const char *)entry->name;
+	struct share *share = job->share;
+	struct fsop_stat st;
+
+	if (fsop_stat(&share->root, h->fd, name, ask_cached(share, folder), &st) < 0)
+		return;
+	if (nodes_look_up(share->nodes, h->node, name, &st.identity, st.type, child_flags(folder, mask), &entry->node))
+		return;
+	entry->flags = NATIVE_ENTRY_NODE;
+	entry->attr = st.attr;
+	entry->type = st.type;
+}
+
+static bool is_dots(const char *name)
+{
+	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+/* One entry after `*cookie` into the reply; false where it does not fit. Masked ones are passed over. */
+static bool put_entry(struct sftp_job *job, struct handle *h, const struct node_info *folder, const struct dirent64 *d,
+		      size_t room, bool plus, uint32_t *count)
+{
+	struct sftp_entry entry = {
+		.cookie = (uint64_t)d->d_off,
+		.ino = d->d_ino,
+		.type = d->d_type,
+		.name = (const uint8_t *)d->d_name,
+		.name_len = strlen(d->d_name),
+	};
+	enum mask mask = MASK_NONE;
+
+	if (22 + entry.name_len + (plus ? 8 + SFTP_ATTR_SIZE : 0) > room)
+		return false;
+	if (!is_dots(d->d_name)) {
+		mask = share_mask(job->share, h->fd, d->d_name);
+		if (mask == MASK_HIDDEN)
+			return true;
+		if (plus)
+			entry_complete(job, h, folder, &entry, mask);
+	}
+	sftp_entry_put(&job->out, &entry);
+	++*count;
+	return true;
+}
+
+static int native_readdir(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	struct handle *h = job->handle;
+	const struct dirent64 *d = NULL;
+	struct node_info folder;
+	uint32_t length, count = 0;
+	uint64_t cookie;
+	size_t start;
+	uint8_t flags;
+	int r;
+
+	wire_get_u64(&in);
+	cookie = wire_get_u64(&in);
+	length = wire_get_u32(&in);
+	flags = wire_get_u8(&in);
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	if (!h || h->closed || h->type != DT_DIR)
+		return -EBADF;
+	if (length > SFTP_DATA_MAX || flags & ~NATIVE_READDIR_PLUS)
+		return -EINVAL;
+	folder = (struct node_info){.identity = h->identity, .type = DT_DIR, .flags = h->node_flags};
+	wire_put_u8(&job->out, 0);
+	wire_put_u32(&job->out, 0);
+	start = job->out.len;
+	for (;;) {
+		r = listing_next(h, cookie, &d);
+		if (r < 0 || !d)
+			break;
+		if (!put_entry(job, h, &folder, d, start + length - job->out.len, flags & NATIVE_READDIR_PLUS, &count))
+			break;
+		cookie = (uint64_t)d->d_off;
+		listing_take(h, d);
+	}
+	/* What has been counted must be told: an error is met again by the next request. */
+	if (count == 0 && (r < 0 || d))
+		return r < 0 ? r : -EINVAL;
+	if (job->out.failed)
+		return -ENOMEM;
+	job->out.data[start - 5] = r == 0 && !d;
+	wire_poke_u32(job->out.data + start - 4, count);
+	return 0;
+}
+
+static int native_statfs(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	uint64_t node = wire_get_u64(&in);
+	struct node_info info;
+	struct statvfs st;
+	struct fd_ref ref;
+	int r;
+
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	r = share_node_get(job->share, node, true, &info, &ref);
+	if (r < 0)
+		return r;
+	r = fstatvfs(ref.fd, &st) < 0 ? -errno : 0;
+	share_node_put(job->share, &ref);
+	if (r < 0)
+		return r;
+	wire_put_u64(&job->out, st.f_bsize);
+	wire_put_u64(&job->out, st.f_frsize);
+	wire_put_u64(&job->out, st.f_blocks);
+	wire_put_u64(&job->out, st.f_bfree);
+	wire_put_u64(&job->out, st.f_bavail);
+	wire_put_u64(&job->out, st.f_files);
+	wire_put_u64(&job->out, st.f_ffree);
+	wire_put_u32(&job->out, (uint32_t)st.f_namemax);
+	return 0;
+}
+
+/* ---- the table: PROTOCOL.md, "Requests" ---- */
+
+#define CALLER 16 /* bytes of it in front of the body */
+#define READS  ROW_NATIVE
+#define ALTERS (ROW_NATIVE | ROW_MODIFIES)
+
+static const struct sftp_row native_rows[] = {
+	{NATIVE_LOOKUP, READS, 0, ROW_NONE, ROW_NONE, native_lookup},
+	{NATIVE_FORGET, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE, native_forget},
+	{NATIVE_GETATTR, READS | ROW_SHARED, 0, 8, ROW_NONE, native_getattr},
+	{NATIVE_SETATTR, ALTERS, CALLER, CALLER + 8, ROW_NONE, native_setattr},
+	{NATIVE_READLINK, READS, 0, ROW_NONE, ROW_NONE, native_readlink},
+	{NATIVE_SYMLINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_symlink},
+	{NATIVE_MKDIR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_mkdir},
+	{NATIVE_MKNOD, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_mknod},
+	{NATIVE_UNLINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_unlink},
+	{NATIVE_RMDIR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_rmdir},
+	{NATIVE_RENAME, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_rename},
+	{NATIVE_LINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_link},
+	{NATIVE_OPEN, READS, CALLER, ROW_NONE, CALLER + 12, native_open},
+	{NATIVE_CREATE, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_create},
+	{NATIVE_READ, READS | ROW_SHARED, ROW_NONE, 0, 16, native_read},
+	{NATIVE_WRITE, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_write},
+	{NATIVE_RELEASE, READS, ROW_NONE, 0, ROW_NONE, native_release},
+	{NATIVE_FSYNC, READS, ROW_NONE, 0, ROW_NONE, native_fsync},
+	{NATIVE_OPENDIR, READS, 0, ROW_NONE, ROW_NONE, native_opendir},
+	{NATIVE_READDIR, READS, ROW_NONE, 0, 16, native_readdir},
+	{NATIVE_STATFS, READS, 0, ROW_NONE, ROW_NONE, native_statfs},
+	{NATIVE_CANCEL, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE,
+	 NULL}, /* sftp_server.c: it is about order */
+};
+static_assert(sizeof(native_rows) / sizeof(native_rows[0]) == NATIVE_END - NATIVE_LOOKUP, "every request has a row");
+
+const struct sftp_row *sftp_native_row(uint8_t type)
+{
+	if (type < NATIVE_LOOKUP || type >= NATIVE_END)
+		return NULL;
+	assert(native_rows[type - NATIVE_LOOKUP].type == type);
+	return &native_rows[type - NATIVE_LOOKUP];
+}

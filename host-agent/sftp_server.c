@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A request's way: read (sftp_io) by whoever leads (pool), given its row and its place in the order here, carried out
+ * by its row's function (sftp_native, sftp_stock), answered (sftp_io).
+ *
+ * Order. Requests on one handle are begun in the order sent; those marked ROW_SHARED (READ) may run beside one another,
+ * the others run alone. Requests on a file system other than the root's own take at most all threads but two, so that
+ * one that hangs leaves the rest alone; the paths of a stock client may lead anywhere and share such a limit of their
+ * own. A request whose turn has not come waits in the list of its handle or device, without a thread; whoever finishes
+ * one hands the next on to the pool. A place in the order is given by the reader, one at a time, hence in the order
+ * sent.
+ *
+ * The lock is held for moments and never over a system call. Lock order: server, then handles or nodes or fds.
+ */
+#include "sftp_server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "limits.h"
+#include "log.h"
+#include "pool.h"
+#include "sftp_io.h"
+#include "sftp_job.h"
+
+#define DEVICE_OF_PATHS SFTP_DEVICES_MAX /* of requests by path, which may lead to any */
+#define JOBS_KEPT       16u              /* finished jobs kept with their buffers */
+#define END_PATIENCE_MS 1000u
+#define REPLY_MIN       8192u /* room for every reply but those that carry what was asked for by length */
+
+struct device {
+	unsigned active;
+	struct job_list waiting;
+};
+
+struct sftp_server {
+	struct share *share;
+	struct pool *pool; /* NULL: one packet at a time */
+	struct sftp_input input;
+	struct sftp_output output;
+	int error; /* of the input */
+
+	pthread_mutex_t lock; /* of all that follows, and of what handles.h says */
+	pthread_cond_t room;
+	struct device devices[SFTP_DEVICES_MAX + 1];
+	struct job_list kept, waiting;
+	unsigned kept_count, under_way;
+	size_t waiting_bytes;
+};
+
+/* ---- jobs ---- */
+
+static struct sftp_job *job_new(struct sftp_server *s)
+{
+	struct sftp_job *job;
+
+	pthread_mutex_lock(&s->lock);
+	job = TAILQ_FIRST(&s->kept);
+	if (job) {
+		TAILQ_REMOVE(&s->kept, job, link);
+		s->kept_count--;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (!job)
+		job = calloc(1, sizeof(*job));
+	if (!job)
+		return NULL;
+	*job = (struct sftp_job){.server = s, .share = s->share, .in = job->in, .out = job->out};
+	wire_buf_reset(&job->in);
+	wire_buf_reset(&job->out);
+	return job;
+}
+
+static void job_free(struct sftp_job *job)
+{
+	wire_buf_free(&job->in);
+	wire_buf_free(&job->out);
+	free(job);
+}
+
+static void job_done(struct sftp_job *job)
+{
+	struct sftp_server *s = job->server;
+	bool keep;
+
+	pthread_mutex_lock(&s->lock);
+	keep = s->kept_count < JOBS_KEPT;
+	if (keep) {
+		TAILQ_INSERT_HEAD(&s->kept, job, link);
+		s->kept_count++;
+	}
+	if (!(job->row && job->row->flags & ROW_NO_REPLY) && s->under_way-- == SFTP_REQUESTS_MAX + 1)
+		pthread_cond_signal(&s->room);
+	pthread_mutex_unlock(&s->lock);
+	if (!keep)
+		job_free(job);
+}
+
+void sftp_job_may_block(struct sftp_job *job)
+{
+	if (job->server->pool)
+		pool_yield(job->server->pool);
+}
+
+/* ---- order ---- */
+
+static void wait_in(struct sftp_server *s, struct job_list *list, struct sftp_job *job)
+{
+	TAILQ_INSERT_TAIL(list, job, link);
+	TAILQ_INSERT_TAIL(&s->waiting, job, waiting_link);
+	job->waits_in = list;
+	s->waiting_bytes += job->in.cap;
+}
+
+static void wait_no_more(struct sftp_server *s, struct sftp_job *job)
+{
+	TAILQ_REMOVE(job->waits_in, job, link);
+	TAILQ_REMOVE(&s->waiting, job, waiting_link);
+	job->waits_in = NULL;
+	s->waiting_bytes -= job->in.cap;
+	pthread_cond_signal(&s->room);
+}
+
+static bool handle_free_for(const struct handle *h, const struct sftp_job *job)
+{
+	return !h->exclusive && (job->row->flags & ROW_SHARED || !h->shared);
+}
+
+static void handle_enter(struct handle *h, struct sftp_job *job)
+{
+	job->in_handle = true;
+	if (job->row->flags & ROW_SHARED)
+		h->shared++;
+	else
+		h->exclusive = true;
+}
+
+/* True: the device takes it, run it. False: it waits. */
+static bool device_enter(struct sftp_server *s, struct sftp_job *job)
+{
+	struct device *d = &s->devices[job->device];
+
+	if (job->device != 0 && d->active >= SFTP_THREADS_MAX - 2) {
+		wait_in(s, &d->waiting, job);
+		return false;
+	}
+	d->active++;
+	job->in_device = true;
+	return true;
+}
+
+static bool order_enter(struct sftp_server *s, struct sftp_job *job)
+{
+	struct handle *h = job->handle;
+	bool run;
+
+	pthread_mutex_lock(&s->lock);
+	if (h && (!TAILQ_EMPTY(&h->waiting) || !handle_free_for(h, job))) {
+		wait_in(s, &h->waiting, job);
+		run = false;
+	} else {
+		if (h)
+			handle_enter(h, job);
+		run = device_enter(s, job);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return run;
+}
+
+/* With the lock: what may run now that this job has left its device and its handle. */
+static void order_leave(struct sftp_server *s, struct sftp_job *job, struct job_list *ready)
+{
+	struct device *d = &s->devices[job->device];
+	struct handle *h = job->handle;
+	struct sftp_job *next;
+
+	if (job->in_device) {
+		d->active--;
+		next = TAILQ_FIRST(&d->waiting);
+		if (next) {
+			wait_no_more(s, next);
+			device_enter(s, next);
+			TAILQ_INSERT_TAIL(ready, next, link);
+		}
+	}
+	if (!job->in_handle)
+		return;
+	if (job->row->flags & ROW_SHARED)
+		h->shared--;
+	else
+		h->exclusive = false;
+	while ((next = TAILQ_FIRST(&h->waiting)) && handle_free_for(h, next)) {
+		wait_no_more(s, next);
+		handle_enter(h, next);
+		if (device_enter(s, next))
+			TAILQ_INSERT_TAIL(ready, next, link);
+	}
+}
+
+static void order_finish(struct sftp_server *s, struct sftp_job *job)
+{
+	struct job_list ready = TAILQ_HEAD_INITIALIZER(ready);
+	struct sftp_job *next;
+
+	pthread_mutex_lock(&s->lock);
+	order_leave(s, job, &ready);
+	pthread_mutex_unlock(&s->lock);
+	while ((next = TAILQ_FIRST(&ready))) {
+		TAILQ_REMOVE(&ready, next, link);
+		pool_push(s->pool, next);
+	}
+	if (job->handle)
+		share_handle_put(s->share, job->handle);
+	job->handle = NULL;
+}
+
+/* ---- a request's row, handle and device ---- */
+
+/* A field of the body, or 0 where it is not there. */
+static uint64_t body_u64(const struct sftp_job *job, uint8_t at)
+{
+	return at != ROW_NONE && job->in.len >= 5u + at + 8 ? wire_peek_u64(job->in.data + 5 + at) : 0;
+}
+
+static uint32_t body_u32(const struct sftp_job *job, uint8_t at)
+{
+	return at != ROW_NONE && job->in.len >= 5u + at + 4 ? wire_peek_u32(job->in.data + 5 + at) : 0;
+}
+
+static const struct sftp_row *find_row(const struct sftp_server *s, uint8_t type)
+{
+	const struct sftp_row *row = s->share->native ? sftp_native_row(type) : NULL;
+
+	return row ? row : sftp_stock_row(type);
+}
+
+static void find_place(struct sftp_server *s, struct sftp_job *job)
+{
+	const struct sftp_row *row = job->row;
+	struct node_info info;
+	uint64_t node;
+	uint64_t fh = body_u64(job, row->fh_at);
+
+	if (fh && (row->flags & ROW_NATIVE || body_u32(job, 0) == 8))
+		job->handle = handles_get(s->share->handles, fh);
+	node = body_u64(job, row->node_at);
+	if (job->handle)
+		job->device = job->handle->identity.device;
+	else if (node && nodes_info(s->share->nodes, node, &info) == 0)
+		job->device = info.identity.device;
+	else if (row->flags & ROW_STOCK)
+		job->device = DEVICE_OF_PATHS;
+}
+
+/* The largest reply this request can have. */
+static size_t reply_max(const struct sftp_job *job)
+{
+	size_t asked = job->row ? body_u32(job, job->row->length_at) : 0;
+
+	return REPLY_MIN + (asked > SFTP_DATA_MAX ? SFTP_DATA_MAX : asked);
+}
+
+/* ---- carrying out ---- */
+
+static void put_native_reply(struct sftp_job *job, int error)
+{
+	if (job->out.failed)
+		error = -ENOMEM;
+	if (error < 0)
+		job->out.len = NATIVE_REPLY_HEADER;
+	wire_poke_u32(job->out.data, (uint32_t)job->out.len - 4);
+	job->out.data[4] = NATIVE_REPLY;
+	wire_poke_u32(job->out.data + 5, job->id);
+	wire_poke_u32(job->out.data + 9, (uint32_t)-error);
+	wire_poke_u64(job->out.data + 13, job->stamp);
+}
+
+static void put_stock_reply(struct sftp_job *job, int error)
+{
+	if (error < 0 || job->out.failed || job->out.len == STOCK_REPLY_HEADER)
+		sftp_stock_put_status(job, job->out.failed && error == 0 ? -ENOMEM : error);
+	wire_poke_u32(job->out.data, (uint32_t)job->out.len - 4);
+	wire_poke_u32(job->out.data + 5, job->id);
+}
+
+static int job_refusal(const struct sftp_server *s, const struct sftp_job *job)
+{
+	if (!job->row)
+		return -ENOSYS;
+	if (job->row->flags & ROW_STOCK && s->share->native)
+		return -ENOSYS;
+	if (job->row->flags & ROW_MODIFIES && !s->share->writable)
+		return -EROFS;
+	if (job->cancelled)
+		return -EINTR;
+	return 0;
+}
+
+static void job_carry_out(struct sftp_job *job)
+{
+	struct sftp_server *s = job->server;
+	bool native = job->row ? job->row->flags & ROW_NATIVE : s->share->native;
+	size_t header = native ? NATIVE_REPLY_HEADER : STOCK_REPLY_HEADER;
+	int r = job_refusal(s, job);
+
+	/* 256 bytes are the least a buffer has, so that the header at least has its place (wire.c). */
+	if (!wire_buf_reserve(&job->out, 256)) {
+		log_warn("no memory for a reply");
+		job_done(job);
+		return;
+	}
+	job->out.len = header;
+	job->stamp = atomic_load(&s->share->stamp);
+	if (r == 0)
+		r = job->row->run(job);
+	assert(r <= 0);
+	if (native)
+		put_native_reply(job, r);
+	else
+		put_stock_reply(job, r);
+	if (log_enabled(LOG_LEVEL_DEBUG))
+		log_debug("%s #%u: %s, %zu bytes", sftp_type_name(job->type), job->id, r ? strerror(-r) : "ok",
+			  job->out.len);
+	sftp_output_send(&s->output, job);
+}
+
+static void on_job(void *ctx, void *arg)
+{
+	struct sftp_server *s = ctx;
+	struct sftp_job *job = arg;
+	struct sftp_job place = *job;
+
+	sftp_output_reserve(&s->output, job, reply_max(job));
+	job_carry_out(job); /* and gives the job away */
+	order_finish(s, &place);
+}
+
+/* ---- what is not put in order: INIT, FORGET, CANCEL, and what is no request ---- */
+
+/* u32 version, then pairs of strings. */
+static int take_init(struct sftp_job *job)
+{
+	struct wire_reader r = wire_reader(job->in.data + 1, job->in.len - 1);
+	const uint8_t *name, *value;
+	size_t name_len, value_len;
+	bool native = false;
+
+	wire_get_u32(&r);
+	while (!r.bad && r.left) {
+		name = wire_get_string(&r, &name_len, SFTP_PACKET_MAX);
+		value = wire_get_string(&r, &value_len, SFTP_PACKET_MAX);
+		if (!r.bad && name_len == strlen(NATIVE_EXTENSION) && !memcmp(name, NATIVE_EXTENSION, name_len) &&
+		    value_len == strlen(NATIVE_VERSION) && !memcmp(value, NATIVE_VERSION, value_len))
+			native = true;
+	}
+	if (r.bad)
+		return -EPROTO;
+	job->share->native = native;
+	sftp_stock_put_version(&job->out);
+	return job->out.failed ? -ENOMEM : 0;
+}
+
+/* A request that waits is answered at once, wherever it stands; one that has begun runs on. */
+static void cancel(struct sftp_server *s, uint32_t id)
+{
+	struct sftp_job *job;
+
+	pthread_mutex_lock(&s->lock);
+	TAILQ_FOREACH(job, &s->waiting, waiting_link)
+	if (job->id == id && job->row->flags & ROW_NATIVE)
+		break;
+	if (job) {
+		wait_no_more(s, job);
+		job->cancelled = true;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (job)
+		pool_push(s->pool, job);
+}
+
+/* Done by the reader itself. 1: that was all; 0: it is to be put in order; -EPROTO. */
+static int take_at_once(struct sftp_server *s, struct sftp_job *job)
+{
+	int r;
+
+	if (job->type == SSH_FXP_INIT) {
+		r = take_init(job);
+		if (r < 0)
+			return r;
+		sftp_output_reserve(&s->output, job, job->out.len);
+		sftp_output_send(&s->output, job);
+		return 1;
+	}
+	if (!job->row || !(job->row->flags & ROW_NO_REPLY))
+		return 0;
+	if (job->type == NATIVE_CANCEL)
+		cancel(s, body_u32(job, 0));
+	else
+		job->row->run(job);
+	job_done(job);
+	return 1;
+}
+
+/* Type and id, row, what it works on. -EPROTO: too short to be answered. */
+static int job_parse(struct sftp_server *s, struct sftp_job *job)
+{
+	job->type = job->in.data[0];
+	if (job->in.len < 5)
+		return -EPROTO;
+	job->id = job->type == SSH_FXP_INIT ? 0 : wire_peek_u32(job->in.data + 1);
+	job->row = job->type == SSH_FXP_INIT ? NULL : find_row(s, job->type);
+	if (job->row)
+		find_place(s, job);
+	atomic_fetch_add_explicit(&s->share->counters->requests, 1, memory_order_relaxed);
+	return 0;
+}
+
+/* ---- the reader ---- */
+
+/* Reads no more than can be kept: a client has at most so many requests under way, and waiting ones take memory. */
+static void wait_for_room(struct sftp_server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	while (s->under_way > SFTP_REQUESTS_MAX || s->waiting_bytes > SFTP_WAITING_MAX)
+		pthread_cond_wait(&s->room, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void count_in(struct sftp_server *s, const struct sftp_job *job)
+{
+	if (job->row && job->row->flags & ROW_NO_REPLY)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->under_way++;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* The next job that may run; one that may not yet is left in its list. */
+static void *on_next(void *ctx)
+{
+	struct sftp_server *s = ctx;
+
+	for (;;) {
+		struct sftp_job *job;
+		int r;
+
+		wait_for_room(s);
+		job = job_new(s);
+		r = job ? sftp_input_next(&s->input, &job->in) : -ENOMEM;
+		if (r > 0)
+			r = job_parse(s, job);
+		else if (r == 0)
+			r = -ENODATA;
+		if (r == 0) {
+			count_in(s, job);
+			r = take_at_once(s, job);
+		}
+		if (r < 0) {
+			s->error = r == -ENODATA ? 0 : r;
+			if (job)
+				job_free(job);
+			return NULL;
+		}
+		if (r == 0 && order_enter(s, job))
+			return job;
+	}
+}
+
+/* ---- what others call ---- */
+
+struct sftp_server *sftp_server_new(struct share *share)
+{
+	struct sftp_server *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->share = share;
+	TAILQ_INIT(&s->kept);
+	TAILQ_INIT(&s->waiting);
+	for (size_t i = 0; i <= SFTP_DEVICES_MAX; i++)
+		TAILQ_INIT(&s->devices[i].waiting);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->room, NULL);
+	sftp_output_init(&s->output, -1, job_done);
+	return s;
+}
+
+void sftp_server_free(struct sftp_server *s)
+{
+	struct sftp_job *job;
+
+	if (!s)
+		return;
+	while ((job = TAILQ_FIRST(&s->kept))) {
+		TAILQ_REMOVE(&s->kept, job, link);
+		job_free(job);
+	}
+	sftp_output_clear(&s->output);
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->room);
+	free(s);
+}
+
+int sftp_server_run(struct sftp_server *s, int in_fd, int out_fd)
+{
+	static const struct pool_ops ops = {.next = on_next, .run = on_job};
+	int r = sftp_input_init(&s->input, in_fd);
+
+	if (r < 0)
+		return r;
+	s->output.fd = out_fd;
+	s->pool = pool_new(&ops, s, SFTP_THREADS_MAX);
+	r = s->pool ? pool_run(s->pool, END_PATIENCE_MS) : -ENOMEM;
+	if (r == -EBUSY)
+		return r;
+	pool_free(s->pool);
+	s->pool = NULL;
+	sftp_input_clear(&s->input);
+	return r < 0 ? r : s->error;
+}
+
+int sftp_server_packet(struct sftp_server *s, const uint8_t *packet, size_t len, struct wire_buf *reply)
+{
+	struct sftp_job *job = job_new(s);
+	int r;
+
+	if (!job)
+		return -ENOMEM;
+	s->output.memory = reply;
+	wire_put_bytes(&job->in, packet, len);
+	r = len && !job->in.failed ? job_parse(s, job) : -EPROTO;
+	if (r == 0) {
+		count_in(s, job);
+		r = take_at_once(s, job);
+	}
+	if (r < 0) {
+		job_free(job);
+		return r;
+	}
+	if (r == 0 && order_enter(s, job))
+		on_job(s, job);
+	return 0;
+}

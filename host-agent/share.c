@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a node to a descriptor: the cache first; else its names are walked from the root, by one openat2(2) a name, and
+ * what is found must have the node's identity, or the next name is tried. Starting at the root each time, never at a
+ * cached folder, is what notices that something was moved out of the share.
+ */
+#include "share.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sftp_wire.h"
+
+int share_init(struct share *share, size_t descriptors)
+{
+	/* A quarter for folders and files looked at, a little for calls under way, the rest for open files. */
+	size_t cached = descriptors / 4 > 4096 ? 4096 : descriptors / 4;
+	size_t spare = 3u * SFTP_THREADS_MAX + 32u;
+	size_t open = descriptors > cached + spare ? descriptors - cached - spare : 16;
+	struct fsop_stat st;
+	int r = fsop_stat(&share->root, share->root.fd, NULL, false, &st);
+
+	if (r < 0)
+		return r;
+	share->nodes = nodes_new(&st.identity, SFTP_NODES_MAX);
+	share->fds = fdcache_new(cached < 16 ? 16 : cached);
+	share->handles = handles_new(open > SFTP_HANDLES_MAX ? SFTP_HANDLES_MAX : open);
+	if (!share->counters)
+		share->counters = &share->own_counters;
+	share->stamp = 1;
+	return share->nodes && share->fds && share->handles ? 0 : -ENOMEM;
+}
+
+void share_clear(struct share *share)
+{
+	handles_free(share->handles);
+	fdcache_free(share->fds);
+	nodes_free(share->nodes);
+	masks_free(share->masks);
+	root_close(&share->root);
+}
+
+/* Paths longer than the kernel takes at once are walked in parts, each from where the last one ended. */
+static int open_path(const struct root *root, char *path)
+{
+	int at = root->fd, fd;
+
+	for (;;) {
+		size_t len = strlen(path);
+		char *cut = NULL;
+
+		if (len >= PATH_MAX) {
+			cut = memrchr(path, '/', PATH_MAX - 1);
+			*cut = '\0';
+		}
+		fd = root_open_beneath(at, path, O_PATH);
+		if (at != root->fd)
+			close(at);
+		if (fd < 0 || !cut)
+			return fd;
+		at = fd;
+		path = cut + 1;
+	}
+}
+
+/* A descriptor of the node by one of its names, or -ESTALE. */
+static int node_walk(struct share *share, uint64_t node, const struct node_info *info)
+{
+	struct wire_buf path = {0};
+	struct fsop_stat st;
+	int r, fd;
+
+	for (unsigned nth = 0;; nth++) {
+		wire_buf_reset(&path);
+		r = nodes_path(share->nodes, node, nth, &path);
+		if (r < 0)
+			break;
+		fd = open_path(&share->root, (char *)path.data);
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -EACCES) {
+			r = fd;
+			break;
+		}
+		if (fd < 0)
+			continue;
+		r = fsop_stat(&share->root, fd, NULL, true, &st);
+		if (r == 0 && node_identity_same(&st.identity, &info->identity)) {
+			r = fd;
+			break;
+		}
+		close(fd);
+	}
+	wire_buf_free(&path);
+	return r;
+}
+
+/* An open file whose names are gone is reached by its handle's own descriptor. */
+static int node_from_handle(struct share *share, const struct node_info *info, struct fd_ref *ref)
+{
+	struct handle *handle = info->opens ? handles_get_by_identity(share->handles, &info->identity) : NULL;
+	int fd;
+
+	if (!handle)
+		return -ESTALE;
+	fd = fcntl(handle->fd, F_DUPFD_CLOEXEC, 3);
+	share_handle_put(share, handle);
+	if (fd < 0)
+		return -errno;
+	*ref = (struct fd_ref){fd, FD_REF_OWNED};
+	return 0;
+}
+
+int share_node_get(struct share *share, uint64_t node, bool enter, struct node_info *info, struct fd_ref *ref)
+{
+	int r = nodes_info(share->nodes, node, info);
+
+	if (r < 0)
+		return r;
+	if (enter && share->root.devices[info->identity.device].refused)
+		return -EACCES;
+	if (node == NATIVE_ROOT) {
+		*ref = (struct fd_ref){share->root.fd, FD_REF_BORROWED};
+		return 0;
+	}
+	if (fdcache_get(share->fds, node, ref) == 0)
+		return 0;
+	r = node_walk(share, node, info);
+	if (r >= 0) {
+		fdcache_put(share->fds, node, r, ref);
+		return 0;
+	}
+	return r == -ESTALE ? node_from_handle(share, info, ref) : r;
+}
+
+int share_handle_open(struct share *share, int fd, uint64_t node, const struct node_info *info, uint32_t flags,
+		      struct handle **handle)
+{
+	int r = node ? nodes_open(share->nodes, node) : 0;
+
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	r = handles_add(share->handles, fd, info->type, handle);
+	if (r < 0) {
+		if (node)
+			nodes_close(share->nodes, node);
+		return r;
+	}
+	(*handle)->flags = flags;
+	(*handle)->node = node;
+	(*handle)->identity = info->identity;
+	(*handle)->node_flags = info->flags;
+	return 0;
+}
+
+void share_handle_put(struct share *share, struct handle *handle)
+{
+	uint64_t node;
+
+	if (handles_put(share->handles, handle, &node) && node && nodes_close(share->nodes, node))
+		fdcache_drop(share->fds, node);
+}
+
+void share_handle_close(struct share *share, struct handle *handle)
+{
+	handles_close(share->handles, handle);
+}
+
+enum mask share_mask(struct share *share, int fd, const char *name)
+{
+	struct stat st;
+
+	if (!share->masks || !masks_may_hold(name))
+		return MASK_NONE;
+	/* A folder that cannot be looked at might be the one: its secret stays hidden. */
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return MASK_HIDDEN;
+	return masks_check(share->masks, st.st_dev, st.st_ino, name);
+}

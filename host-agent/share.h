@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * share: all that the requests of one stream work on, and how they come from a node to a descriptor. One struct, made
+ * once; its parts lock for themselves.
+ */
+#ifndef HOMEPORT_SHARE_H
+#define HOMEPORT_SHARE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fdcache.h"
+#include "fsop.h"
+#include "handles.h"
+#include "masks.h"
+#include "nodes.h"
+#include "roots.h"
+#include "share_counters.h"
+
+struct share {
+	struct root root;
+	struct nodes *nodes;
+	struct fdcache *fds;
+	struct handles *handles;
+	struct masks *masks; /* NULL: nothing is masked */
+	struct share_counters *counters;
+	struct share_counters own_counters; /* where nobody else looks */
+	_Atomic uint64_t stamp;             /* advanced by each change we learn of */
+	bool writable;
+	bool native; /* agreed on in INIT: no paths from then on */
+};
+
+/* `descriptors`: how many the process may have. The root is open already. Negative errno. */
+int share_init(struct share *share, size_t descriptors);
+void share_clear(struct share *share);
+
+/*
+ * A descriptor (O_PATH, or the open file's where its names are gone) of a node, to be given back. -ESTALE: its identity
+ * is not to be found any more. -EACCES: a folder that is not entered (roots.h), when `enter`.
+ */
+int share_node_get(struct share *share, uint64_t node, bool enter, struct node_info *info, struct fd_ref *ref);
+static inline void share_node_put(struct share *share, struct fd_ref *ref)
+{
+	fdcache_release(share->fds, ref);
+}
+
+/* Opens a handle on fd, which is taken over in any case. node 0: none. The caller gives the reference back. */
+int share_handle_open(struct share *share, int fd, uint64_t node, const struct node_info *info, uint32_t flags,
+		      struct handle **handle);
+void share_handle_put(struct share *share, struct handle *handle);
+void share_handle_close(struct share *share, struct handle *handle);
+
+/* What the masks say of `name` in the folder fd (identity by its descriptor); MASK_NONE where nothing is masked. */
+enum mask share_mask(struct share *share, int fd, const char *name);
+
+#endif
