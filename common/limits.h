@@ -15,11 +15,15 @@
 /* Banner and HELLO of a connection. */
 #define SESSION_HELLO_MAX 512u
 /* What a login shell may print before the banner; more is not a banner but a mistake. */
-#define SESSION_SKIP_MAX  (64u << 10)
-#define SESSION_PING_US   1000000u
-#define SESSION_LOST_US   4000000u
-#define SESSION_TEXT_MAX  200u /* of GOODBYE */
-#define SESSION_TIMEOUT_S 86400u
+#define SESSION_SKIP_MAX (64u << 10)
+/* Data up to this size leave in one piece with the control frames before them: one packet for a small answer. */
+#define SESSION_COALESCE (16u << 10)
+/* A connection has its HELLO within so long, a slow login shell included. */
+#define SESSION_GREETING_US 10000000u
+#define SESSION_PING_US     1000000u
+#define SESSION_LOST_US     4000000u
+#define SESSION_TEXT_MAX    200u /* of GOODBYE */
+#define SESSION_TIMEOUT_S   86400u
 
 /* Mux. */
 #define MUX_STREAMS_MAX    16384u      /* twice the 8,000 idle connections a busy guest keeps open */
@@ -54,13 +58,14 @@
 #define SFTP_PATH_MAX     4096u
 #define SFTP_REQUESTS_MAX 256u /* requests a client has under way on one stream; the server reads no more */
 
-/* The share's server. Nodes cost about 130 bytes: a tree of four million names is half a GiB, which is where it ends. */
-#define SFTP_NODES_MAX	   (4u << 20)
-#define SFTP_NODE_NAMES    16u	       /* names kept of one node; hard links beyond these are found again by LOOKUP */
+/* The share's server. Nodes cost about 130 bytes: a tree of four million names is half a GiB, which is where it ends.
+ */
+#define SFTP_NODES_MAX     (4u << 20)
+#define SFTP_NODE_NAMES    16u         /* names kept of one node; hard links beyond these are found again by LOOKUP */
 #define SFTP_NODE_PATH_MAX (64u << 10) /* of the names from the root down to a node */
 #define SFTP_HANDLES_MAX   32768u      /* open files and directories of one stream, where RLIMIT_NOFILE allows it */
 #define SFTP_DEVICES_MAX   1024u       /* file systems below one share */
-#define SFTP_THREADS_MAX   16u	       /* file calls under way */
+#define SFTP_THREADS_MAX   16u         /* file calls under way */
 #define SFTP_TAKEOVER_US   1000u       /* a call that takes longer no longer keeps the next request from being read */
 #define SFTP_REPLIES_MAX   (32u << 20) /* bytes of replies under way or waiting for a peer that does not read */
 #define SFTP_WAITING_MAX   (64u << 20) /* bytes of requests waiting for their turn */

@@ -34,8 +34,8 @@ void peer_free(struct peer *p);
 
 /*
  * Gives a connection; the chan is the peer's from here on, also on failure. One that is there already is closed
- * (fenced). Guest: `hello` is what the greeter parsed, `rest` what came behind it. Returns 0 or what session_attach()
- * says.
+ * (fenced), for which there is no `down`: `up` follows. Guest: `hello` is what the greeter parsed, `rest` what came
+ * behind it, and `up` comes before this returns; host: NULL, NULL, 0. Returns 0 or what session_attach() says.
  */
 int peer_attach(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 		size_t rest_len);

@@ -18,10 +18,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SESSION_ID_SIZE	    16
+#define SESSION_VERSION     1 /* of the protocol */
+#define SESSION_ID_SIZE     16
 #define SESSION_SECRET_SIZE 32
 
 struct session;
+struct wire_buf;
 
 enum session_role {
 	SESSION_HOST,  /* connects, chooses id and secret, skips what a login shell printed */
@@ -39,14 +41,14 @@ enum session_state {
 /* Why a side says GOODBYE, and why a session died here. Names by session_reason_name(). */
 enum session_reason {
 	SESSION_REASON_NONE,
-	SESSION_REASON_STOPPED,	  /* this side is being stopped by its user */
-	SESSION_REASON_VERSION,	  /* the peer speaks another protocol version */
+	SESSION_REASON_STOPPED,   /* this side is being stopped by its user */
+	SESSION_REASON_VERSION,   /* the peer speaks another protocol version */
 	SESSION_REASON_PROTOCOL,  /* the peer broke the protocol */
-	SESSION_REASON_UNKNOWN,	  /* the guest does not know the session the host wanted to resume */
-	SESSION_REASON_FENCED,	  /* a newer connection of the same session took over (ends the connection only) */
+	SESSION_REASON_UNKNOWN,   /* the guest does not know the session the host wanted to resume */
+	SESSION_REASON_FENCED,    /* a newer connection of the same session took over (ends the connection only) */
 	SESSION_REASON_REPLACED,  /* another session of the same instance took over */
 	SESSION_REASON_RESOURCES, /* out of memory, too many sessions */
-	SESSION_REASON_EXPIRED,	  /* detached for longer than sessionTimeout */
+	SESSION_REASON_EXPIRED,   /* detached for longer than sessionTimeout */
 	SESSION_REASON_COUNT,
 };
 
@@ -57,10 +59,10 @@ struct session_hello {
 	uint8_t id[SESSION_ID_SIZE];
 	uint8_t secret[SESSION_SECRET_SIZE];
 	uint8_t instance[SESSION_ID_SIZE]; /* the same for each session of one configured pair */
-	uint64_t epoch;			   /* of the connection: higher fences lower */
-	uint64_t received;		   /* bytes of the peer's stream had so far */
-	bool resume;			   /* host: wants to go on; guest: goes on */
-	uint32_t timeout_s;		   /* how long the guest keeps a detached session (set by the host) */
+	uint64_t epoch;                    /* of the connection: higher fences lower */
+	uint64_t received;                 /* bytes of the peer's stream had so far */
+	bool resume;                       /* host: wants to go on; guest: goes on */
+	uint32_t timeout_s;                /* how long the guest keeps a detached session (set by the host) */
 	char agent_version[32];
 };
 
@@ -88,27 +90,59 @@ enum session_reason session_reason(const struct session *s, const char **text);
 /*
  * A new connection. Host: call it and send what session_produce() gives. Guest: the greeter has read the host's HELLO
  * with session_parse_hello() to find the session; give it here; bytes after it go to session_receive(). A guest's
- * session refuses (-ESTALE) an epoch not above the last one, and a resume with counts it cannot serve (-EPROTO).
+ * session refuses (-ESTALE) an epoch not above the last one, and a resume with counts it cannot serve (-EPROTO); it is
+ * UP when this returns 0, and `up` was called. A connection that was there is detached first.
  */
 int session_attach(struct session *s, const struct session_hello *peer, uint64_t now_us);
+
+/* What session_attach() would return, with nothing done. */
+int session_check_attach(const struct session *s, const struct session_hello *peer);
 
 /* The connection is gone. What it had not acknowledged is kept. */
 void session_detach(struct session *s, uint64_t now_us);
 
 /*
  * Finds banner and HELLO at the start of a connection's bytes (guest side). Returns the bytes used, 0 when more are
- * needed, or -EPROTO. Reads nothing beyond SESSION_HELLO_MAX bytes.
+ * needed, -EPROTO, or -EPROTONOSUPPORT for another version (hello->version says which; nothing else is set). Reads
+ * nothing beyond SESSION_HELLO_MAX bytes.
  */
 int session_parse_hello(const uint8_t *data, size_t len, struct session_hello *hello);
 
-/* Bytes of the connection. Returns 0, or -EPROTO/-ECONNRESET after which the session is DEAD (see session_reason). */
+/* Is the HELLO of this session: id and secret are the same? Takes the same time wherever they differ. */
+bool session_matches(const struct session *s, const struct session_hello *hello);
+
+/* Writes the whole answer of a greeter that has no session for a HELLO: banner and GOODBYE. */
+void session_put_refusal(struct wire_buf *out, enum session_reason reason, const char *text);
+
+/* The sentence for another version: names both. */
+void session_version_text(char *text, size_t size, enum session_role our_role, uint32_t their_version);
+
+/*
+ * Bytes of the connection. Returns 0, or
+ *	-EPROTO, -ECONNRESET  the session is DEAD, see session_reason() (the peer broke the protocol; it said GOODBYE)
+ *	-ECONNABORTED	      a newer connection has taken over: this one must be given up, the session lives
+ *	-EBADMSG	      what is at the other end does not speak the protocol (no banner): the same
+ * After the last two session_trouble() is a sentence about it.
+ */
 int session_receive(struct session *s, const uint8_t *data, size_t len, uint64_t now_us);
+
+const char *session_trouble(const struct session *s);
 
 /* How many bytes session_send() takes now: the cap on what is unacknowledged, less what is. */
 size_t session_room(const struct session *s);
 
 /* Appends to our stream; at most session_room() bytes. Returns 0 or -ENOMEM. */
 int session_send(struct session *s, const uint8_t *data, size_t len);
+
+/*
+ * The same without a copy: a place for at most `want` bytes (and at most session_room(); *len says how many, which may
+ * be less), of which session_commit() then appends the first n. NULL: no room (*len 0), or no memory.
+ */
+uint8_t *session_reserve(struct session *s, size_t want, size_t *len);
+void session_commit(struct session *s, size_t n);
+
+/* Bytes appended that this connection has not taken yet. */
+size_t session_unsent(const struct session *s);
 
 /*
  * The next bytes for the connection, by reference: control frames first, then data never sent on this connection. They
@@ -122,8 +156,9 @@ void session_goodbye(struct session *s, enum session_reason reason, const char *
 
 /*
  * Time passes: sends PING (each second while UP), acknowledgements that waited. Returns 0, or -ETIMEDOUT when the
- * connection must be given up (nothing heard for 4 s), or -ETIME when a detached session is past its timeout (then it
- * is DEAD, EXPIRED). *next_us is when to call again (absolute), UINT64_MAX for never.
+ * connection must be given up (nothing heard for 4 s, or no HELLO for 10 s; see session_trouble()), or -ETIME when a
+ * detached session is past its timeout (then it is DEAD, EXPIRED). *next_us is when to call again (absolute),
+ * UINT64_MAX for never.
  */
 int session_tick(struct session *s, uint64_t now_us, uint64_t *next_us);
 
