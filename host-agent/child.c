@@ -21,8 +21,6 @@
 
 #define END_WAIT_MS 1000
 
-extern char **environ;
-
 static int64_t now_ms(void)
 {
 	struct timespec ts;

@@ -94,7 +94,7 @@ static int thread_start(struct attempt *a)
 	rc = pthread_create(&thread, NULL, attempt_run, a);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc != 0) {
-		attempt_unref(a);
+		atomic_fetch_sub(&a->refs, 1); /* the caller still has its own */
 		return -rc;
 	}
 	pthread_setname_np(thread, "connect");

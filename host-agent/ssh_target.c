@@ -109,25 +109,24 @@ static const char *token(const struct build *b, char c, char *buf, size_t size)
 	}
 }
 
-/* The value of the variable whose name starts at *p ("NAME}..."), and *p past the brace; NULL when there is none. */
-static const char *variable(const struct build *b, const char **p)
+/* Copies "NAME" of "NAME}..." and moves *p past the brace; false when it is no name. */
+static bool variable_name(const char **p, char *name, size_t size)
 {
 	size_t n = strcspn(*p, "}");
-	char name[128];
 
-	if ((*p)[n] != '}' || n == 0 || n >= sizeof(name))
-		return NULL;
+	if ((*p)[n] != '}' || n == 0 || n >= size)
+		return false;
 	memcpy(name, *p, n);
 	name[n] = '\0';
 	*p += n + 1;
-	return b->who->env(name);
+	return true;
 }
 
 /*
  * Writes `in` with %tokens, and where `path` a leading ~/ and ${VARIABLES}, replaced. Returns 0 or a negative errno,
  * with err filled in.
  */
-static int expand(const struct build *b, const char *keyword, const char *in, bool path, char **out)
+static int expand(const struct build *b, const char *name, const char *in, bool path, char **out)
 {
 	const char *start = in;
 	size_t size;
@@ -148,7 +147,7 @@ static int expand(const struct build *b, const char *keyword, const char *in, bo
 			in += in[1] ? 2 : 1;
 		} else if (path && in[0] == '$' && in[1] == '{') {
 			in += 2;
-			value = variable(b, &in);
+			value = variable_name(&in, buf, sizeof(buf)) ? b->who->env(buf) : NULL;
 		} else {
 			fputc(*in++, f);
 			continue;
@@ -158,7 +157,7 @@ static int expand(const struct build *b, const char *keyword, const char *in, bo
 			free(*out);
 			*out = NULL;
 			link_error_set(b->err, LINK_ERROR_CONFIG,
-				       "%s: %s in ssh's configuration cannot be expanded: %s", b->t->name, keyword,
+				       "%s: %s in ssh's configuration cannot be expanded: %s", b->t->name, name,
 				       start);
 			return -EINVAL;
 		}
@@ -167,7 +166,7 @@ static int expand(const struct build *b, const char *keyword, const char *in, bo
 	return fclose(f) == 0 && *out ? 0 : fail_memory(b->err);
 }
 
-static int list_add(const struct build *b, struct ssh_list *list, const char *keyword, const char *value)
+static int list_add(const struct build *b, struct ssh_list *list, const char *name, const char *value)
 {
 	char **items;
 	char *item;
@@ -175,7 +174,7 @@ static int list_add(const struct build *b, struct ssh_list *list, const char *ke
 
 	if (list->count == LIST_MAX)
 		return 0;
-	rc = expand(b, keyword, value, true, &item);
+	rc = expand(b, name, value, true, &item);
 	if (rc < 0)
 		return rc;
 	items = realloc(list->items, (list->count + 1) * sizeof(*items));
@@ -189,12 +188,12 @@ static int list_add(const struct build *b, struct ssh_list *list, const char *ke
 }
 
 /* One file a line: IdentityFile, CertificateFile. */
-static int list_lines(const struct build *b, struct ssh_list *list, const char *keyword)
+static int list_lines(const struct build *b, struct ssh_list *list, const char *keyword, const char *name)
 {
 	const char *value;
 
 	for (size_t i = 0; (value = ssh_settings_at(b->mine, keyword, i)); i++) {
-		int rc = strcmp(value, "none") == 0 ? 0 : list_add(b, list, keyword, value);
+		int rc = strcmp(value, "none") == 0 ? 0 : list_add(b, list, name, value);
 
 		if (rc < 0)
 			return rc;
@@ -203,7 +202,7 @@ static int list_lines(const struct build *b, struct ssh_list *list, const char *
 }
 
 /* Several files in one line, parted by spaces: a name with a space in it cannot be told from two. */
-static int list_words(const struct build *b, struct ssh_list *list, const char *keyword)
+static int list_words(const struct build *b, struct ssh_list *list, const char *keyword, const char *name)
 {
 	const char *value = ssh_settings_get(b->mine, keyword);
 	char *words = value ? strdup(value) : NULL;
@@ -212,7 +211,7 @@ static int list_words(const struct build *b, struct ssh_list *list, const char *
 
 	while (rc == 0 && (word = strsep(&rest, " \t"))) {
 		if (*word && strcmp(word, "none") != 0)
-			rc = list_add(b, list, keyword, word);
+			rc = list_add(b, list, name, word);
 	}
 	free(words);
 	return rc;
@@ -383,12 +382,13 @@ static int take_keys(const struct build *b)
 	const char *only = ssh_settings_get(b->mine, "identitiesonly");
 	int rc;
 
-	if ((rc = list_words(b, &t->known_hosts, "userknownhostsfile")) < 0)
+	if ((rc = list_words(b, &t->known_hosts, "userknownhostsfile", "UserKnownHostsFile")) < 0)
 		return rc;
 	t->user_known_hosts = t->known_hosts.count;
-	if ((rc = list_words(b, &t->known_hosts, "globalknownhostsfile")) < 0 ||
-	    (rc = list_lines(b, &t->identities, "identityfile")) < 0 ||
-	    (rc = list_lines(b, &t->certificates, "certificatefile")) < 0 || (rc = take_agent(b)) < 0)
+	if ((rc = list_words(b, &t->known_hosts, "globalknownhostsfile", "GlobalKnownHostsFile")) < 0 ||
+	    (rc = list_lines(b, &t->identities, "identityfile", "IdentityFile")) < 0 ||
+	    (rc = list_lines(b, &t->certificates, "certificatefile", "CertificateFile")) < 0 ||
+	    (rc = take_agent(b)) < 0)
 		return rc;
 	t->identities_chosen = changed(b, "identityfile");
 	t->identities_only = only && strcmp(only, "yes") == 0;

@@ -29,6 +29,11 @@
 #define ADDRESSES_MAX 8
 #define STAGGER_MS    250
 
+/* The kernel repeats a SYN after 1, 3, 7 s: a network that came back meanwhile would wait for the next. So once every
+ * address has been tried, a fresh attempt starts each second beside those that still wait. */
+#define AGAIN_MS     1000
+#define ATTEMPTS_MAX 32
+
 /* The session's own PING finds a dead peer in 4 s; these end what even that cannot, a socket nobody reads any more. */
 #define KEEPALIVE_IDLE_S  30
 #define KEEPALIVE_EVERY_S 10
@@ -150,7 +155,7 @@ static void race_note(struct race *r, int error)
 /* Starts the next address. */
 static void race_start(struct race *r)
 {
-	const struct addrinfo *a = r->addresses[r->started++];
+	const struct addrinfo *a = r->addresses[r->started++ % r->count];
 	int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int rc;
 
@@ -208,18 +213,18 @@ static int race_run(struct race *r, struct cancel *cancel)
 		int64_t now = now_ms(), until;
 		int fd;
 
-		if (r->started < r->count && (now >= next || !race_alive(r))) {
+		if (r->started < ATTEMPTS_MAX && (now >= next || (!race_alive(r) && r->started < r->count))) {
 			race_start(r);
-			next = now + STAGGER_MS;
+			next = now + (r->started < r->count ? STAGGER_MS : AGAIN_MS);
 		}
 		if (!race_alive(r)) {
-			if (r->started == r->count)
+			if (r->started >= r->count)
 				return -r->error;
 			continue;
 		}
 		if (now >= deadline)
 			return r->error ? -r->error : -ETIMEDOUT;
-		until = r->started < r->count && next < deadline ? next : deadline;
+		until = r->started < ATTEMPTS_MAX && next < deadline ? next : deadline;
 		if (poll(r->fds, r->started + 1, (int)(until > now ? until - now : 0)) < 0 && errno != EINTR)
 			return -errno;
 		if (r->fds[0].revents)
