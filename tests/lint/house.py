@@ -23,7 +23,8 @@ HOMES = [
     (re.compile(r"^libssh/"), re.compile(r"^host-agent/(chan_ssh|ssh_login)\.c$"), "libssh"),
     (re.compile(r"^(fuse.*|fuse3/.*|linux/fuse)\.h$"), re.compile(r"^guest-agent/(fuse_\w+|mount)\.[ch]$"), "libfuse"),
     (re.compile(r"^yaml\.h$"), re.compile(r"^host-agent/config\w*\.[ch]$"), "libyaml"),
-    (re.compile(r"^linux/(netlink|sock_diag|inet_diag)\.h$"), re.compile(r"^(guest-agent/sockdiag|host-agent/route_watch)\.c$"), "netlink"),
+    (re.compile(r"^linux/(netlink|sock_diag|inet_diag)\.h$"),
+     re.compile(r"^(guest-agent/sockdiag|host-agent/route_watch)\.c$"), "netlink"),
 ]
 NEVER = [  # (file, header of the project it must not reach, why)
     (re.compile(r"^host-agent/fsop"), re.compile(r"^(mux|session|chan\w*|relay|peer|link)\.h$"), "no mux, no ssh here"),

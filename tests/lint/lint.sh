@@ -31,7 +31,8 @@ tidy() {
     shift
     [ $# = 0 ] && return
     # shellcheck disable=SC2086 # flags are words
-    printf '%s\n' "$@" | xargs -P 2 -I FILE clang-tidy --quiet FILE -- -std=gnu17 $CPP_FLAGS -UHOMEPORT_VERSION -DHOMEPORT_VERSION='"0"' $flags 2> >(
+    printf '%s\n' "$@" | xargs -P 2 -I FILE clang-tidy --quiet FILE -- -std=gnu17 '-DHOMEPORT_VERSION="0"' \
+        $CPP_FLAGS $flags 2> >(
         grep -v -e 'warnings\? generated' -e 'warnings\? treated as error' >&2
     )
 }
