@@ -179,7 +179,7 @@ deps-demo:
 again = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 test: deps ## build, then unit, fuzz corpus and end-to-end tests
-	@$(again) tests-built
+	@+$(again) tests-built
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh unit fuzz e2e
 
 tests-built: all $(UNIT_BINS) $(REPLAY_BINS)
@@ -195,12 +195,12 @@ test-e2e: all ## end-to-end tests alone; ARGS="-k subject" picks some
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh e2e $(ARGS)
 
 test-long: deps ## everything, with the long end-to-end tests
-	@$(again) tests-built
+	@+$(again) tests-built
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) HOMEPORT_TEST_LONG=1 tests/run.sh unit fuzz e2e
 
 fuzz: ## fuzz one parser: make fuzz TARGET=session SECONDS=60
 	@test -n "$(filter $(TARGET),$(FUZZERS))" || { echo "make fuzz: TARGET= is one of: $(FUZZERS)" >&2; exit 2; }
-	@$(again) $(BUILD)/fuzz/fuzz_$(TARGET)
+	@+$(again) $(BUILD)/fuzz/fuzz_$(TARGET)
 	@mkdir -p $(BUILD)/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
 	$(BUILD)/fuzz/fuzz_$(TARGET) -max_total_time=$(SECONDS) -timeout=10 -artifact_prefix=$(BUILD)/fuzz/$(TARGET)- \
 		$(BUILD)/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
@@ -214,15 +214,15 @@ mutants: all ## every planted fault must turn its end-to-end subject red
 # ------------------------------------------------------------------------------------------------- demo and bench
 
 demo: deps-demo ## a guest, your home in it, its web server on your localhost
-	@$(again) all
+	@+$(again) all
 	@BUILD=$(BUILD) tests/lab/demo.sh
 
 demo-shell: deps-demo ## the same, and leaves you in the guest
-	@$(again) all
+	@+$(again) all
 	@BUILD=$(BUILD) tests/lab/demo.sh --shell
 
 bench: deps ## figures beside sshfs, ssh -L and native, into $(BUILD)/bench
-	@$(again) all
+	@+$(again) all
 	@$(PYTHON) -B tests/bench/bench.py --build $(BUILD) $(ARGS)
 
 # ------------------------------------------------------------------------------------------------- lint and format
