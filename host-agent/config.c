@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The schema of NAME.yaml, as tables, and what holds between its fields.
- *
- * A row says where a key lives in struct config, of which type it is and between which bounds; reading, writing,
- * comparing and freeing walk the rows (config_fields.c). A new key is a row, and a line in homeport.yaml.5. What no row
- * can say stands here: that no two mounts have one mount point, that the fields of a port rule fit together
- * (rules_check), and which keys are understood but not done by this version.
+ * A configuration as a whole: made of defaults or of YAML, changed, shown, compared. Which keys there are is said by
+ * tables (config_schema.c) and done by walking them (config_fields.c); here stands what no row can say, such as that no
+ * two mounts have one mount point.
  *
  * Reading goes on after a mistake, so that a person hears of all of them at once; a configuration with one is never
  * used.
@@ -16,137 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config_fields.h"
-#include "host_arg.h"
-
-#define FIELD(type_, struct_, member_) .type = &config_type_##type_, .offset = offsetof(struct struct_, member_)
-#define NOT_YET(key_)                                       \
-	{                                                   \
-		.key = (key_), .type = &config_type_not_yet \
-	}
-
-/* ---- the tables ---- */
-
-static void finish_mount(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
-			 void *item);
-static void finish_forward(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
-			   void *item);
-static void prepare_mount(void *item);
-static bool omit_mounts(const void *whole);
-
-static const struct config_field ssh_fields[] = {
-	{.key = "host", FIELD(text, config_ssh, host), .check = host_arg_check_host},
-	{.key = "port", FIELD(port, config_ssh, port)},
-	{.key = "user", FIELD(text, config_ssh, user), .check = host_arg_check_user},
-	{.key = "configFile", FIELD(host_path, config_ssh, config_file)},
-	{.key = "identityFile", FIELD(host_path, config_ssh, identity_file)},
-	{.key = "hostKey", FIELD(text, config_ssh, host_key), .check = host_arg_check_key},
-	{.key = "options",
-	 FIELD(texts, config_ssh, options),
-	 .check = host_arg_check_option,
-	 .item_size = sizeof(char *),
-	 .count_offset = offsetof(struct config_ssh, option_count) - offsetof(struct config_ssh, options),
-	 .most = CONFIG_SSH_OPTIONS_MAX},
-	{0},
-};
-
-static const struct config_field mount_fields[] = {
-	{.key = "location", FIELD(host_path, config_mount, location)},
-	{.key = "mountPoint", FIELD(guest_path, config_mount, mount_point)},
-	{.key = "writable", FIELD(bool, config_mount, writable)},
-	{.key = "mask", FIELD(bool, config_mount, mask)},
-	NOT_YET("sync"),
-	NOT_YET("locks"),
-	NOT_YET("ownership"),
-	NOT_YET("acl"),
-	NOT_YET("uidMap"),
-	NOT_YET("gidMap"),
-	{0},
-};
-
-static const struct config_field forward_fields[] = {
-	{.key = "proto", FIELD(proto, rule_spec, proto)},
-	{.key = "guestIPMustBeZero", FIELD(choice, rule_spec, guest_ip_must_be_zero)},
-	{.key = "guestIP", FIELD(text, rule_spec, guest_ip)},
-	{.key = "guestPort", FIELD(port, rule_spec, guest_port)},
-	{.key = "guestPortRange", FIELD(range, rule_spec, guest_port_range)},
-	{.key = "guestSocket", FIELD(text, rule_spec, guest_socket)},
-	{.key = "hostIP", FIELD(text, rule_spec, host_ip)},
-	{.key = "hostPort", FIELD(port, rule_spec, host_port)},
-	{.key = "hostPortRange", FIELD(range, rule_spec, host_port_range)},
-	{.key = "hostSocket", FIELD(text, rule_spec, host_socket)},
-	{.key = "process", FIELD(text, rule_spec, process)},
-	{.key = "user", FIELD(text, rule_spec, user)},
-	{.key = "unit", FIELD(text, rule_spec, unit)},
-	{.key = "reverse", FIELD(never, rule_spec, reverse)},
-	{.key = "ignore", FIELD(flag, rule_spec, ignore)},
-	{.key = "static", FIELD(flag, rule_spec, is_static)},
-	{0},
-};
-
-_Static_assert(sizeof(forward_fields) / sizeof(forward_fields[0]) <= CONFIG_FIELDS_MAX + 1, "the longest table");
-
-enum { TOP_SSH, TOP_MOUNTS };
-
-static const struct config_field top_fields[] = {
-	[TOP_SSH] = {.key = "ssh", FIELD(section, config, ssh), .fields = ssh_fields},
-	[TOP_MOUNTS] = {.key = "mounts",
-			FIELD(list, config, mounts),
-			.fields = mount_fields,
-			.item_size = sizeof(struct config_mount),
-			.count_offset = offsetof(struct config, mount_count) - offsetof(struct config, mounts),
-			.most = CONFIG_MOUNTS_MAX,
-			.prepare = prepare_mount,
-			.finish = finish_mount,
-			.omit = omit_mounts},
-	{.key = "portForwards",
-	 FIELD(list, config, forwards),
-	 .fields = forward_fields,
-	 .item_size = sizeof(struct rule_spec),
-	 .count_offset = offsetof(struct config, forward_count) - offsetof(struct config, forwards),
-	 .most = RULES_MAX,
-	 .finish = finish_forward},
-	{.key = "sessionTimeout", FIELD(duration, config, session_timeout_s), .most = CONFIG_TIMEOUT_MOST_S},
-	{.key = "maxForwards", FIELD(count, config, max_forwards), .most = CONFIG_MAX_FORWARDS_MOST},
-	{.key = "guestCommand", FIELD(text, config, guest_command)},
-	NOT_YET("propagateProxyEnv"),
-	NOT_YET("hostResolver"),
-	NOT_YET("env"),
-	{0},
-};
+#include "config_schema.h"
 
 /* ---- mounts ---- */
-
-static void prepare_mount(void *item)
-{
-	((struct config_mount *)item)->mask = true;
-}
-
-/* The default mounts are not written, or they would be read back as asked for. */
-static bool omit_mounts(const void *whole)
-{
-	return ((const struct config *)whole)->default_mounts;
-}
-
-static void finish_mount(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
-			 void *item)
-{
-	struct config_mount *mount = item;
-	struct problem_place place = {reader->file, node->line, node->column};
-	const char *wrong = NULL;
-	int r;
-
-	if (config_node_get(node, "location") == NULL)
-		problems_add(reader->problems, PROBLEM_ERROR, place,
-			     "location: is missing; say which folder of the host this mount shows");
-	if (mount->mount_point != NULL || mount->location.path == NULL || config_node_get(node, "mountPoint") != NULL)
-		return;
-	r = config_path_guest(mount->location.path, &mount->mount_point, &wrong);
-	reader->no_memory |= r == -ENOMEM;
-	if (r == -EINVAL)
-		problems_add(reader->problems, PROBLEM_ERROR, place,
-			     "mountPoint: \"%.200s\" (the default, the location) %s", mount->location.path, wrong);
-}
 
 static void check_mount_points(struct config_reader *reader, const struct config *config)
 {
@@ -169,12 +38,12 @@ static void check_mount_points(struct config_reader *reader, const struct config
 
 void config_mount_clear(struct config_mount *mount)
 {
-	config_fields_free(mount_fields, mount);
+	config_fields_free(config_mount_fields, mount);
 }
 
 void config_clear_mounts(struct config *config)
 {
-	const struct config_field *field = &top_fields[TOP_MOUNTS];
+	const struct config_field *field = &config_top_fields[CONFIG_TOP_MOUNTS];
 
 	field->type->free(field, &config->mounts);
 	config->default_mounts = false;
@@ -229,59 +98,9 @@ static int add_default_mount(struct config *config, const char *home)
 
 /* ---- port rules ---- */
 
-void config_warn_forward(const struct rule_spec *spec, struct problem_place place, struct problems *problems)
-{
-	bool single22 =
-		spec->guest_port == 22 || (spec->guest_port_range.first == 22 && spec->guest_port_range.last == 22);
-
-	if (!spec->ignore && (spec->proto == RULE_PROTO_UDP || spec->guest_socket != NULL || spec->host_socket != NULL))
-		problems_add(problems, PROBLEM_WARNING, place, "%s: not forwarded by this version (TCP only)",
-			     spec->origin);
-	else if (!spec->ignore && single22)
-		problems_add(problems, PROBLEM_WARNING, place,
-			     "%s: port 22 of the guest is never forwarded; the rule has no effect", spec->origin);
-	if (spec->user != NULL || spec->unit != NULL)
-		problems_add(problems, PROBLEM_WARNING, place,
-			     "%s: this version does not learn the %s of a listener; the rule never matches",
-			     spec->origin, spec->user != NULL ? "user" : "unit");
-}
-
-/* The place of the key a sentence begins with, or of the whole entry. */
-static struct problem_place place_of_sentence(struct config_reader *reader, const struct config_node *node,
-					      const char *sentence)
-{
-	const struct config_node *at = node;
-	size_t length = strcspn(sentence, ":");
-
-	for (const struct config_node *key = node->children; key != NULL; key = key->next)
-		if (strlen(key->text) == length && strncmp(key->text, sentence, length) == 0)
-			at = key->value;
-	return (struct problem_place){reader->file, at->line, at->column};
-}
-
-static void finish_forward(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
-			   void *item)
-{
-	struct rule_spec *spec = item;
-	char why[RULE_WHY_MAX], origin[48];
-	int r;
-
-	snprintf(origin, sizeof(origin), "portForwards[%zu]", index);
-	spec->origin = config_copy(reader, origin);
-	if (spec->origin == NULL || !sound)
-		return;
-	r = rules_check(spec, why);
-	reader->no_memory |= r == -ENOMEM;
-	if (r == -EINVAL)
-		problems_add(reader->problems, PROBLEM_ERROR, place_of_sentence(reader, node, why), "%s", why);
-	else if (r == 0)
-		config_warn_forward(spec, (struct problem_place){reader->file, node->line, node->column},
-				    reader->problems);
-}
-
 void config_forward_clear(struct rule_spec *spec)
 {
-	config_fields_free(forward_fields, spec);
+	config_fields_free(config_forward_fields, spec);
 	free((char *)spec->origin);
 	spec->origin = NULL;
 }
@@ -349,14 +168,14 @@ void config_free(struct config *config)
 		return;
 	for (size_t i = 0; i < config->forward_count; i++)
 		config_forward_clear(&config->forwards[i]);
-	config_fields_free(top_fields, config);
+	config_fields_free(config_top_fields, config);
 	free(config);
 }
 
 static void read_root(struct config_reader *reader, const struct config_node *root, struct config *config)
 {
 	if (root != NULL && root->kind == CONFIG_NODE_MAP)
-		config_fields_read(reader, top_fields, root, config);
+		config_fields_read(reader, config_top_fields, root, config);
 	else if (root != NULL && root->kind != CONFIG_NODE_BAD &&
 		 !(root->kind == CONFIG_NODE_SCALAR && root->plain && root->text[0] == '\0'))
 		problems_add(
@@ -403,7 +222,7 @@ void config_show(const struct config *config, FILE *out)
 		config_yaml_quote(out, config->mounts[0].location.path);
 		fputs(", read-only, at the same path\n", out);
 	}
-	config_fields_write(out, top_fields, config, 0);
+	config_fields_write(out, config_top_fields, config, 0);
 }
 
 static const struct config_mount *find_mount(const struct config *config, const char *mount_point)
@@ -426,7 +245,7 @@ static void describe_mount(const struct config_mount *mount, FILE *out)
 static size_t diff_mount(const char *mount_point, const struct config_mount *running, const struct config_mount *wanted,
 			 FILE *out)
 {
-	if (running != NULL && wanted != NULL && config_fields_equal(mount_fields, running, wanted))
+	if (running != NULL && wanted != NULL && config_fields_equal(config_mount_fields, running, wanted))
 		return 0;
 	fprintf(out, "mount %s: ", mount_point);
 	describe_mount(running, out);
@@ -461,7 +280,7 @@ static size_t diff_fields(const struct config_field *fields, const char *section
 
 	for (const struct config_field *field = fields; field->key != NULL; field++) {
 		if (field->type == &config_type_section || field->type == &config_type_not_yet ||
-		    field == &top_fields[TOP_MOUNTS] || config_field_equal(field, running, wanted))
+		    field == &config_top_fields[CONFIG_TOP_MOUNTS] || config_field_equal(field, running, wanted))
 			continue;
 		n++;
 		fprintf(out, "%s%s: ", section, field->key);
@@ -479,8 +298,8 @@ static size_t diff_fields(const struct config_field *fields, const char *section
 
 size_t config_diff(const struct config *running, const struct config *wanted, FILE *out)
 {
-	return diff_fields(ssh_fields, "ssh.", &running->ssh, &wanted->ssh, out) + diff_mounts(running, wanted, out) +
-	       diff_fields(top_fields, "", running, wanted, out);
+	return diff_fields(config_ssh_fields, "ssh.", &running->ssh, &wanted->ssh, out) +
+	       diff_mounts(running, wanted, out) + diff_fields(config_top_fields, "", running, wanted, out);
 }
 
 bool config_equal(const struct config *a, const struct config *b)
@@ -490,11 +309,11 @@ bool config_equal(const struct config *a, const struct config *b)
 	for (size_t i = 0; i < a->mount_count; i++) {
 		const struct config_mount *other = find_mount(b, a->mounts[i].mount_point);
 
-		if (other == NULL || !config_fields_equal(mount_fields, &a->mounts[i], other))
+		if (other == NULL || !config_fields_equal(config_mount_fields, &a->mounts[i], other))
 			return false;
 	}
-	for (const struct config_field *field = top_fields; field->key != NULL; field++)
-		if (field != &top_fields[TOP_MOUNTS] && !config_field_equal(field, a, b))
+	for (const struct config_field *field = config_top_fields; field->key != NULL; field++)
+		if (field != &config_top_fields[CONFIG_TOP_MOUNTS] && !config_field_equal(field, a, b))
 			return false;
 	return true;
 }
