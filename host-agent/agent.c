@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The host's agent: one loop, one desired state (the configuration), and what makes it true.
+ *
+ * Theory of operation
+ *
+ * The link keeps a connection wanted and hands out a chan; the peer makes a session of it that survives the loss of
+ * the chan; a new session opens the control stream and asks for the mounts; the guest opens a stream for each share,
+ * which shares serves, and reports ports, which forward answers. What any of these learns only marks the agent as
+ * changed: in the next turn agent_turn() compares what is wanted with what is, sends what is missing, and tells whoever
+ * watches (a waiting `up`, `status --watch`, the service manager).
+ *
+ * A session that the guest does not know any more (its agent died) is replaced by a new one, and all is asked for
+ * again. Stopping is the same comparison with nothing wanted: unmount, then GOODBYE, then the end; never longer than
+ * AGENT_STOP_US, whatever the guest does.
+ */
+#include "agent.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "agent_state.h"
+#include "chan.h"
+#include "config.h"
+#include "forward.h"
+#include "log.h"
+#include "loop.h"
+#include "mux.h"
+#include "notify.h"
+#include "peer.h"
+#include "rules.h"
+#include "runtime_dir.h"
+#include "shares.h"
+
+#define AGENT_STOP_US 5000000u
+
+/* sh, so that the login shell may be any; a PATH that ssh's short one may lack. */
+#define GUEST_COMMAND "exec sh -c 'PATH=\"$PATH:/usr/local/bin:$HOME/.local/bin\"; exec homeport-guest attach'"
+
+static const char *const state_names[] = {
+	[AGENT_CONNECTING] = "connecting",
+	[AGENT_CONNECTED] = "connected",
+	[AGENT_RECONNECTING] = "reconnecting",
+	[AGENT_STOPPED] = "stopped",
+};
+static_assert(sizeof(state_names) / sizeof(state_names[0]) == AGENT_STATE_COUNT, "each state has a name");
+
+const char *agent_state_name(enum agent_state state)
+{
+	return state_names[state];
+}
+
+void agent_changed(struct agent *a)
+{
+	if (a->turn && !loop_timer_is_set(a->turn))
+		loop_timer_set(a->turn, 0);
+}
+
+static void set_state(struct agent *a, enum agent_state state)
+{
+	assert(a->state != AGENT_STOPPED || state == AGENT_STOPPED);
+	if (a->state == state)
+		return;
+	a->state = state;
+	a->since = time(NULL);
+	log_info("session %s: %s", a->dir->name, agent_state_name(state));
+	agent_changed(a);
+}
+
+/* ------------------------------------------------------------------------------------------------- what is settled */
+
+bool agent_settled(const struct agent *a)
+{
+	if (a->state != AGENT_CONNECTED || !a->guest_known)
+		return false;
+	if (a->config->max_forwards > 0 && !a->ports_known)
+		return false;
+	for (size_t i = 0; i < a->plan.count; i++)
+		if (a->mounts[i].status != MOUNT_MOUNTED && a->mounts[i].status != MOUNT_FAILED)
+			return false;
+	return true;
+}
+
+size_t agent_failed_mounts(const struct agent *a)
+{
+	size_t failed = 0;
+
+	for (size_t i = 0; i < a->plan.count; i++)
+		failed += a->mounts[i].status == MOUNT_FAILED;
+	return failed;
+}
+
+/* -------------------------------------------------------------------------------------------------------- the end */
+
+static void end_now(struct agent *a)
+{
+	set_state(a, AGENT_STOPPED);
+	loop_stop(a->loop);
+}
+
+void agent_fail(struct agent *a, int exit_status)
+{
+	a->exit_status = exit_status;
+	log_error("%s%s%s", a->error.sentence, a->error.advice[0] ? "; " : "", a->error.advice);
+	end_now(a);
+}
+
+static void on_stop_timer(void *ctx)
+{
+	struct agent *a = ctx;
+
+	log_warn("session %s: the guest did not unmount in time; it does so when it hears that this side has gone",
+		 a->dir->name);
+	end_now(a);
+}
+
+void agent_stop(struct agent *a)
+{
+	if (a->stopping)
+		return;
+	a->stopping = true;
+	notify_send("STOPPING=1");
+	loop_timer_set(a->stop_timer, AGENT_STOP_US);
+	agent_changed(a);
+}
+
+/* One step towards the end: unmounted, then said goodbye (`dead` follows). Without a connection there is nobody to
+ * tell, and nothing to wait for. */
+static void stop_step(struct agent *a)
+{
+	if (!a->peer || !peer_is_up(a->peer)) {
+		if (agent_failed_mounts(a) < a->plan.count && a->ever_connected)
+			log_warn("session %s: the guest cannot be reached; what it mounted stays until it gives the "
+				 "session up",
+				 a->dir->name);
+		end_now(a);
+	} else if (!a->goodbye_sent && agent_guest_unmounted(a)) {
+		a->goodbye_sent = true;
+		peer_goodbye(a->peer, SESSION_REASON_STOPPED, "");
+	}
+}
+
+static void on_signal(void *ctx, int signo)
+{
+	(void)signo;
+	agent_stop(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the session
+ */
+
+static void free_peer(void *ctx)
+{
+	peer_free(ctx);
+}
+
+static void on_peer_up(void *ctx, bool resumed, const struct session_hello *remote)
+{
+	struct agent *a = ctx;
+
+	(void)remote;
+	a->error = (struct link_error){0};
+	if (a->ever_connected)
+		a->reconnects++;
+	a->ever_connected = true;
+	if (!resumed && agent_guest_begin(a) < 0)
+		peer_goodbye(a->peer, SESSION_REASON_RESOURCES, "out of memory");
+	set_state(a, AGENT_CONNECTED);
+	agent_changed(a);
+}
+
+static void on_peer_down(void *ctx, const char *why)
+{
+	struct agent *a = ctx;
+
+	log_warn("session %s: %s", a->dir->name, why);
+	set_state(a, a->ever_connected ? AGENT_RECONNECTING : AGENT_CONNECTING);
+	if (!link_last_error(a->link)->kind)
+		link_error_set(&a->error, LINK_ERROR_LOST, "the connection to the guest was lost: %s", why);
+	link_lost(a->link);
+	agent_changed(a);
+}
+
+/* What of a session's end no new session would mend. */
+static bool death_is_final(struct agent *a, enum session_reason reason, const char *text)
+{
+	switch (reason) {
+	case SESSION_REASON_VERSION:
+		link_error_set(&a->error, LINK_ERROR_PROTOCOL, "the guest has another version of homeport: %s", text);
+		link_error_advise(&a->error, "install homeport-guest %s in the guest, and end the one that runs there",
+				  HOMEPORT_VERSION);
+		return true;
+	case SESSION_REASON_REPLACED:
+		link_error_set(&a->error, LINK_ERROR_LOST,
+			       "another agent with this session's state took the guest over");
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void on_peer_dead(void *ctx, enum session_reason reason, const char *text)
+{
+	struct agent *a = ctx;
+	char why[SESSION_TEXT_MAX + 1];
+
+	text_printable(why, sizeof(why), text, strlen(text));
+	if (reason != SESSION_REASON_STOPPED)
+		log_warn("session %s: over (%s)%s%s", a->dir->name, session_reason_name(reason), why[0] ? ": " : "",
+			 why);
+	loop_defer(a->loop, free_peer, a->peer);
+	a->peer = NULL;
+	agent_guest_end(a);
+	agent_changed(a);
+	if (a->stopping) {
+		end_now(a);
+	} else if (death_is_final(a, reason, why)) {
+		agent_fail(a, 1);
+	} else {
+		set_state(a, a->ever_connected ? AGENT_RECONNECTING : AGENT_CONNECTING);
+		link_lost(a->link);
+	}
+}
+
+/* The guest may open its shares and nothing else: no connection to a host address, ever. */
+static void on_peer_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
+{
+	struct agent *a = ctx;
+	struct sftp_target target;
+	struct served *share;
+
+	if (kind != MUX_KIND_SFTP || sftp_target_get(args, len, &target) < 0) {
+		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
+		return;
+	}
+	share = agent_guest_share(a, &target);
+	if (share)
+		served_stream(share, stream);
+	else
+		mux_stream_refuse(stream, MUX_REASON_NOT_FOUND);
+}
+
+static void on_peer_skipped(void *ctx, const uint8_t *data, size_t len)
+{
+	char text[512];
+
+	(void)ctx;
+	log_info("the guest's login shell printed, before homeport-guest: %s",
+		 text_printable(text, sizeof(text), data, len));
+}
+
+static const struct peer_events peer_events = {
+	.up = on_peer_up,
+	.down = on_peer_down,
+	.dead = on_peer_dead,
+	.open = on_peer_open,
+	.skipped = on_peer_skipped,
+};
+
+static struct peer *new_peer(struct agent *a)
+{
+	struct session_hello hello = {.timeout_s = a->config->session_timeout_s};
+
+	if (getrandom(hello.id, sizeof(hello.id), 0) != sizeof(hello.id) ||
+	    getrandom(hello.secret, sizeof(hello.secret), 0) != sizeof(hello.secret))
+		return NULL;
+	memcpy(hello.instance, a->instance, sizeof(hello.instance));
+	snprintf(hello.agent_version, sizeof(hello.agent_version), "%s", HOMEPORT_VERSION);
+	return peer_new(a->loop, SESSION_HOST, &hello, &peer_events, a);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- the link
+ */
+
+static void on_link_connected(void *ctx, struct chan *chan, const struct link_info *info)
+{
+	struct agent *a = ctx;
+
+	snprintf(a->ssh_host, sizeof(a->ssh_host), "%s", info->host);
+	snprintf(a->ssh_user, sizeof(a->ssh_user), "%s", info->user);
+	snprintf(a->ssh_key, sizeof(a->ssh_key), "%s", info->host_key);
+	a->ssh_port = info->port;
+	if (!a->peer)
+		a->peer = new_peer(a);
+	if (!a->peer) {
+		chan_free(chan);
+		link_lost(a->link);
+	} else if (peer_attach(a->peer, chan, NULL, NULL, 0) < 0) {
+		link_lost(a->link);
+	}
+}
+
+/* Nothing is given up that once worked: a key or a program that is gone may come back. */
+static void on_link_failed(void *ctx, const struct link_error *err)
+{
+	struct agent *a = ctx;
+
+	a->error = *err;
+	agent_changed(a);
+	if (err->permanent && !a->ever_connected && !a->stopping)
+		agent_fail(a, 1);
+	else
+		log_warn("session %s: %s", a->dir->name, err->sentence);
+}
+
+static void on_link_doubtful(void *ctx, const char *why)
+{
+	struct agent *a = ctx;
+
+	if (a->peer)
+		peer_drop_connection(a->peer, why);
+}
+
+static const struct link_events link_events = {
+	.connected = on_link_connected,
+	.failed = on_link_failed,
+	.doubtful = on_link_doubtful,
+};
+
+static int begin_link(struct agent *a)
+{
+	const struct config_ssh *ssh = &a->config->ssh;
+	const char **options = calloc(ssh->option_count + 1, sizeof(*options));
+	char *command = NULL;
+	struct link_params params = {
+		.ssh = {.destination = ssh->host,
+			.config_file = ssh->config_file.path,
+			.port = ssh->port,
+			.user = ssh->user,
+			.identity_file = ssh->identity_file.path,
+			.options = options},
+		.host_key = ssh->host_key,
+	};
+
+	if (options)
+		for (size_t i = 0; i < ssh->option_count; i++)
+			options[i] = ssh->options[i];
+	if (a->config->guest_command && asprintf(&command, "exec %s attach", a->config->guest_command) < 0)
+		command = NULL;
+	params.command = a->config->guest_command ? command : GUEST_COMMAND;
+	if (options && params.command)
+		a->link = link_new(a->loop, &params, &link_events, a);
+	free(command);
+	free(options);
+	if (!a->link)
+		return -ENOMEM;
+	link_start(a->link);
+	return 0;
+}
+
+/* ----------------------------------------------------------------------------------------------------- once a turn */
+
+static void tell_manager(struct agent *a)
+{
+	size_t failed = agent_failed_mounts(a);
+
+	if (agent_settled(a) && !a->ready_told) {
+		a->ready_told = true;
+		notify_send("READY=1");
+	}
+	if (a->error.kind)
+		notify_send("STATUS=%s: %s", agent_state_name(a->state), a->error.sentence);
+	else if (failed)
+		notify_send("STATUS=%s, %zu of %zu mounts failed", agent_state_name(a->state), failed, a->plan.count);
+	else
+		notify_send("STATUS=%s", agent_state_name(a->state));
+}
+
+static void agent_turn(void *ctx)
+{
+	struct agent *a = ctx;
+
+	agent_guest_reconcile(a);
+	if (a->stopping && a->state != AGENT_STOPPED)
+		stop_step(a);
+	tell_manager(a);
+	agent_ctl_update(a);
+}
+
+static void on_watchdog(void *ctx)
+{
+	struct agent *a = ctx;
+
+	notify_send("WATCHDOG=1");
+	loop_timer_set(a->watchdog, notify_watchdog_us());
+}
+
+/* ------------------------------------------------------------------------------------------------------- begin, end */
+
+static void on_shares_changed(void *ctx)
+{
+	agent_changed(ctx);
+}
+
+static const struct shares_events shares_events = {.changed = on_shares_changed};
+
+static int begin_mounts(struct agent *a)
+{
+	int rc = mount_plan_make(&a->plan, a->config);
+
+	if (rc < 0)
+		return rc;
+	a->mounts = calloc(a->plan.count + 1, sizeof(*a->mounts));
+	if (!a->mounts)
+		return -ENOMEM;
+	for (size_t i = 0; i < a->plan.count; i++) {
+		struct agent_mount *mount = &a->mounts[i];
+
+		mount->plan = &a->plan.mounts[i];
+		snprintf(mount->target, sizeof(mount->target), "%s", mount->plan->target);
+		mount->shares = calloc(mount->plan->share_count, sizeof(struct served *));
+		for (size_t j = 0; mount->shares && j < mount->plan->share_count; j++) {
+			const struct config_mount *source = mount->plan->shares[j].source;
+
+			mount->shares[j] =
+				shares_add(a->shares, &(struct share_source){.location = source->location.path,
+									     .writable = source->writable,
+									     .mask = source->mask});
+			if (!mount->shares[j])
+				return -ENOMEM;
+		}
+		if (!mount->shares)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int begin(struct agent *a)
+{
+	int rc;
+
+	a->loop = loop_new();
+	if (!a->loop)
+		return -ENOMEM;
+	a->sigterm = loop_signal_new(a->loop, SIGTERM, on_signal, a);
+	a->sigint = loop_signal_new(a->loop, SIGINT, on_signal, a);
+	a->turn = loop_timer_new(a->loop, agent_turn, a);
+	a->stop_timer = loop_timer_new(a->loop, on_stop_timer, a);
+	a->watchdog = loop_timer_new(a->loop, on_watchdog, a);
+	a->shares = shares_new(a->loop, &shares_events, a);
+	if (!a->sigterm || !a->sigint || !a->turn || !a->stop_timer || !a->watchdog || !a->shares)
+		return -ENOMEM;
+	rc = agent_ctl_begin(a);
+	if (!rc)
+		rc = begin_mounts(a);
+	if (!rc)
+		rc = begin_link(a);
+	if (notify_watchdog_us())
+		on_watchdog(a);
+	return rc;
+}
+
+static void end(struct agent *a)
+{
+	agent_ctl_end(a);
+	forward_free(a->forward);
+	rules_free(a->rules);
+	peer_free(a->peer);
+	link_free(a->link);
+	shares_free(a->shares);
+	for (size_t i = 0; a->mounts && i < a->plan.count; i++)
+		free(a->mounts[i].shares);
+	free(a->mounts);
+	mount_plan_clear(&a->plan);
+	wire_buf_free(&a->control_in);
+	loop_timer_free(a->turn);
+	loop_timer_free(a->stop_timer);
+	loop_timer_free(a->watchdog);
+	loop_signal_free(a->sigterm);
+	loop_signal_free(a->sigint);
+	loop_free(a->loop);
+}
+
+/* What the agent does not need it cannot be made to use: no program it starts gains rights, nobody reads its memory. */
+static void restrict_process(void)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+}
+
+int agent_run(const struct config *config, const struct runtime_dir *dir)
+{
+	struct agent a = {.config = config, .dir = dir, .since = time(NULL)};
+	int rc = runtime_dir_instance(dir, a.instance);
+
+	if (rc < 0) {
+		log_error("%s: %s", dir->state, strerror(-rc));
+		return 1;
+	}
+	restrict_process();
+	rc = begin(&a);
+	if (rc < 0)
+		log_error("session %s: cannot begin: %s", dir->name, strerror(-rc));
+	else
+		rc = loop_run(a.loop);
+	end(&a);
+	return rc < 0 ? 1 : a.exit_status;
+}

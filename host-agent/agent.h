@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* agent: the host's side of one pair, from the first connection to `down`. */
+#ifndef HOMEPORT_AGENT_H
+#define HOMEPORT_AGENT_H
+
+struct config;
+struct runtime_dir;
+
+/*
+ * Makes what the configuration asks for true and keeps it so, until it is told to stop or finds that it cannot begin.
+ * Logs what a person should know. Returns the exit status.
+ */
+int agent_run(const struct config *config, const struct runtime_dir *dir);
+
+#endif

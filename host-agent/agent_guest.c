@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is said to the guest, and what it says: the control stream's host end. PROTOCOL.md, "Control".
+ *
+ * A session begins with CONFIG from us and GUEST from the guest; then mounts are asked for. Everything the guest says is
+ * bounded and checked by control_msg; a message it may not send ends the session, nothing more.
+ */
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent_state.h"
+#include "config.h"
+#include "forward.h"
+#include "limits.h"
+#include "log.h"
+#include "loop.h"
+#include "mux.h"
+#include "peer.h"
+#include "rules.h"
+#include "runtime_dir.h"
+
+/* ---------------------------------------------------------------------------------------------------- to the guest */
+
+/* A message that cannot be queued means that the guest has long stopped reading: the connection is given up. */
+static void guest_send(struct agent *a, const struct control_msg *msg)
+{
+	struct wire_buf out = {0};
+
+	control_msg_put(&out, msg);
+	if (out.failed || mux_stream_write_all(a->control, out.data, out.len) < 0)
+		peer_drop_connection(a->peer, "the guest does not read its control messages");
+	wire_buf_free(&out);
+}
+
+static void send_config(struct agent *a)
+{
+	struct control_msg msg = {.type = CONTROL_CONFIG};
+	const struct passwd *me = getpwuid(geteuid());
+
+	msg.config.host_uid = geteuid();
+	msg.config.host_gid = getegid();
+	msg.config.report_ports = a->config->max_forwards > 0;
+	snprintf(msg.config.host_user, sizeof(msg.config.host_user), "%s", me ? me->pw_name : "");
+	snprintf(msg.config.instance_name, sizeof(msg.config.instance_name), "%s", a->dir->name);
+	guest_send(a, &msg);
+}
+
+static void send_mount(struct agent *a, struct agent_mount *mount)
+{
+	struct control_msg msg = {.type = CONTROL_MOUNT};
+
+	msg.mount.id = mount->plan->id;
+	msg.mount.target = mount->target;
+	msg.mount.share_count = (uint32_t)mount->plan->share_count;
+	for (size_t i = 0; i < mount->plan->share_count; i++) {
+		const struct planned_share *share = &mount->plan->shares[i];
+
+		msg.mount.shares[i] = (struct control_share){
+			.point = share->point,
+			.source = share->source->location.path,
+			.writable = share->source->writable,
+		};
+	}
+	guest_send(a, &msg);
+	mount->sent = true;
+	mount->status = MOUNT_MOUNTING;
+}
+
+static void send_unmount(struct agent *a, struct agent_mount *mount)
+{
+	struct control_msg msg = {.type = CONTROL_UNMOUNT, .unmount_id = mount->plan->id};
+
+	guest_send(a, &msg);
+	mount->unmount_sent = true;
+}
+
+void agent_guest_reconcile(struct agent *a)
+{
+	if (!a->control || !a->guest_known)
+		return;
+	for (size_t i = 0; i < a->plan.count && a->control; i++) {
+		struct agent_mount *mount = &a->mounts[i];
+
+		if (!a->stopping && !mount->sent)
+			send_mount(a, mount);
+		else if (a->stopping && mount->sent && !mount->unmount_sent)
+			send_unmount(a, mount);
+	}
+}
+
+bool agent_guest_unmounted(const struct agent *a)
+{
+	for (size_t i = 0; i < a->plan.count; i++) {
+		const struct agent_mount *mount = &a->mounts[i];
+
+		if (mount->sent && mount->status != MOUNT_UNMOUNTED && mount->status != MOUNT_FAILED)
+			return false;
+	}
+	return true;
+}
+
+/* -------------------------------------------------------------------------------------------------- from the guest */
+
+static void on_forward_changed(void *ctx)
+{
+	agent_changed(ctx);
+}
+
+static const struct forward_events forward_events = {.changed = on_forward_changed};
+
+/* Rules know the guest's ssh port, so they are made when the guest has told it; made anew when it is another one. */
+static int forward_begin(struct agent *a, uint16_t ssh_port)
+{
+	const struct forward_limits limits = {.max_forwards = a->config->max_forwards};
+
+	if (a->config->max_forwards == 0)
+		return 0;
+	if (!a->forward || a->guest.ssh_port != ssh_port) {
+		forward_free(a->forward);
+		rules_free(a->rules);
+		a->forward = NULL;
+		a->rules = config_rules(a->config, ssh_port);
+		if (a->rules)
+			a->forward = forward_new(a->loop, a->rules, &limits, &forward_events, a);
+		if (!a->forward)
+			return -ENOMEM;
+	}
+	forward_set_mux(a->forward, peer_mux(a->peer));
+	return 0;
+}
+
+static int on_guest(struct agent *a, const struct control_msg *msg)
+{
+	int rc;
+
+	if (a->guest_known)
+		return -EPROTO;
+	rc = forward_begin(a, msg->guest.ssh_port);
+	if (rc < 0)
+		return rc;
+	a->guest = msg->guest;
+	a->guest_known = true;
+	log_info("guest %s: %s, homeport-guest %s", a->guest.hostname, a->guest.user, a->guest.agent_version);
+	return 0;
+}
+
+static struct agent_mount *mount_find(struct agent *a, uint32_t id)
+{
+	for (size_t i = 0; i < a->plan.count; i++)
+		if (a->plan.mounts[i].id == id)
+			return &a->mounts[i];
+	return NULL;
+}
+
+static int on_mount_state(struct agent *a, const struct control_msg *msg)
+{
+	const struct control_mount_state *state = &msg->mount_state;
+	struct agent_mount *mount = mount_find(a, state->id);
+	char text[sizeof(mount->text)];
+
+	if (!mount || !mount->sent)
+		return -EPROTO;
+	mount->status = state->status;
+	mount->error = state->error;
+	if (state->target[0])
+		snprintf(mount->target, sizeof(mount->target), "%s", state->target);
+	text_printable(text, sizeof(text), state->text, strlen(state->text));
+	snprintf(mount->text, sizeof(mount->text), "%s", text);
+	switch (state->status) {
+	case MOUNT_MOUNTED:
+		log_info("mount %s: mounted%s%s", mount->target, text[0] ? "; " : "", text);
+		break;
+	case MOUNT_FAILED:
+		log_error("mount %s: %s", mount->target, text[0] ? text : strerror((int)mount->error));
+		break;
+	case MOUNT_UNMOUNTED:
+		log_info("mount %s: unmounted", mount->target);
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
+static void on_log(const struct agent *a, uint8_t level, const char *raw)
+{
+	static struct log_limit limit;
+	char text[CONTROL_TEXT_MAX];
+
+	if (level >= LOG_LEVEL_COUNT || !log_limit_pass(&limit, loop_now_us(a->loop), 100))
+		return;
+	text_printable(text, sizeof(text), raw, strlen(raw));
+	log_at((enum log_level)level, "guest: %s", text);
+}
+
+/* One row a message the guest may send. `early`: also before GUEST. */
+static int on_message(struct agent *a, const struct control_msg *msg)
+{
+	int rc = 0;
+
+	if (msg->type != CONTROL_GUEST && msg->type != CONTROL_LOG && !a->guest_known)
+		return -EPROTO;
+	switch (msg->type) {
+	case CONTROL_GUEST:
+		rc = on_guest(a, msg);
+		break;
+	case CONTROL_MOUNT_STATE:
+		rc = on_mount_state(a, msg);
+		break;
+	case CONTROL_PORTS_END:
+		a->ports_known = true;
+		break;
+	case CONTROL_PORTS_BEGIN:
+	case CONTROL_PORT_ADD:
+	case CONTROL_PORT_REMOVE:
+		break;
+	case CONTROL_LOG:
+		on_log(a, msg->log.level, msg->log.text);
+		return 0;
+	default:
+		return -EPROTO; /* ours to send, not the guest's */
+	}
+	if (!rc && a->forward)
+		forward_message(a->forward, msg);
+	agent_changed(a);
+	return rc;
+}
+
+static int take_messages(struct agent *a)
+{
+	struct control_msg msg;
+	size_t at = 0;
+	ssize_t used = 0;
+	int rc = 0;
+
+	while (!rc && (used = control_msg_get(a->control_in.data + at, a->control_in.len - at, &msg)) > 0) {
+		at += (size_t)used;
+		rc = on_message(a, &msg);
+		control_msg_clear(&msg);
+	}
+	wire_buf_consume(&a->control_in, at);
+	return used < 0 ? (int)used : rc;
+}
+
+static void on_control_data(void *ctx, const uint8_t *data, size_t len)
+{
+	struct agent *a = ctx;
+	int rc;
+
+	wire_put_bytes(&a->control_in, data, len);
+	mux_stream_consumed(a->control, len);
+	rc = a->control_in.failed ? -ENOMEM : take_messages(a);
+	if (rc < 0)
+		peer_goodbye(a->peer, rc == -EPROTO ? SESSION_REASON_PROTOCOL : SESSION_REASON_RESOURCES,
+			     "a control message of the guest could not be taken");
+}
+
+/* The guest never ends it while the session lives. */
+static void on_control_fin(void *ctx)
+{
+	struct agent *a = ctx;
+
+	peer_goodbye(a->peer, SESSION_REASON_PROTOCOL, "the guest ended the control stream");
+}
+
+static void on_control_closed(void *ctx, enum mux_reason reason)
+{
+	struct agent *a = ctx;
+
+	a->control = NULL;
+	if (reason != MUX_REASON_LOST)
+		on_control_fin(a);
+}
+
+static const struct mux_stream_events control_events = {
+	.data = on_control_data,
+	.fin = on_control_fin,
+	.closed = on_control_closed,
+};
+
+/* ----------------------------------------------------------------------------------------------- begin, end, shares */
+
+int agent_guest_begin(struct agent *a)
+{
+	wire_buf_reset(&a->control_in);
+	a->guest_known = a->ports_known = false;
+	for (size_t i = 0; i < a->plan.count; i++) {
+		struct agent_mount *mount = &a->mounts[i];
+
+		mount->sent = mount->unmount_sent = false;
+		snprintf(mount->target, sizeof(mount->target), "%s", mount->plan->target);
+	}
+	a->control = mux_open(peer_mux(a->peer), MUX_KIND_CONTROL, NULL, 0, &control_events, a);
+	if (!a->control)
+		return -ENOMEM;
+	send_config(a);
+	return 0;
+}
+
+void agent_guest_end(struct agent *a)
+{
+	a->control = NULL;
+	a->guest_known = a->ports_known = false;
+	for (size_t i = 0; i < a->plan.count; i++) {
+		a->mounts[i].sent = false;
+		if (a->mounts[i].status == MOUNT_MOUNTED)
+			a->mounts[i].status = MOUNT_MOUNTING;
+	}
+	if (a->forward)
+		forward_set_mux(a->forward, NULL);
+}
+
+struct served *agent_guest_share(struct agent *a, const struct sftp_target *target)
+{
+	const struct agent_mount *mount = mount_find(a, target->mount_id);
+
+	if (!mount || !mount->sent || target->share >= mount->plan->share_count)
+		return NULL;
+	return mount->shares[target->share];
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* What the commands have in common. See cmd.h. */
+#include "cmd.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "desired.h"
+#include "options.h"
+#include "runtime_dir.h"
+
+int cmd_fail(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("homeport: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return status;
+}
+
+struct only {
+	char name[RUNTIME_NAME_MAX + 1];
+	char all[256]; /* for the message */
+	size_t count;
+};
+
+static void on_name(void *ctx, const char *name)
+{
+	struct only *only = ctx;
+	size_t len = strlen(only->all);
+
+	only->count++;
+	snprintf(only->name, sizeof(only->name), "%s", name);
+	snprintf(only->all + len, sizeof(only->all) - len, "%s%s", len ? ", " : "", name);
+}
+
+static int find_name(const struct options *options, char name[RUNTIME_NAME_MAX + 1])
+{
+	const char *command = command_name(options->command), *word = options->name ? options->name : options->target;
+	char found[SESSION_NAME_MAX + 1], why[ARG_WHY_MAX];
+	struct only only = {0};
+
+	if (word) {
+		if (desired_name(word, found, why) < 0)
+			return cmd_fail(EXIT_USAGE, "%s: %s", command, why);
+		snprintf(name, RUNTIME_NAME_MAX + 1, "%s", found);
+		return EXIT_DONE;
+	}
+	runtime_dir_each(on_name, &only);
+	if (only.count == 0)
+		return cmd_fail(EXIT_NOT_RUNNING, "%s: nothing is running", command);
+	if (only.count > 1)
+		return cmd_fail(EXIT_USAGE, "%s: several are running, say which: %s", command, only.all);
+	memcpy(name, only.name, sizeof(only.name));
+	return EXIT_DONE;
+}
+
+int cmd_session(const struct options *options, struct runtime_dir *dir)
+{
+	char name[RUNTIME_NAME_MAX + 1], why[RUNTIME_WHY_MAX];
+	int rc = find_name(options, name);
+
+	if (rc != EXIT_DONE)
+		return rc;
+	rc = runtime_dir_open(dir, name, false, why);
+	if (rc == -ENOENT)
+		return cmd_asked(options, dir, rc);
+	return rc < 0 ? cmd_fail(EXIT_FAILED, "%s: %s", command_name(options->command), why) : EXIT_DONE;
+}
+
+int cmd_asked(const struct options *options, const struct runtime_dir *dir, int rc)
+{
+	const char *command = command_name(options->command);
+
+	if (rc >= 0)
+		return rc;
+	if (rc == -ENOENT)
+		return cmd_fail(EXIT_NOT_RUNNING, "%s: %s is not running", command, dir->name);
+	if (rc == -ECONNRESET)
+		return cmd_fail(EXIT_FAILED, "%s: the agent of %s ended before it answered; see `homeport logs %s`",
+				command, dir->name, dir->name);
+	return cmd_fail(EXIT_FAILED, "%s: %s: %s", command, dir->name, strerror(-rc));
+}

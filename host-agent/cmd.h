@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd: the commands of `homeport`, and what they have in common. Each returns the program's exit status. */
+#ifndef HOMEPORT_CMD_H
+#define HOMEPORT_CMD_H
+
+struct options;
+struct runtime_dir;
+
+enum {
+	EXIT_DONE = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_NOT_RUNNING = 3,
+	EXIT_NOT_CONNECTED = 4,
+};
+
+/* argv is the whole command line, and is changed: `up` starts `run` with the same words. */
+int cmd_up(const struct options *options, char **argv);
+int cmd_run(const struct options *options);
+int cmd_down(const struct options *options);
+int cmd_status(const struct options *options);
+int cmd_ports(const struct options *options);
+int cmd_logs(const struct options *options);
+
+/* Prints "homeport: ..." to stderr and returns the status. */
+int cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Finds the session a command is about: the one named, or the only one that runs. EXIT_DONE and *dir is filled in, or
+ * the exit status, with the reason printed.
+ */
+int cmd_session(const struct options *options, struct runtime_dir *dir);
+
+/* Turns what ctl_ask() returned into an exit status; a negative errno is printed. */
+int cmd_asked(const struct options *options, const struct runtime_dir *dir, int rc);
+
+#endif

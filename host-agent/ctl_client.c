@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/* Asks a running agent and prints what it says. See ctl_client.h. */
+#include "ctl_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl_socket.h"
+#include "runtime_dir.h"
+#include "wire.h"
+
+static int ctl_connect(const struct runtime_dir *dir)
+{
+	char path[RUNTIME_PATH_MAX];
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	runtime_dir_socket_path(dir, path);
+	memcpy(to.sun_path, path, strlen(path)); /* runtime_dir_open() saw that it fits */
+	if (!connect(fd, (struct sockaddr *)&to, sizeof(to)))
+		return fd;
+	/* Refused: the socket of one that died, which the next agent replaces. */
+	rc = errno == ECONNREFUSED ? -ENOENT : -errno;
+	close(fd);
+	return rc;
+}
+
+static unsigned long long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (unsigned long long)now.tv_sec * 1000 + (unsigned long long)now.tv_nsec / 1000000;
+}
+
+/* Hands on the whole lines there are. Returns the exit status once it came, else -EAGAIN. */
+static int take_lines(struct wire_buf *in, ctl_line_fn *line, void *ctx)
+{
+	char *start, *end;
+
+	while (in->len && (end = memchr(in->data, '\n', in->len))) {
+		start = (char *)in->data;
+		*end = '\0';
+		if (start[0] == 'x')
+			return atoi(start + 1);
+		if (end - start >= 2)
+			line(ctx, start[0], start + 2, (size_t)(end - start - 2));
+		wire_buf_consume(in, (size_t)(end - start) + 1);
+	}
+	return -EAGAIN;
+}
+
+static int read_answer(int fd, unsigned timeout_s, ctl_line_fn *line, void *ctx, struct wire_buf *in)
+{
+	unsigned long long end = now_ms() + timeout_s * 1000ull;
+
+	for (;;) {
+		struct pollfd watch = {.fd = fd, .events = POLLIN};
+		unsigned long long now = now_ms();
+		uint8_t *room;
+		ssize_t n;
+		int rc;
+
+		if (timeout_s && now >= end)
+			return -ETIMEDOUT;
+		if (poll(&watch, 1, timeout_s ? (int)(end - now) : -1) <= 0)
+			continue;
+		room = wire_buf_reserve(in, 65536);
+		if (!room)
+			return -ENOMEM;
+		n = read(fd, room, 65536);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -ECONNRESET;
+		in->len += (size_t)n;
+		rc = take_lines(in, line, ctx);
+		if (rc != -EAGAIN)
+			return rc;
+	}
+}
+
+int ctl_ask(const struct runtime_dir *dir, const char *request, unsigned timeout_s, ctl_line_fn *line, void *ctx)
+{
+	char text[CTL_REQUEST_MAX];
+	struct wire_buf in = {0};
+	int fd = ctl_connect(dir), rc;
+
+	if (fd < 0)
+		return fd;
+	snprintf(text, sizeof(text), "%s\n", request);
+	if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+		rc = -errno;
+	else
+		rc = read_answer(fd, timeout_s, line, ctx, &in);
+	wire_buf_free(&in);
+	close(fd);
+	return rc;
+}
+
+void ctl_print_line(void *ctx, char tag, const char *text, size_t len)
+{
+	static bool progress; /* the terminal's line holds one that the next thing printed replaces */
+	bool terminal = isatty(STDERR_FILENO);
+
+	(void)ctx;
+	if (progress && tag != 'c') {
+		fputs("\r\033[K", stderr);
+		progress = false;
+	}
+	switch (tag) {
+	case 'o':
+		fwrite(text, 1, len, stdout);
+		putchar('\n');
+		break;
+	case 'e':
+		fprintf(stderr, "%s\n", text);
+		break;
+	case 'p':
+		if (terminal) {
+			fprintf(stderr, "%s", text);
+			progress = true;
+		}
+		break;
+	case 'c':
+		if (isatty(STDOUT_FILENO))
+			fputs("\033[H\033[2J", stdout);
+		break;
+	default:
+		break;
+	}
+	fflush(stdout);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount_plan: which mounts the guest is asked for. A configured mount whose mount point lies below another's is no
+ * mount of its own but a share grafted into that one: one FUSE session, no second kernel mount. Pure.
+ */
+#ifndef HOMEPORT_MOUNT_PLAN_H
+#define HOMEPORT_MOUNT_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct config;
+struct config_mount;
+
+struct planned_share {
+	char *point;                       /* "" for the mount's own root, else relative to it */
+	const struct config_mount *source; /* the configuration's */
+};
+
+struct planned_mount {
+	uint32_t id; /* from 1 */
+	char *target;
+	struct planned_share *shares; /* sorted by point */
+	size_t share_count;
+};
+
+struct mount_plan {
+	struct planned_mount *mounts; /* sorted by target */
+	size_t count;
+};
+
+/* Plans for a configuration, which must outlive the plan. 0 or -ENOMEM. */
+int mount_plan_make(struct mount_plan *plan, const struct config *config);
+void mount_plan_clear(struct mount_plan *plan);
+
+/* The configured mount's target: where its share is found in the guest. The caller frees it; NULL: out of memory. */
+char *mount_plan_path(const char *target, const char *point);
+
+#endif

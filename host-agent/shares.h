@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shares: the file servers. Each sftp stream the guest opens gets a process of its own, `homeport sftp-server` at the
+ * far end of a socketpair, and a relay between: to the agent a share is bytes. A server that dies ends its stream, the
+ * guest opens another, and one that dies again and again is refused until it had time to be repaired.
+ */
+#ifndef HOMEPORT_SHARES_H
+#define HOMEPORT_SHARES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct loop;
+struct mux_stream;
+struct served;
+struct shares;
+
+struct share_source {
+	const char *location; /* what is served */
+	bool writable;
+	bool mask; /* secrets below it are as if absent */
+};
+
+struct shares_events {
+	/* A server died, or one runs again: served_error() says which. */
+	void (*changed)(void *ctx);
+};
+
+struct shares *shares_new(struct loop *loop, const struct shares_events *events, void *ctx);
+
+/* Ends every server and waits for none. NULL is fine. */
+void shares_free(struct shares *s);
+
+/* Adds a share; the strings must outlive it. NULL: out of memory. */
+struct served *shares_add(struct shares *s, const struct share_source *source);
+
+/* Serves an offered stream, or refuses it. A share serves one stream at a time: an older one is ended. */
+void served_stream(struct served *share, struct mux_stream *stream);
+
+/* SFTP requests so far, of all its servers. */
+uint64_t served_requests(const struct served *share);
+
+/* Why it is not served, a sentence; NULL when all is well. */
+const char *served_error(const struct served *share);
+
+#endif

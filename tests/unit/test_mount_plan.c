@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* mount_plan: which mounts come of which configuration. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "config.h"
+#include "mount_plan.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static void plan(struct mount_plan *out, struct config_mount *mounts, size_t count)
+{
+	struct config config = {.mounts = mounts, .mount_count = count};
+
+	assert_int_equal(mount_plan_make(out, &config), 0);
+}
+
+static void separate_mount_points_are_separate_mounts(void **state)
+{
+	struct config_mount mounts[] = {{.mount_point = (char *)"/src"}, {.mount_point = (char *)"/home/me"}};
+	struct mount_plan p;
+
+	plan(&p, mounts, COUNT(mounts));
+	assert_int_equal(p.count, 2);
+	assert_string_equal(p.mounts[0].target, "/home/me");
+	assert_int_equal(p.mounts[0].id, 1);
+	assert_ptr_equal(p.mounts[0].shares[0].source, &mounts[1]);
+	assert_string_equal(p.mounts[1].target, "/src");
+	assert_int_equal(p.mounts[1].share_count, 1);
+	assert_string_equal(p.mounts[1].shares[0].point, "");
+	mount_plan_clear(&p);
+}
+
+static void what_lies_below_is_grafted_whatever_stands_between(void **state)
+{
+	struct config_mount mounts[] = {{.mount_point = (char *)"/a/c/d"},
+					{.mount_point = (char *)"/a-b"},
+					{.mount_point = (char *)"/a"},
+					{.mount_point = (char *)"/a/c"},
+					{.mount_point = (char *)"/ab"}};
+	struct mount_plan p;
+
+	plan(&p, mounts, COUNT(mounts));
+	assert_int_equal(p.count, 3);
+	assert_string_equal(p.mounts[0].target, "/a");
+	assert_int_equal(p.mounts[0].share_count, 3);
+	assert_string_equal(p.mounts[0].shares[0].point, "");
+	assert_string_equal(p.mounts[0].shares[1].point, "c");
+	assert_string_equal(p.mounts[0].shares[2].point, "c/d");
+	assert_ptr_equal(p.mounts[0].shares[2].source, &mounts[0]);
+	assert_string_equal(p.mounts[1].target, "/a-b");
+	assert_string_equal(p.mounts[2].target, "/ab");
+	mount_plan_clear(&p);
+}
+
+static void no_mounts_are_a_plan_too(void **state)
+{
+	struct mount_plan p;
+
+	plan(&p, NULL, 0);
+	assert_int_equal(p.count, 0);
+	mount_plan_clear(&p);
+}
+
+static void a_share_has_a_path_of_its_own(void **state)
+{
+	static const char *const rows[][3] = {
+		{"/home/me", "", "/home/me"}, {"/home/me", "src", "/home/me/src"}, {"/", "a", "/a"}};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char *path = mount_plan_path(rows[i][0], rows[i][1]);
+
+		assert_string_equal(path, rows[i][2]);
+		free(path);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(separate_mount_points_are_separate_mounts),
+		cmocka_unit_test(what_lies_below_is_grafted_whatever_stands_between),
+		cmocka_unit_test(no_mounts_are_a_plan_too),
+		cmocka_unit_test(a_share_has_a_path_of_its_own),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
