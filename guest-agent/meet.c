@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The folder, the socket in it, and messages with descriptors. See meet.h.
+ *
+ * The folder must outlive logins: systemd-logind empties /run/user/UID seconds after the last session of the user
+ * ended, which is just what a lost link looks like, while serve and its mounts are to stay. So ~/.cache comes first,
+ * and the runtime folder only where the home cannot be written. A socket cannot move under a mount of ours unseen: the
+ * agent refuses to mount above it.
+ *
+ * The socket is named after the machine, because a home may be shared by several over a network.
+ */
+#include "meet.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define MEET_LOG_MAX (1 << 20) /* a log longer than this is begun anew, the old one kept once */
+
+enum place {
+	PLACE_CACHE,
+	PLACE_RUNTIME,
+	PLACE_TMP,
+	PLACE_COUNT,
+};
+
+/* Where `place` would be; false where it does not exist for this user. Makes the folder above it where that is ours. */
+static bool place_name(enum place place, bool make, char *path, size_t size)
+{
+	const char *home = getenv("HOME"), *runtime = getenv("XDG_RUNTIME_DIR");
+	int n = -1;
+
+	switch (place) {
+	case PLACE_CACHE:
+		if (!home || home[0] != '/')
+			return false;
+		n = snprintf(path, size, "%s/.cache", home);
+		if (make && n < (int)size)
+			mkdir(path, 0700);
+		n = snprintf(path, size, "%s/.cache/homeport", home);
+		break;
+	case PLACE_RUNTIME:
+		n = runtime && runtime[0] == '/' ? snprintf(path, size, "%s/homeport-guest", runtime)
+						 : snprintf(path, size, "/run/user/%u/homeport-guest", geteuid());
+		break;
+	case PLACE_TMP:
+		n = snprintf(path, size, "/tmp/homeport-%u", geteuid());
+		break;
+	case PLACE_COUNT:
+		break;
+	}
+	return n > 0 && n < (int)size;
+}
+
+/* Opens the folder if it is a folder, ours, and nobody else's. Returns its descriptor or a negative errno. */
+static int folder_open(const char *path, bool make)
+{
+	struct stat st;
+	int fd;
+
+	if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 077)) {
+		close(fd);
+		return -EPERM;
+	}
+	return fd;
+}
+
+/* The name of a file of ours in the folder: KIND-MACHINE. */
+static void file_name(char *name, size_t size, const char *kind)
+{
+	struct utsname machine;
+
+	uname(&machine);
+	snprintf(name, size, "%s-%.40s", kind, machine.nodename);
+}
+
+static int socket_address(const char *folder, struct sockaddr_un *at)
+{
+	char name[64];
+	int n;
+
+	file_name(name, sizeof(name), "serve");
+	at->sun_family = AF_UNIX;
+	n = snprintf(at->sun_path, sizeof(at->sun_path), "%s/%s", folder, name);
+	return n < (int)sizeof(at->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
+static bool same_user(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) && cred.uid == geteuid();
+}
+
+static int connect_in(const char *folder)
+{
+	struct timeval patience = {.tv_sec = 5};
+	struct sockaddr_un at;
+	int fd, rc = socket_address(folder, &at);
+
+	if (rc < 0)
+		return rc;
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0) {
+		rc = errno == ECONNREFUSED ? -ENOENT : -errno;
+		close(fd);
+		return rc;
+	}
+	if (!same_user(fd)) {
+		close(fd);
+		return -EPERM;
+	}
+	return fd;
+}
+
+int meet_connect(void)
+{
+	char path[512];
+	int result = -ENOENT;
+
+	for (enum place place = 0; place < PLACE_COUNT; place++) {
+		int folder, fd;
+
+		if (!place_name(place, false, path, sizeof(path)))
+			continue;
+		folder = folder_open(path, false);
+		if (folder < 0)
+			continue;
+		close(folder);
+		fd = connect_in(path);
+		if (fd >= 0)
+			return fd;
+		if (fd != -ENOENT)
+			result = fd;
+	}
+	return result;
+}
+
+/* The first place that can be made. Returns its descriptor, with its path, or a negative errno. */
+static int folder_make(char *path, size_t size)
+{
+	int fd = -ENOENT;
+
+	for (enum place place = 0; place < PLACE_COUNT; place++) {
+		if (!place_name(place, true, path, size))
+			continue;
+		fd = folder_open(path, true);
+		if (fd >= 0)
+			return fd;
+	}
+	return fd;
+}
+
+static int listen_in(const char *folder)
+{
+	struct sockaddr_un at;
+	int fd, rc = socket_address(folder, &at);
+
+	if (rc < 0)
+		return rc;
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* We hold the lock: what lies there was left by one that died. */
+	unlink(at.sun_path);
+	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || chmod(at.sun_path, 0600) < 0 || listen(fd, 64) < 0) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int meet_listen(char *folder, size_t size)
+{
+	char name[64];
+	int dir = folder_make(folder, size), lock, fd;
+
+	if (dir < 0)
+		return dir;
+	file_name(name, sizeof(name), "lock");
+	lock = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = lock < 0 ? -errno : 0;
+	close(dir);
+	if (fd < 0)
+		return fd;
+	/* The lock stays open, and held, until the process ends. */
+	if (flock(lock, LOCK_EX | LOCK_NB) < 0) {
+		close(lock);
+		return -EBUSY;
+	}
+	fd = listen_in(folder);
+	if (fd < 0)
+		close(lock);
+	return fd;
+}
+
+void meet_unlisten(const char *folder)
+{
+	struct sockaddr_un at;
+
+	if (!socket_address(folder, &at))
+		unlink(at.sun_path);
+}
+
+int meet_accept(int listener)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	if (!same_user(fd)) {
+		close(fd);
+		return -EPERM;
+	}
+	return fd;
+}
+
+int meet_send(int fd, const char *text, const int *fds, size_t count)
+{
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(MEET_FDS * sizeof(int))];
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)text, .iov_len = strlen(text)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (count > MEET_FDS || iov.iov_len > MEET_TEXT_MAX)
+		return -EMSGSIZE;
+	if (count) {
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		control.head.cmsg_level = SOL_SOCKET;
+		control.head.cmsg_type = SCM_RIGHTS;
+		control.head.cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(&control.head), fds, count * sizeof(int));
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* Takes the descriptors out of a message; closes those beyond `count`. Returns how many there were. */
+static size_t take_fds(struct msghdr *msg, int *fds, size_t count)
+{
+	size_t seen = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++, seen++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (seen < count)
+				fds[seen] = fd;
+			else
+				close(fd);
+		}
+	}
+	return seen;
+}
+
+int meet_receive(int fd, char text[MEET_TEXT_MAX + 1], int *fds, size_t count)
+{
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(MEET_FDS * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = text, .iov_len = MEET_TEXT_MAX};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	size_t seen;
+
+	if (n < 0)
+		return -errno;
+	seen = take_fds(&msg, fds, count);
+	text[n] = '\0';
+	if (n == 0)
+		return 0;
+	if (seen != count || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+		for (size_t i = 0; i < seen && i < count; i++)
+			close(fds[i]);
+		return -EPROTO;
+	}
+	return (int)n;
+}
+
+int meet_open_log(void)
+{
+	char path[512], name[64], old[72];
+	int dir = folder_make(path, sizeof(path)), fd;
+	struct stat st;
+
+	if (dir < 0)
+		return dir;
+	file_name(name, sizeof(name), "log");
+	snprintf(old, sizeof(old), "%s.1", name);
+	if (!fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && st.st_size > MEET_LOG_MAX)
+		renameat(dir, name, dir, old);
+	fd = openat(dir, name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		fd = -errno;
+	close(dir);
+	return fd;
+}
