@@ -152,16 +152,32 @@ static int already_up(const struct options *options, const struct desired *desir
 /* ------------------------------------------------------------------------------------------------------------- start
  */
 
+/* How many words of argv, from this one on, are the option only `up` has: --timeout TIME, in a way getopt takes. */
+static int timeout_words(const char *word)
+{
+	size_t len = strcspn(word, "=");
+
+	if (len < 3 || strncmp(word, "--timeout", len) != 0)
+		return 0;
+	return word[len] == '=' ? 1 : 2;
+}
+
 /* `run` with the words `up` was given. */
 static pid_t start_run(const struct runtime_dir *dir, char **argv)
 {
-	int log = runtime_dir_open_log(dir);
+	int log = runtime_dir_open_log(dir), kept = 2;
 	pid_t pid;
 
 	if (log < 0)
 		return log;
 	argv[0] = (char *)"homeport";
 	argv[1] = (char *)"run";
+	for (int i = 2, skip; argv[i]; i += skip ? skip : 1) {
+		skip = timeout_words(argv[i]);
+		if (!skip)
+			argv[kept++] = argv[i];
+	}
+	argv[kept] = NULL;
 	pid = daemonize_start(argv, log);
 	close(log);
 	return pid;
