@@ -120,8 +120,7 @@ int host_arg_name(const char *host, char name[SESSION_NAME_MAX + 1])
 	return 0;
 }
 
-/* A port number that ends at `end`; 0 if it is none. */
-static unsigned port_parse(const char *text, const char *end)
+unsigned host_arg_port(const char *text, const char *end)
 {
 	unsigned value = 0;
 
@@ -152,7 +151,7 @@ static int split_host(const char *text, struct host_arg *out, char *why)
 		port = end + 1;
 	}
 	if (port != NULL) {
-		out->port = port_parse(port, port + strlen(port));
+		out->port = host_arg_port(port, port + strlen(port));
 		if (out->port == 0)
 			return refuse(why, "\"%.200s\": \"%.20s\" is not a port; write 1 to 65535", text, port);
 	}
@@ -271,8 +270,8 @@ static bool parse_ports(const char *text, struct rule_range *out)
 {
 	const char *dash = strchr(text, '-'), *end = text + strlen(text);
 
-	out->first = port_parse(text, dash != NULL ? dash : end);
-	out->last = dash != NULL ? port_parse(dash + 1, end) : out->first;
+	out->first = host_arg_port(text, dash != NULL ? dash : end);
+	out->last = dash != NULL ? host_arg_port(dash + 1, end) : out->first;
 	return out->first != 0 && out->last != 0;
 }
 

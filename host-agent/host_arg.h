@@ -32,6 +32,9 @@ const char *host_arg_check_option(const char *option); /* "Key=Value" */
 /* Whether a name can be that of a session: it is a folder's name, and stands in a unit's. */
 const char *host_arg_check_name(const char *name);
 
+/* The port a text up to `end` is, decimal and without leading zeros; 0 if it is none. */
+unsigned host_arg_port(const char *text, const char *end);
+
 /*
  * Takes "[USER@]HOST[:PORT]" apart; an IPv6 address may stand in brackets, and must when a port follows. 0, or -EINVAL
  * with a sentence in `why` (ARG_WHY_MAX bytes).

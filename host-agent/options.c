@@ -9,10 +9,10 @@
 #include <assert.h>
 #include <getopt.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "config_fields.h"
+#include "host_arg.h"
 #include "problems.h"
 
 /* ---- commands ---- */
@@ -166,12 +166,9 @@ static enum options_result take_time(const char *typed, const char *text, unsign
 
 static enum options_result take_port(const char *typed, const char *text, unsigned *out, char *why)
 {
-	unsigned long value;
-
-	if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0' || strlen(text) > 5 ||
-	    (value = strtoul(text, NULL, 10)) == 0 || value > 65535)
+	*out = host_arg_port(text, text + strlen(text));
+	if (*out == 0)
 		return wrong(why, "%s: \"%.40s\" is not a port; write 1 to 65535", typed, text);
-	*out = (unsigned)value;
 	return OPTIONS_OK;
 }
 

@@ -7,7 +7,8 @@ import pytest
 
 from lab import REPOSITORY
 
-HOMEPORT = os.path.join(os.path.abspath(os.environ.get("HOMEPORT_BUILD", os.path.join(REPOSITORY, "build"))), "homeport")
+BUILD = os.path.abspath(os.environ.get("HOMEPORT_BUILD", os.path.join(REPOSITORY, "build")))
+HOMEPORT = os.path.join(BUILD, "homeport")
 
 
 @pytest.fixture
