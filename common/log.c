@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "utf8.h"
+
 #define LOG_LINE_MAX 2048
 
 static const struct {
@@ -152,21 +154,10 @@ bool log_limit_pass(struct log_limit *limit, uint64_t now_us, unsigned burst)
  */
 static size_t utf8_printable(const uint8_t *p, size_t len)
 {
-	uint32_t c = p[0];
-	size_t n = c < 0x80 ? 1 : (c & 0xe0) == 0xc0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : (c & 0xf8) == 0xf0 ? 4 : 0;
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	uint32_t c;
+	size_t n = utf8_read(p, len, &c);
 
-	if (n == 1)
-		return c >= ' ' && c != 0x7f;
-	if (!n || n > len)
-		return 0;
-	c &= 0x7fu >> n;
-	for (size_t i = 1; i < n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) || c < 0xa0)
+	if (!n || c < ' ' || (c >= 0x7f && c < 0xa0))
 		return 0;
 	return (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f ? 0 : n;
 }

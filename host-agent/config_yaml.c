@@ -19,6 +19,8 @@
 
 #include <yaml.h>
 
+#include "utf8.h"
+
 struct walker {
 	yaml_parser_t parser;
 	yaml_event_t event; /* the current one */
@@ -67,26 +69,6 @@ const struct config_node *config_node_get(const struct config_node *map, const c
 
 /* ---- bytes ---- */
 
-/* The length of the UTF-8 character at `text`, its code point in *point; 0 if it is none. */
-static size_t utf8_read(const unsigned char *text, size_t size, uint32_t *point)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t length = text[0] < 0x80 ? 1 : (text[0] & 0xe0) == 0xc0 ? 2 : (text[0] & 0xf0) == 0xe0 ? 3 : 4;
-	uint32_t value = text[0] < 0x80 ? text[0] : text[0] & (0x7fU >> length);
-
-	if (length > size || (text[0] & 0xc0) == 0x80 || text[0] > 0xf4)
-		return 0;
-	for (size_t i = 1; i < length; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		value = value << 6 | (text[i] & 0x3f);
-	}
-	if (value < least[length] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
-		return 0;
-	*point = value;
-	return length;
-}
-
 /* What libyaml's reader would refuse without saying where: YAML 1.1, section 5.1. */
 static bool is_yaml_character(uint32_t point)
 {
@@ -100,7 +82,7 @@ static int check_bytes(const char *file, const char *text, size_t size, struct p
 	uint32_t point;
 
 	for (size_t i = 0, n; i < size; i += n) {
-		n = utf8_read((const unsigned char *)text + i, size - i, &point);
+		n = utf8_read((const uint8_t *)text + i, size - i, &point);
 		if (n == 0) {
 			problems_add(problems, PROBLEM_ERROR, place,
 				     "the byte 0x%02x is not UTF-8; save the file as UTF-8", (unsigned char)text[i]);
@@ -350,7 +332,7 @@ int config_yaml_read(const char *file, const char *text, size_t size, struct pro
 
 void config_yaml_quote(FILE *out, const char *text)
 {
-	const unsigned char *p = (const unsigned char *)text;
+	const uint8_t *p = (const uint8_t *)text;
 	size_t left = strlen(text), n;
 	uint32_t point;
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "utf8.h"
+
 void json_free(struct json *j)
 {
 	wire_buf_free(&j->out);
@@ -16,35 +18,16 @@ static void put_text(struct json *j, const char *text)
 	wire_put_bytes(&j->out, text, strlen(text));
 }
 
-/* The length of the UTF-8 character at p (RFC 3629: shortest form, no surrogates, up to U+10FFFF), 0 if it is none. */
-static size_t utf8_length(const uint8_t *p, size_t len)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	uint32_t c = p[0];
-	size_t n = c < 0x80 ? 1 : (c & 0xe0) == 0xc0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : (c & 0xf8) == 0xf0 ? 4 : 0;
-
-	if (n <= 1)
-		return n;
-	if (n > len)
-		return 0;
-	c &= 0x7fu >> n;
-	for (size_t i = 1; i < n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : n;
-}
-
 static void put_quoted(struct json *j, const char *value)
 {
 	const uint8_t *p = (const uint8_t *)value;
 	size_t len = strlen(value), n;
+	uint32_t point;
 	char escape[8];
 
 	wire_put_u8(&j->out, '"');
 	for (size_t i = 0; i < len; i += n ? n : 1) {
-		n = utf8_length(p + i, len - i);
+		n = utf8_read(p + i, len - i, &point);
 		if (!n) {
 			put_text(j, "\xef\xbf\xbd");
 		} else if (n == 1 && (p[i] < ' ' || p[i] == 0x7f)) {
@@ -114,9 +97,10 @@ static bool is_utf8(const char *value)
 {
 	const uint8_t *p = (const uint8_t *)value;
 	size_t len = strlen(value), n;
+	uint32_t point;
 
 	for (size_t i = 0; i < len; i += n) {
-		n = utf8_length(p + i, len - i);
+		n = utf8_read(p + i, len - i, &point);
 		if (!n)
 			return false;
 	}
