@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * node: what the kernel knows by number, joined to what the share's server knows by number. Pure: no descriptor, no
+ * clock, no libfuse.
+ *
+ * Theory of operation
+ *
+ * A node is an identity on the host (inode, device, birth time). It has two numbers: `id`, which the kernel uses, comes
+ * from a counter and is never used again; `server`, which the share's server gave, is valid for one attachment (the
+ * share's generation). Two counts keep it alive: `lookups`, how often the kernel was told of it and has not forgotten
+ * it, and `refs`, what stands on it here (children, calls under way, open files). When both are zero it goes, and its
+ * owner is told to give back the `given` lookups the server counted.
+ *
+ * Each node remembers one name (parent, name), the last one it was seen under: with it the node is found again when the
+ * share's server was replaced. So a node holds a reference to its parent.
+ *
+ * There may be a million of them: intrusive chains, at most 200 bytes each (asserted) and the name.
+ */
+#ifndef HOMEPORT_NODE_H
+#define HOMEPORT_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sftp_wire.h"
+
+struct node_table;
+struct write_behind;
+struct graft;
+
+/* What decides whether a file's content may have changed: compared as a whole. */
+struct version {
+	uint64_t size;
+	int64_t mtime, ctime; /* nanoseconds */
+};
+
+enum {
+	NODE_STALE = 1 << 0,     /* its name now means something else, or nothing: ESTALE from here on */
+	NODE_RACY = 1 << 1,      /* a version was sampled so early that a later change may look the same */
+	NODE_HAS_TOLD = 1 << 2,  /* `told` is valid */
+	NODE_HAS_DATA = 1 << 3,  /* `data` is valid: the kernel may hold pages of that version */
+	NODE_SYNTHETIC = 1 << 4, /* a directory of ours on the way to a nested share */
+	NODE_ROOT = 1 << 5,      /* the root of its share: never freed, never looked up by name */
+	NODE_IS_DIR = 1 << 6,
+};
+
+#define NODE_NO_SHARE UINT16_MAX
+
+struct node {
+	uint64_t id;
+	uint64_t server; /* 0: to be found again by its name */
+	uint32_t generation;
+	uint16_t share;
+	uint16_t flags; /* NODE_ */
+
+	struct node *by_id, *by_server, *by_name; /* chains */
+	struct node *parent;
+	char *name;
+	uint64_t lookups, given;
+
+	uint64_t ino;
+	int64_t btime; /* nanoseconds; 0: not known */
+	uint32_t dev;
+	uint32_t refs;
+	uint32_t files; /* open file descriptions */
+
+	struct version told; /* what the kernel was last told */
+	struct version data; /* of the pages the kernel may hold */
+	uint64_t changed;    /* stamp of the last change of ours: what was read before it is not told any more */
+
+	struct write_behind *writes; /* NULL: none wait */
+	const struct graft *graft;   /* where nested shares lie below it */
+};
+
+/* `forget` is called for each node that goes with lookups the server counted in the share's present attachment. */
+typedef void node_forget_fn(void *ctx, uint16_t share, uint64_t server, uint64_t given);
+struct node_table *node_table_new(node_forget_fn *forget, void *ctx);
+void node_table_free(struct node_table *t); /* with all nodes; forget is not called */
+size_t node_table_count(const struct node_table *t);
+
+/* The root of a share; its id is 1 for share 0. NULL: out of memory. It stays until node_table_free(). */
+struct node *node_add_root(struct node_table *t, uint16_t share, struct node *parent, const char *name);
+
+/* A directory of ours, without a server's number. */
+struct node *node_add_synthetic(struct node_table *t, struct node *parent, const char *name);
+
+struct node *node_by_id(const struct node_table *t, uint64_t id);
+struct node *node_by_server(const struct node_table *t, uint16_t share, uint64_t server);
+struct node *node_by_name(const struct node_table *t, const struct node *parent, const char *name, size_t len);
+
+/*
+ * The server answered that (parent, name) is its node `server`, with these attributes, and counted a lookup. Returns
+ * the node with a reference for the caller (node_unref), NULL when out of memory. A node that lost its number when the
+ * share was attached anew is recognised by its name and identity.
+ */
+struct node *node_found(struct node_table *t, struct node *parent, const char *name, size_t len, uint64_t server,
+			uint32_t generation, const struct sftp_attr *attr);
+
+/* The name leads to the node (a rename, a link). Out of memory: it keeps the old one, and is found by nobody. */
+void node_set_name(struct node_table *t, struct node *n, struct node *parent, const char *name, size_t len);
+
+/* Whether these attributes are of the node's identity. */
+bool node_is(const struct node *n, const struct sftp_attr *attr);
+void node_set_identity(struct node *n, const struct sftp_attr *attr);
+
+/* Gives a node its number in a new attachment (root, or found again by name). */
+void node_bind(struct node_table *t, struct node *n, uint64_t server, uint32_t generation);
+
+/* The share's server has gone: its numbers mean nothing any more. */
+void node_table_detach(struct node_table *t, uint16_t share);
+
+/* Calls fn for every node. fn must not add or drop nodes. */
+void node_table_each(struct node_table *t, void (*fn)(void *ctx, struct node *n), void *ctx);
+
+static inline struct node *node_ref(struct node *n)
+{
+	n->refs++;
+	return n;
+}
+/* May free the node, and parents that only it held. NULL is fine. */
+void node_unref(struct node_table *t, struct node *n);
+
+/* The kernel was told of the node once, or forgot it n times (never more than it was told). May free it. */
+static inline void node_told(struct node *n)
+{
+	n->lookups++;
+}
+void node_forget(struct node_table *t, struct node *n, uint64_t lookups);
+
+struct version version_of(const struct sftp_attr *attr);
+struct version version_before(const struct sftp_change *change);
+static inline bool version_same(const struct version *a, const struct version *b)
+{
+	return a->size == b->size && a->mtime == b->mtime && a->ctime == b->ctime;
+}
+
+/* The kernel is being told these attributes. */
+void node_tell(struct node *n, const struct sftp_attr *attr);
+
+/*
+ * OPEN read these attributes: whether the kernel's pages may be of another version and must go, and whether it was told
+ * other attributes. Remembers the version as that of the pages from here on.
+ */
+struct node_opened {
+	bool drop; /* keep_cache = 0 */
+	bool tell; /* invalidate the attributes first */
+};
+struct node_opened node_opened(struct node *n, const struct sftp_attr *attr);
+
+/* A change of ours, as the server saw it: a version we knew before it becomes the one after it. */
+void node_changed(struct node *n, const struct sftp_change *change, uint64_t stamp);
+
+#endif
