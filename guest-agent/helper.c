@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process that mounts: one agent's, over the socket on its stdin. It blocks where it has to; it has one thread and
+ * no loop. As root it walks to the mount point itself, one component at a time and through no symlink, and mounts on
+ * the descriptor it ends up with, so that nobody can change the way between the check and the mount. What a user that
+ * is not root may name is in mount_target_allowed(), and a folder that is there must be the user's or root's, and
+ * empty.
+ */
+#include "helper.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "mount_target.h"
+
+#define AGENT_SOCKET 0
+
+struct helper {
+	bool user;         /* by fusermount3 */
+	uid_t caller;      /* 0: root itself asks */
+	int fuse;          /* our copy of /dev/fuse */
+	char target[4096]; /* "" : nothing mounted */
+	struct helper_reply reply;
+};
+
+static int refuse(struct helper *h, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(struct helper *h, int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(h->reply.text, sizeof(h->reply.text), fmt, ap);
+	va_end(ap);
+	return -error;
+}
+
+/* --------------------------------------------------------------------------------------------------- mount points */
+
+static bool is_mount_root(int fd)
+{
+	struct statx stx;
+
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) == 0 &&
+	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+static bool is_empty(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	bool empty = true;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while (empty && (e = readdir(dir)))
+		empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+	closedir(dir);
+	return empty;
+}
+
+/* The next directory on the way, made where it is missing. */
+static int walk_one(int at, const char *name, mode_t mode)
+{
+	int fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd < 0 ? -errno : fd;
+	if (mkdirat(at, name, mode) < 0 && errno != EEXIST)
+		return -errno;
+	fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Walks to the target and returns an O_PATH descriptor of it, or a negative errno. */
+static int walk(const char *target, mode_t mode)
+{
+	char path[4096], *name, *rest = NULL;
+	int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	snprintf(path, sizeof(path), "%s", target);
+	for (name = strtok_r(path, "/", &rest); name && fd >= 0; name = strtok_r(NULL, "/", &rest)) {
+		int next = walk_one(fd, name, mode);
+
+		close(fd);
+		fd = next;
+	}
+	return fd;
+}
+
+/* A mount of ours whose agent has died answers ENOTCONN, and is taken away. */
+static int walk_past_dead(struct helper *h, const char *target, mode_t mode)
+{
+	struct stat st;
+	int fd = walk(target, mode);
+
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 ? errno != ENOTCONN : fd != -ENOTCONN)
+		return fd >= 0 ? -errno : fd;
+	if (h->user || umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		return -ENOTCONN;
+	return walk(target, mode);
+}
+
+static int target_check(struct helper *h, int fd, const char *target)
+{
+	struct stat st;
+
+	if (is_mount_root(fd))
+		return refuse(h, EBUSY, "%s: something is mounted there", target);
+	if (fstat(fd, &st) < 0)
+		return refuse(h, errno, "%s: %s", target, strerror(errno));
+	if (h->caller != 0 && st.st_uid != 0 && st.st_uid != h->caller)
+		return refuse(h, EPERM, "%s: it belongs to another user", target);
+	if (!is_empty(fd))
+		return refuse(h, ENOTEMPTY, "%s: the folder is not empty, and the mount would hide what is in it",
+			      target);
+	return 0;
+}
+
+/* An O_PATH descriptor of a mount point that will do, or a negative errno with the text set. */
+static int target_open(struct helper *h, const char *target, mode_t mode)
+{
+	int fd, rc;
+
+	if (strcmp(target, "/") == 0 || (h->caller != 0 && !mount_target_allowed(target)))
+		return refuse(h, EPERM, "%s: not a place for a mount: it is the system's", target);
+	fd = walk_past_dead(h, target, mode);
+	if (fd == -ELOOP || fd == -ENOTDIR)
+		return refuse(h, -fd, "%s: a symlink or a file is in the way", target);
+	if (fd < 0)
+		return refuse(h, -fd, "%s: %s", target, strerror(-fd));
+	rc = target_check(h, fd, target);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- as root */
+
+static int mount_as_root(struct helper *h, const struct helper_request *r)
+{
+	char options[200], where[40];
+	int fd, at, rc = 0;
+
+	at = target_open(h, r->target, 0555);
+	if (at < 0)
+		return at;
+	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		rc = refuse(h, errno, "/dev/fuse: %s", strerror(errno));
+		close(at);
+		return rc;
+	}
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s", fd,
+		 r->owner, 0, r->flags & HELPER_ALLOW_OTHER ? ",allow_other" : "");
+	snprintf(where, sizeof(where), "/proc/self/fd/%d", at);
+	if (mount("homeport", where, "fuse.homeport",
+		  MS_NOSUID | MS_NODEV | (r->flags & HELPER_READ_ONLY ? MS_RDONLY : 0), options) < 0)
+		rc = refuse(h, errno, "%s: mount: %s", r->target, strerror(errno));
+	close(at);
+	if (rc < 0)
+		close(fd);
+	h->reply.flags = r->flags;
+	return rc < 0 ? rc : fd;
+}
+
+/* -------------------------------------------------------------------------------------------------- by fusermount3 */
+
+/* A line by itself in /etc/fuse.conf lets others than the mount's user see it. */
+static bool user_allow_other(void)
+{
+	FILE *f = fopen("/etc/fuse.conf", "re");
+	char line[256];
+	bool found = false;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strncmp(line, "user_allow_other", 16) == 0 && strspn(line + 16, " \t\r\n") == strlen(line + 16);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Takes the descriptor sent over the socket; negative when there is none. */
+static int receive_fd(int sock)
+{
+	char byte, control[CMSG_SPACE(sizeof(int))];
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct cmsghdr *c;
+	int fd;
+
+	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) <= 0)
+		return -EIO;
+	c = CMSG_FIRSTHDR(&msg);
+	if (!c || c->cmsg_type != SCM_RIGHTS)
+		return -EIO;
+	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	return fd;
+}
+
+/* The first line the program says on stderr is the text of the error. */
+static void read_complaint(struct helper *h, int fd)
+{
+	ssize_t len = read(fd, h->reply.text, sizeof(h->reply.text) - 1);
+
+	h->reply.text[len > 0 ? len : 0] = '\0';
+	h->reply.text[strcspn(h->reply.text, "\n")] = '\0';
+}
+
+/* Runs fusermount3 with these arguments; sock (or -1) is where it sends the descriptor. Returns what it may read from.
+ */
+static pid_t fusermount_spawn(char *const argv[], int sock, int complaints)
+{
+	char number[16];
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	if (sock >= 0) {
+		fcntl(sock, F_SETFD, 0);
+		snprintf(number, sizeof(number), "%d", sock);
+		setenv("_FUSE_COMMFD", number, 1);
+	}
+	dup2(complaints, STDERR_FILENO);
+	execvp(argv[0], argv);
+	dprintf(STDERR_FILENO, "fusermount3: %s\n", strerror(errno));
+	_exit(127);
+}
+
+static int mount_by_fusermount(struct helper *h, const struct helper_request *r)
+{
+	bool others = r->flags & HELPER_ALLOW_OTHER && user_allow_other();
+	char options[200];
+	char *argv[] = {(char *)"fusermount3", (char *)"-o", options, (char *)"--", (char *)r->target, NULL};
+	int sock[2] = {-1, -1}, complaints[2] = {-1, -1}, fd, status;
+	pid_t pid;
+
+	fd = target_open(h, r->target, 0755);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	snprintf(options, sizeof(options), "fsname=homeport,subtype=homeport,default_permissions,nosuid,nodev%s%s",
+		 others ? ",allow_other" : "", r->flags & HELPER_READ_ONLY ? ",ro" : "");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) < 0 || pipe2(complaints, O_CLOEXEC) < 0)
+		return refuse(h, errno, "socket: %s", strerror(errno));
+	pid = fusermount_spawn(argv, sock[1], complaints[1]);
+	close(sock[1]);
+	close(complaints[1]);
+	fd = pid < 0 ? -EAGAIN : receive_fd(sock[0]);
+	if (fd < 0)
+		read_complaint(h, complaints[0]);
+	close(sock[0]);
+	close(complaints[0]);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	h->reply.flags = (uint8_t)((r->flags & ~HELPER_ALLOW_OTHER) | (others ? HELPER_ALLOW_OTHER : 0));
+	return fd;
+}
+
+static int unmount_by_fusermount(const char *target, bool lazy)
+{
+	char *argv[] = {(char *)"fusermount3", (char *)"-u",   (char *)(lazy ? "-z" : "-q"),
+			(char *)"--",          (char *)target, NULL};
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), status = -1;
+	pid_t pid = fusermount_spawn(argv, -1, null);
+
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	close(null);
+	return status == 0 ? 0 : -EBUSY;
+}
+
+/* --------------------------------------------------------------------------------------------------------- serving */
+
+static int helper_unmount(struct helper *h, bool lazy)
+{
+	int rc;
+
+	if (!h->target[0])
+		return 0;
+	if (h->user)
+		rc = unmount_by_fusermount(h->target, lazy);
+	else
+		rc = umount2(h->target, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
+	/* EINVAL: somebody was faster, it is no mount any more. */
+	if (rc < 0 && rc != -EINVAL)
+		return refuse(h, -rc, "%s: %s", h->target, strerror(-rc));
+	h->target[0] = '\0';
+	close(h->fuse);
+	h->fuse = -1;
+	return 0;
+}
+
+static int helper_mount(struct helper *h, const struct helper_request *r)
+{
+	int fd;
+
+	if (h->target[0])
+		return refuse(h, EBUSY, "%s is mounted already", h->target);
+	if (h->caller != 0 && r->owner != 0 && r->owner != h->caller)
+		return refuse(h, EPERM, "the mount cannot be another user's");
+	fd = h->user ? mount_by_fusermount(h, r) : mount_as_root(h, r);
+	if (fd < 0)
+		return fd;
+	h->fuse = fd;
+	snprintf(h->target, sizeof(h->target), "%s", r->target);
+	return 0;
+}
+
+static void reply_send(struct helper *h, bool with_fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct wire_buf out = {0};
+	struct iovec iov;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *c;
+
+	helper_reply_put(&out, &h->reply);
+	iov = (struct iovec){out.data, out.len};
+	if (with_fd) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &h->fuse, sizeof(int));
+	}
+	if (!out.failed)
+		sendmsg(AGENT_SOCKET, &msg, MSG_NOSIGNAL);
+	wire_buf_free(&out);
+}
+
+static void helper_handle(struct helper *h, const struct helper_request *r)
+{
+	int rc;
+
+	memset(&h->reply, 0, sizeof(h->reply));
+	h->reply.type = r->type;
+	rc = r->type == HELPER_MOUNT ? helper_mount(h, r) : helper_unmount(h, r->flags & HELPER_LAZY);
+	h->reply.error = rc < 0 ? (uint32_t)-rc : 0;
+	reply_send(h, r->type == HELPER_MOUNT && rc == 0);
+}
+
+static void helper_serve(struct helper *h)
+{
+	static char message[HELPER_MESSAGE_MAX];
+	struct helper_request r;
+	ssize_t len;
+
+	while ((len = recv(AGENT_SOCKET, message, sizeof(message), 0)) > 0) {
+		if (helper_request_get(message, (size_t)len, &r) < 0) {
+			log_error("the agent's request is malformed");
+			break;
+		}
+		helper_handle(h, &r);
+	}
+	/* Nobody serves the mount any more, or is about to. */
+	helper_unmount(h, true);
+}
+
+/* Who is behind sudo; 0 when root itself asks. */
+static uid_t caller_uid(void)
+{
+	const char *sudo = getenv("SUDO_UID");
+
+	if (getuid() != 0)
+		return getuid();
+	return sudo ? (uid_t)strtoul(sudo, NULL, 10) : 0;
+}
+
+int cmd_helper(int argc, char **argv)
+{
+	struct helper h = {.user = argc == 2 && strcmp(argv[1], "--user") == 0, .fuse = -1};
+	int type;
+	socklen_t len = sizeof(type);
+
+	if (argc > 2 || (argc == 2 && !h.user)) {
+		log_error("usage: homeport-guest helper [--user]");
+		return 2;
+	}
+	if (getsockopt(AGENT_SOCKET, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET) {
+		log_error("helper: its stdin is not an agent's socket: the agent starts it");
+		return 2;
+	}
+	h.caller = caller_uid();
+	/* A terminal's ^C is for the agent; the helper goes when the agent has gone. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	setsid();
+	umask(0);
+	helper_serve(&h);
+	return 0;
+}
