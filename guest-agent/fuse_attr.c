@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests about attributes: getattr, setattr, readlink, statfs. The root's attributes and statfs are answered from
+ * memory while a share has no server, so that a shell's prompt in the mount works whatever happens to the host.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "fuse_call.h"
+#include "fuse_ops.h"
+#include "loop.h"
+
+/* -------------------------------------------------------------------------------------------------------- getattr */
+
+static void getattr_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct sftp_attr attr;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	sftp_attr_get(&r, &attr);
+	if (!wire_read_done(&r))
+		call_reply_malformed(call);
+	else
+		call_reply_attr(call, call->node, &attr);
+}
+
+static void getattr_issue(struct call *call)
+{
+	struct wire_buf *b;
+
+	if (call_wait_writes(call, call->node, getattr_issue))
+		return;
+	b = call_begin(call, NATIVE_GETATTR);
+	wire_put_u64(b, call->node->server);
+	wire_put_u64(b, call->file ? call->file->fh : 0);
+	call_send(call, getattr_done);
+}
+
+void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct call *call = call_new(req, ino, getattr_issue);
+	struct sftp_attr attr;
+
+	if (!call)
+		return;
+	if (!call->share) {
+		mount_synthetic_attr(call->mount, call->node, &attr);
+		call_reply_attr(call, call->node, &attr);
+		return;
+	}
+	if (call->node->flags & NODE_ROOT && !share_attached(call->share)) {
+		mount_root_attr(call->mount, call->share, &attr);
+		call_reply_attr(call, call->node, &attr);
+		return;
+	}
+	/* The open file's own: also when its last name is gone. One of a lost server is asked for by node. */
+	if (fi && (call->node->flags & NODE_IS_DIR) == 0) {
+		struct file *f = (struct file *)(uintptr_t)fi->fh;
+
+		call->file = f->generation == call->share->generation ? f : NULL;
+	}
+	call_start(call);
+}
+
+/* -------------------------------------------------------------------------------------------------------- setattr */
+
+static const struct {
+	int fuse;
+	uint32_t native;
+} set_bits[] = {
+	{FUSE_SET_ATTR_MODE, NATIVE_SET_MODE},           {FUSE_SET_ATTR_SIZE, NATIVE_SET_SIZE},
+	{FUSE_SET_ATTR_ATIME, NATIVE_SET_ATIME},         {FUSE_SET_ATTR_MTIME, NATIVE_SET_MTIME},
+	{FUSE_SET_ATTR_ATIME_NOW, NATIVE_SET_ATIME_NOW}, {FUSE_SET_ATTR_MTIME_NOW, NATIVE_SET_MTIME_NOW},
+};
+
+/* Owners are decided apart: idmap_chown_to_host(). NOW implies the plain bit for the kernel, not for us. */
+static uint32_t set_mask(int to_set)
+{
+	uint32_t mask = 0;
+
+	for (size_t i = 0; i < sizeof(set_bits) / sizeof(*set_bits); i++)
+		if (to_set & set_bits[i].fuse)
+			mask |= set_bits[i].native;
+	if (mask & NATIVE_SET_ATIME_NOW)
+		mask &= ~(uint32_t)NATIVE_SET_ATIME;
+	if (mask & NATIVE_SET_MTIME_NOW)
+		mask &= ~(uint32_t)NATIVE_SET_MTIME;
+	return mask;
+}
+
+static void setattr_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct sftp_change change;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	sftp_change_get(&r, &change);
+	if (!wire_read_done(&r)) {
+		call_reply_malformed(call);
+		return;
+	}
+	node_changed(call->node, &change, reply->stamp);
+	call_reply_attr(call, call->node, &change.after);
+}
+
+static void put_time(struct wire_buf *b, const struct timespec *ts)
+{
+	wire_put_i64(b, ts->tv_sec);
+	wire_put_u32(b, (uint32_t)ts->tv_nsec);
+}
+
+static void setattr_send(struct call *call, uint32_t mask, uint32_t uid, uint32_t gid)
+{
+	const struct stat *st = &call->setattr.st;
+	struct wire_buf *b = call_begin_modifying(call, NATIVE_SETATTR);
+
+	wire_put_u64(b, call->node->server);
+	wire_put_u64(b, call->file ? call->file->fh : 0);
+	wire_put_u32(b, mask);
+	wire_put_u32(b, idmap_mode_to_host(st->st_mode));
+	wire_put_u32(b, uid);
+	wire_put_u32(b, gid);
+	wire_put_u64(b, (uint64_t)st->st_size);
+	put_time(b, &st->st_atim);
+	put_time(b, &st->st_mtim);
+	call_send(call, setattr_done);
+}
+
+/* The present owner is known: what of the wanted one has to be asked for? */
+static void chown_done(struct call *call, const struct sftp_reply *reply)
+{
+	const struct stat *want = &call->setattr.st;
+	struct wire_reader r = reply->body;
+	uint32_t uid = 0, gid = 0, mask = set_mask(call->setattr.to_set);
+	struct sftp_attr attr;
+	struct stat st;
+	int owners;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	sftp_attr_get(&r, &attr);
+	if (!wire_read_done(&r)) {
+		call_reply_malformed(call);
+		return;
+	}
+	attr_to_stat(call->mount, call->node, &attr, &st);
+	owners = idmap_chown_to_host(&call->mount->ids, &st,
+				     call->setattr.to_set & FUSE_SET_ATTR_UID ? &want->st_uid : NULL,
+				     call->setattr.to_set & FUSE_SET_ATTR_GID ? &want->st_gid : NULL, &uid, &gid);
+	if (owners < 0)
+		call_reply_err(call, -owners);
+	else if (!(mask | (uint32_t)owners))
+		call_reply_attr(call, call->node, &attr);
+	else if (!call->req)
+		call_free(call); /* its caller was killed before anything was done */
+	else
+		setattr_send(call, mask | (uint32_t)owners, uid, gid);
+}
+
+static void setattr_issue(struct call *call)
+{
+	struct wire_buf *b;
+
+	if (call_wait_writes(call, call->node, setattr_issue))
+		return;
+	if (!(call->setattr.to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))) {
+		setattr_send(call, set_mask(call->setattr.to_set), 0, 0);
+		return;
+	}
+	b = call_begin(call, NATIVE_GETATTR);
+	wire_put_u64(b, call->node->server);
+	wire_put_u64(b, call->file ? call->file->fh : 0);
+	call_send(call, chown_done);
+}
+
+void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
+{
+	struct call *call = call_new(req, ino, setattr_issue);
+
+	if (!call)
+		return;
+	call->setattr.st = *st;
+	call->setattr.to_set = to_set;
+	if (fi)
+		call->file = (struct file *)(uintptr_t)fi->fh;
+	call_start(call);
+}
+
+/* ------------------------------------------------------------------------------------------------------- readlink */
+
+static void readlink_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	char target[SFTP_PATH_MAX + 1];
+	const uint8_t *bytes;
+	size_t len;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	bytes = wire_get_string(&r, &len, SFTP_PATH_MAX);
+	if (!wire_read_done(&r) || memchr(bytes, '\0', len)) {
+		call_reply_malformed(call);
+		return;
+	}
+	memcpy(target, bytes, len);
+	target[len] = '\0';
+	if (call->req)
+		fuse_reply_readlink(call->req, target);
+	call_free(call);
+}
+
+static void readlink_issue(struct call *call)
+{
+	struct wire_buf *b = call_begin(call, NATIVE_READLINK);
+
+	wire_put_u64(b, call->node->server);
+	call_send(call, readlink_done);
+}
+
+void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct call *call = call_new(req, ino, readlink_issue);
+
+	if (call)
+		call_start(call);
+}
+
+/* --------------------------------------------------------------------------------------------------------- statfs */
+
+static void statfs_reply(struct call *call, const struct statvfs *space)
+{
+	if (call->req)
+		fuse_reply_statfs(call->req, space);
+	call_free(call);
+}
+
+static void statfs_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct statvfs space = {0};
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	space.f_bsize = wire_get_u64(&r);
+	space.f_frsize = wire_get_u64(&r);
+	space.f_blocks = wire_get_u64(&r);
+	space.f_bfree = wire_get_u64(&r);
+	space.f_bavail = wire_get_u64(&r);
+	space.f_files = wire_get_u64(&r);
+	space.f_ffree = wire_get_u64(&r);
+	space.f_namemax = wire_get_u32(&r);
+	if (!wire_read_done(&r)) {
+		call_reply_malformed(call);
+		return;
+	}
+	call->share->space = space;
+	call->share->space_known = true;
+	statfs_reply(call, &space);
+}
+
+static void statfs_issue(struct call *call)
+{
+	struct wire_buf *b = call_begin(call, NATIVE_STATFS);
+
+	wire_put_u64(b, call->node->server);
+	call_send(call, statfs_done);
+}
+
+void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	static const struct statvfs nothing = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = SFTP_NAME_MAX};
+	struct call *call = call_new(req, ino, statfs_issue);
+
+	if (!call)
+		return;
+	if (call->share && share_attached(call->share))
+		call_start(call);
+	else
+		statfs_reply(call, call->share && call->share->space_known ? &call->share->space : &nothing);
+}

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+/* One request of the kernel, from its arrival to its answer. See fuse_call.h. */
+#include "fuse_call.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "loop.h"
+
+/* How soon after an interrupt its caller is looked at, and how often then. */
+#define INTERRUPT_FIRST_US 2000u
+#define INTERRUPT_AGAIN_US 100000u
+
+static void on_interrupt(fuse_req_t req, void *data)
+{
+	struct call *call = data;
+	struct mount *m = call->mount;
+
+	(void)req;
+	if (call->interrupted)
+		return;
+	call->interrupted = true;
+	m->interrupted++;
+	/* Later: it may come while the call is being made. And a signal that kills is first seen as any other. */
+	loop_timer_set(m->interrupts, INTERRUPT_FIRST_US);
+}
+
+struct call *call_new(fuse_req_t req, fuse_ino_t ino, call_fn *issue)
+{
+	struct mount *m = fuse_req_userdata(req);
+	struct node *n = node_by_id(m->nodes, ino);
+	struct call *call = n ? calloc(1, sizeof(*call)) : NULL;
+
+	m->requests++;
+	if (!call) {
+		fuse_reply_err(req, n ? ENOMEM : ESTALE);
+		return NULL;
+	}
+	call->mount = m;
+	call->req = req;
+	call->node = node_ref(n);
+	call->share = n->share == NODE_NO_SHARE ? NULL : m->shares[n->share];
+	call->issue = issue;
+	TAILQ_INSERT_TAIL(&m->calls, call, link);
+	fuse_req_interrupt_func(req, on_interrupt, call);
+	return call;
+}
+
+void call_free(struct call *call)
+{
+	struct mount *m = call->mount;
+
+	if (call->interrupted)
+		m->interrupted--;
+	TAILQ_REMOVE(&m->calls, call, link);
+	node_unref(m->nodes, call->node);
+	node_unref(m->nodes, call->other);
+	node_unref(m->nodes, call->finding);
+	free(call->name);
+	free(call->other_name);
+	free(call);
+}
+
+void call_reply_err(struct call *call, int err)
+{
+	if (call->req)
+		fuse_reply_err(call->req, err);
+	call_free(call);
+}
+
+bool call_set_other(struct call *call, fuse_ino_t ino)
+{
+	struct node *n = node_by_id(call->mount->nodes, ino);
+
+	if (!n || n->share != call->node->share) {
+		call_reply_err(call, n ? EXDEV : ESTALE);
+		return false;
+	}
+	call->other = node_ref(n);
+	return true;
+}
+
+static bool set_name(struct call *call, char **to, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!sftp_name_valid((const uint8_t *)name, len)) {
+		call_reply_err(call, len > SFTP_NAME_MAX ? ENAMETOOLONG : EINVAL);
+		return false;
+	}
+	*to = strdup(name);
+	if (!*to) {
+		call_reply_err(call, ENOMEM);
+		return false;
+	}
+	return true;
+}
+
+bool call_set_name(struct call *call, const char *name)
+{
+	return set_name(call, &call->name, name);
+}
+
+bool call_set_other_name(struct call *call, const char *name)
+{
+	return set_name(call, &call->other_name, name);
+}
+
+/* ------------------------------------------------------------------------------------------------------- starting */
+
+/* The highest of n and its ancestors that has no number in the present attachment; NULL when n has one. */
+static struct node *node_to_find(struct node *n)
+{
+	if (!n || n->server)
+		return NULL;
+	while (n->parent && n->parent->share == n->share && !n->parent->server)
+		n = n->parent;
+	return n;
+}
+
+static bool node_is_stale(const struct node *n)
+{
+	for (; n; n = n->parent)
+		if (n->flags & NODE_STALE)
+			return true;
+	return false;
+}
+
+static void find_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct node *n = call->finding;
+	struct sftp_attr attr;
+	uint64_t server;
+
+	call->finding = NULL;
+	server = wire_get_u64(&r);
+	sftp_attr_get(&r, &attr);
+	if (reply->error == 0 && !wire_read_done(&r)) {
+		node_unref(call->mount->nodes, n);
+		call_reply_malformed(call);
+		return;
+	}
+	if (reply->error == 0 && node_is(n, &attr) && !node_by_server(call->mount->nodes, n->share, server)) {
+		node_bind(call->mount->nodes, n, server, call->share->generation);
+		n->given = 1;
+	} else {
+		if (reply->error == 0)
+			share_forget(call->share, server, 1);
+		if (!n->server) /* another call may have found it meanwhile */
+			n->flags |= NODE_STALE;
+	}
+	node_unref(call->mount->nodes, n);
+	if (call->req)
+		call_start(call);
+	else
+		call_free(call);
+}
+
+static void call_find(struct call *call, struct node *n)
+{
+	struct wire_buf *b = call_begin(call, NATIVE_LOOKUP);
+
+	call->finding = node_ref(n);
+	wire_put_u64(b, n->parent->server);
+	wire_put_cstring(b, n->name);
+	call_send(call, find_done);
+}
+
+void call_start(struct call *call)
+{
+	struct node *n;
+
+	call->state = CALL_NEW;
+	if (!call->share) {
+		call_reply_err(call, EROFS); /* a directory of ours: nothing can be made in it */
+		return;
+	}
+	if (call->file && call->file->generation != call->share->generation) {
+		call_reply_err(call, ESTALE);
+		return;
+	}
+	if (!share_attached(call->share)) {
+		call->state = CALL_PARKED;
+		share_park(call->share, call);
+		return;
+	}
+	if (node_is_stale(call->node) || node_is_stale(call->other)) {
+		call_reply_err(call, ESTALE);
+		return;
+	}
+	n = node_to_find(call->node);
+	if (!n)
+		n = node_to_find(call->other);
+	if (!n) {
+		call->issue(call);
+	} else if (!n->parent || !n->name) {
+		n->flags |= NODE_STALE;
+		call_reply_err(call, ESTALE);
+	} else {
+		call_find(call, n);
+	}
+}
+
+static void call_park_again(struct call *call)
+{
+	node_unref(call->mount->nodes, call->finding);
+	call->finding = NULL;
+	if (!call->req) {
+		call_free(call);
+		return;
+	}
+	call->state = CALL_PARKED;
+	share_park(call->share, call);
+}
+
+static void on_reply(void *ctx, const struct sftp_reply *reply)
+{
+	struct call *call = ctx;
+
+	call->request = 0;
+	call->state = CALL_NEW;
+	if (reply->lost && reply->error == ENOTCONN)
+		call_park_again(call);
+	else
+		call->done(call, reply);
+}
+
+struct wire_buf *call_begin(struct call *call, uint8_t type)
+{
+	return sftp_client_begin(call->share->client, type);
+}
+
+struct wire_buf *call_begin_modifying(struct call *call, uint8_t type)
+{
+	const struct fuse_ctx *who = call->req ? fuse_req_ctx(call->req) : NULL;
+	struct sftp_caller caller = {.request = call->mount->next_request++};
+	struct wire_buf *b = call_begin(call, type);
+
+	idmap_caller_to_host(&call->mount->ids, who ? who->uid : call->mount->ids.guest_uid,
+			     who ? who->gid : call->mount->ids.guest_gid, &caller);
+	sftp_caller_put(b, &caller);
+	return b;
+}
+
+void call_send(struct call *call, call_done_fn *done)
+{
+	call->done = done;
+	call->state = CALL_SENT;
+	call->request = sftp_client_end(call->share->client, on_reply, call);
+	if (!call->request) {
+		call->state = CALL_NEW;
+		call_reply_err(call, ENOMEM);
+	}
+}
+
+static void on_writes_answered(void *ctx)
+{
+	struct call *call = ctx;
+
+	/* From the top: the share may have been lost meanwhile. */
+	call->state = CALL_NEW;
+	if (call->local)
+		call->issue(call);
+	else
+		call_start(call);
+}
+
+bool call_wait_writes(struct call *call, struct node *n, call_fn *issue)
+{
+	if (!n->writes || !write_behind_wait(n->writes, &call->waiter, on_writes_answered, call))
+		return false;
+	call->issue = issue;
+	call->state = CALL_BARRIER;
+	return true;
+}
+
+bool call_wait_room(struct call *call, struct node *n, size_t room, call_fn *issue)
+{
+	if (!n->writes || !write_behind_wait_room(n->writes, room, &call->waiter, on_writes_answered, call))
+		return false;
+	call->issue = issue;
+	call->state = CALL_BARRIER;
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------ answering */
+
+void attr_to_stat(const struct mount *m, const struct node *n, const struct sftp_attr *attr, struct stat *st)
+{
+	idmap_attr_to_guest(&m->ids, n->share, attr, st);
+}
+
+bool attr_is_old(const struct node *n, uint64_t stamp)
+{
+	return (n->writes && n->writes->bytes) || (n->changed && stamp <= n->changed);
+}
+
+void call_reply_malformed(struct call *call)
+{
+	static struct log_limit limit;
+
+	if (log_limit_pass(&limit, loop_now_us(call->mount->loop), 1))
+		log_warn("mount %s: the host's reply is malformed", call->mount->target);
+	call_reply_err(call, EIO);
+}
+
+void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *attr)
+{
+	struct stat st;
+
+	attr_to_stat(call->mount, n, attr, &st);
+	node_tell(n, attr);
+	if (n->flags & NODE_ROOT)
+		call->mount->shares[n->share]->root_attr = *attr;
+	if (call->req)
+		fuse_reply_attr(call->req, &st, MOUNT_KEEP_S);
+	call_free(call);
+}
+
+void call_reply_buf(struct call *call, const void *data, size_t len)
+{
+	if (call->req)
+		fuse_reply_buf(call->req, data, len);
+	call_free(call);
+}
+
+void call_reply_entry(struct call *call, struct node *n, const struct sftp_attr *attr)
+{
+	struct mount *m = call->mount;
+	struct fuse_entry_param e = {.ino = n->id, .attr_timeout = MOUNT_KEEP_S, .entry_timeout = MOUNT_KEEP_S};
+
+	if (call->req) {
+		attr_to_stat(m, n, attr, &e.attr);
+		node_tell(n, attr);
+		/* Counted before the kernel can forget it; when nobody took the answer, it never will. */
+		node_told(n);
+		if (fuse_reply_entry(call->req, &e) != 0)
+			n->lookups--;
+	}
+	node_unref(m->nodes, n);
+	call_free(call);
+}
+
+static void again_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct sftp_attr attr;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	sftp_attr_get(&r, &attr);
+	if (!wire_read_done(&r)) {
+		call_reply_malformed(call);
+		return;
+	}
+	call_reply_entry(call, node_ref(call->other), &attr);
+}
+
+/* The attributes that came with the name were older than a write of ours. */
+static void again_issue(struct call *call)
+{
+	struct wire_buf *b;
+
+	if (call_wait_writes(call, call->other, again_issue))
+		return;
+	b = call_begin(call, NATIVE_GETATTR);
+	wire_put_u64(b, call->other->server);
+	wire_put_u64(b, 0);
+	call_send(call, again_done);
+}
+
+void call_reply_found(struct call *call, struct node *parent, const char *name, uint64_t server,
+		      const struct sftp_attr *attr, uint64_t stamp)
+{
+	struct mount *m = call->mount;
+	struct node *n = node_found(m->nodes, parent, name, strlen(name), server, call->share->generation, attr);
+
+	if (!n) {
+		share_forget(call->share, server, 1);
+		call_reply_err(call, ENOMEM);
+		return;
+	}
+	if (!n->graft && n->flags & NODE_IS_DIR)
+		n->graft = graft_child(parent->graft, name, strlen(name));
+	if (!attr_is_old(n, stamp) || !call->req) {
+		call_reply_entry(call, n, attr);
+		return;
+	}
+	node_unref(m->nodes, call->other);
+	call->other = n;
+	call->issue = again_issue;
+	again_issue(call);
+}
+
+/* --------------------------------------------------------------------------------------------------- interruption */
+
+/* Takes the call out of where it waits. True: it is nowhere any more, and can be freed. */
+static bool call_withdraw(struct call *call)
+{
+	switch (call->state) {
+	case CALL_PARKED:
+		share_unpark(call->share, call);
+		return true;
+	case CALL_BARRIER:
+		write_behind_leave(&call->waiter);
+		return true;
+	case CALL_LISTING:
+		TAILQ_REMOVE(call->waits_in, call, waiting);
+		return true;
+	case CALL_SENT:
+		return sftp_client_cancel(call->share->client, call->request);
+	case CALL_NEW:
+		break;
+	}
+	return true;
+}
+
+static void call_answer_now(struct call *call, int err)
+{
+	fuse_reply_err(call->req, err);
+	call->req = NULL;
+	if (call_withdraw(call))
+		call_free(call);
+}
+
+/* A signal that ends the thread is pending for it: SIGKILL stands in its mask, whatever the signal was. */
+static bool caller_was_killed(pid_t tid)
+{
+	char path[40], text[2048], *at;
+	ssize_t len;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return true; /* gone, or in a place we cannot see */
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[len > 0 ? len : 0] = '\0';
+	at = strstr(text, "SigPnd:");
+	return at && strtoull(at + 7, NULL, 16) & 1u << (SIGKILL - 1);
+}
+
+static void on_interrupts_timer(void *ctx)
+{
+	struct mount *m = ctx;
+	struct call *call, *next;
+
+	for (call = TAILQ_FIRST(&m->calls); call; call = next) {
+		next = TAILQ_NEXT(call, link);
+		if (call->interrupted && call->req && caller_was_killed(fuse_req_ctx(call->req)->pid))
+			call_answer_now(call, EINTR);
+	}
+	mount_flush(m);
+	if (m->interrupted)
+		loop_timer_set(m->interrupts, INTERRUPT_AGAIN_US);
+}
+
+struct loop_timer *calls_interrupts_new(struct mount *m)
+{
+	return loop_timer_new(m->loop, on_interrupts_timer, m);
+}
+
+void calls_end(struct mount *m)
+{
+	struct call *call, *next;
+
+	for (call = TAILQ_FIRST(&m->calls); call; call = next) {
+		next = TAILQ_NEXT(call, link);
+		if (call->req)
+			call_answer_now(call, EIO);
+	}
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fuse_call: one request of the kernel, from its arrival to its one answer.
+ *
+ * Theory of operation
+ *
+ * A handler makes a call, fills in what it needs to do the request again, and starts it. Starting means: wait until the
+ * share is attached; find the nodes it names again if they have lost their numbers; then `issue`, which builds the
+ * request to the server (or waits for writes first) and names the `done` that answers the kernel. When the pipe is lost
+ * on the way, the call starts again from the top, unless it may have changed something: then it ends with EIO.
+ *
+ * An interrupted caller is looked at: one that was killed gets its answer (EINTR) at once, wherever its call is, and
+ * the call goes on without a request to answer (`req` is NULL), only to give back what the server's reply brings. A
+ * caller that merely got a signal waits on, as on a local file system.
+ *
+ * States: NEW -> PARKED (share not attached) | SENT (request under way) | BARRIER (waits for writes) | LISTING (waits
+ * for a directory's batch) -> ... -> answered and freed. Every call_reply_…() frees the call.
+ */
+#ifndef HOMEPORT_FUSE_CALL_H
+#define HOMEPORT_FUSE_CALL_H
+
+#include <fuse_lowlevel.h>
+
+#include "mount_priv.h"
+
+enum call_state { CALL_NEW, CALL_PARKED, CALL_SENT, CALL_BARRIER, CALL_LISTING };
+
+struct call;
+typedef void call_fn(struct call *call);
+typedef void call_done_fn(struct call *call, const struct sftp_reply *reply);
+
+/* An open file description of the guest. */
+struct file {
+	LIST_ENTRY(file) link;
+	struct node *node;
+	struct share *share;
+	uint64_t fh;
+	uint32_t generation;
+	bool append, sync, readable;
+	uint64_t errors_seen;
+	uint64_t fetched_us; /* when the first bytes came with OPEN */
+	uint8_t *fetched;    /* the whole of a small file; NULL when there is none */
+	size_t fetched_len;
+};
+
+struct call {
+	TAILQ_ENTRY(call) link; /* of the mount's calls */
+	struct call *parked_next, **parked_prev;
+	TAILQ_ENTRY(call) waiting; /* of a directory's batch */
+	struct call_list *waits_in;
+	struct mount *mount;
+	struct share *share;
+	fuse_req_t req;
+	enum call_state state;
+	bool interrupted;
+	bool local; /* asks nothing of the host after it has waited for writes */
+	call_fn *issue;
+	call_done_fn *done;
+	uint32_t request; /* under way */
+	struct write_waiter waiter;
+
+	struct node *node, *other; /* referenced */
+	struct node *finding;      /* being found again; referenced */
+	struct file *file;         /* not owned */
+	struct dir *dir;           /* not owned */
+	char *name, *other_name;
+	union {
+		struct {
+			uint32_t flags, mode, rdev;
+		} make; /* mkdir, mknod, create, rename: flags */
+		struct {
+			struct stat st;
+			int to_set;
+		} setattr;
+		struct {
+			int flags;
+			uint32_t want;
+		} open;
+		struct {
+			uint64_t offset;
+			size_t size;
+			bool plus;
+		} io;
+		struct {
+			bool data_only;
+			int error;
+		} sync;
+	};
+};
+
+/*
+ * A call on the node the kernel names so. NULL: it was answered already (out of memory; ESTALE for a number that means
+ * nothing). The share is the node's.
+ */
+struct call *call_new(fuse_req_t req, fuse_ino_t ino, call_fn *issue);
+
+/* A second node; false: answered and freed, with EXDEV when it is of another share. */
+bool call_set_other(struct call *call, fuse_ino_t ino);
+
+/* Copies a name; false: answered and freed (ENAMETOOLONG, EINVAL, ENOMEM). */
+bool call_set_name(struct call *call, const char *name);
+bool call_set_other_name(struct call *call, const char *name);
+
+/* From the top: park, find, issue. */
+void call_start(struct call *call);
+
+/* Builds a request: the header, then (for those that modify) the caller. call_send() sends it; done comes later. */
+struct wire_buf *call_begin(struct call *call, uint8_t type);
+struct wire_buf *call_begin_modifying(struct call *call, uint8_t type);
+void call_send(struct call *call, call_done_fn *done);
+
+/* Waits until the node's writes have been answered, then runs `issue` (again): true. False: nothing to wait for. */
+bool call_wait_writes(struct call *call, struct node *n, call_fn *issue);
+
+/* The same until the node's writes leave room for more. */
+bool call_wait_room(struct call *call, struct node *n, size_t room, call_fn *issue);
+
+/* Answers. err is a positive errno (0: success without a body). */
+void call_reply_err(struct call *call, int err);
+void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *attr);
+void call_reply_buf(struct call *call, const void *data, size_t len);
+
+/* The entry (n, attr); takes the caller's reference to n. */
+void call_reply_entry(struct call *call, struct node *n, const struct sftp_attr *attr);
+
+/*
+ * The reply of LOOKUP and of what makes a name, from `server` on: finds the node and answers with it. What is read here
+ * may be older than a write of ours: then the attributes are asked for anew.
+ */
+void call_reply_found(struct call *call, struct node *parent, const char *name, uint64_t server,
+		      const struct sftp_attr *attr, uint64_t stamp);
+
+/* A malformed body: EIO, and a line in the log. */
+void call_reply_malformed(struct call *call);
+
+/* Frees a call without an answer (it was answered by other means). */
+void call_free(struct call *call);
+
+/* The timer that looks at interrupted callers. */
+struct loop_timer *calls_interrupts_new(struct mount *m);
+
+/* Ends every call with EIO: the session is over. */
+void calls_end(struct mount *m);
+
+/* Whether attributes with this stamp may be older than what we did to the node ourselves. */
+bool attr_is_old(const struct node *n, uint64_t stamp);
+
+/* The attributes as the kernel gets them. */
+void attr_to_stat(const struct mount *m, const struct node *n, const struct sftp_attr *attr, struct stat *st);
+
+/* Files (fuse_file.c): a file that fails or ends without RELEASE. */
+void file_free(struct mount *m, struct file *f);
+void node_writes_lost(struct mount *m, struct share *s);
+
+/* Directories (fuse_dir.c). */
+void dir_free(struct mount *m, struct dir *d);
+
+#endif

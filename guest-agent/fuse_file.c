@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests about open files: open, read, write, flush, release, fsync.
+ *
+ * Close-to-open: OPEN always brings fresh attributes. They are compared with what the kernel was last told and with the
+ * version its pages are of; a version sampled within 100 ms of its ctime counts as changed once more, for a later
+ * change in the same clock tick would look the same. Changed: the kernel is told to forget the attributes *before* the
+ * answer, and the answer says not to keep the pages; so a file that is opened again is never torn. (Only the attributes
+ * may be invalidated from the loop: invalidating pages would wait for reads that only the loop can answer.)
+ *
+ * A small file comes with its OPEN: the first READ is answered from memory, within a second and if nothing was written.
+ *
+ * Writing: write_behind.h. O_APPEND is direct I/O: the host appends, the kernel's idea of the end does not matter.
+ */
+#include "fuse_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuse_ops.h"
+#include "invalidator.h"
+#include "log.h"
+#include "loop.h"
+
+#define FETCH_MAX     (64u << 10) /* PROTOCOL.md, OPEN: want */
+#define FETCH_KEEP_US 1000000u
+
+uint32_t open_flags_to_native(int flags)
+{
+	uint32_t out = 0;
+
+	switch (flags & O_ACCMODE) {
+	case O_RDONLY:
+		out = NATIVE_O_READ;
+		break;
+	case O_WRONLY:
+		out = NATIVE_O_WRITE;
+		break;
+	default:
+		out = NATIVE_O_READ | NATIVE_O_WRITE;
+	}
+	out |= flags & O_APPEND ? NATIVE_O_APPEND : 0;
+	out |= flags & O_TRUNC ? NATIVE_O_TRUNC : 0;
+	out |= flags & O_EXCL ? NATIVE_O_EXCL : 0;
+	if ((flags & O_SYNC) == O_SYNC)
+		out |= NATIVE_O_SYNC;
+	else if (flags & O_DSYNC)
+		out |= NATIVE_O_DSYNC;
+	return out;
+}
+
+static struct file *file_of(const struct fuse_file_info *fi)
+{
+	return (struct file *)(uintptr_t)fi->fh;
+}
+
+static struct file *file_new(struct mount *m, struct share *s, struct node *n, uint64_t fh, uint32_t flags)
+{
+	struct file *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->node = node_ref(n);
+	f->share = s;
+	f->fh = fh;
+	f->generation = s->generation;
+	f->append = flags & NATIVE_O_APPEND;
+	f->sync = flags & (NATIVE_O_SYNC | NATIVE_O_DSYNC);
+	f->readable = flags & NATIVE_O_READ;
+	f->errors_seen = n->writes ? n->writes->errors : WRITE_ERRORS_NONE;
+	n->files++;
+	LIST_INSERT_HEAD(&m->files, f, link);
+	return f;
+}
+
+static void fetched_drop(struct file *f)
+{
+	free(f->fetched);
+	f->fetched = NULL;
+}
+
+void file_free(struct mount *m, struct file *f)
+{
+	f->node->files--;
+	LIST_REMOVE(f, link);
+	fetched_drop(f);
+	node_unref(m->nodes, f->node);
+	free(f);
+}
+
+static void handle_release(struct share *s, uint64_t fh)
+{
+	struct wire_buf *b = sftp_client_begin(s->client, NATIVE_RELEASE);
+
+	wire_put_u64(b, fh);
+	sftp_client_end(s->client, NULL, NULL);
+}
+
+static void writes_settle(struct node *n)
+{
+	if (n->writes && !n->files && write_behind_idle(n->writes)) {
+		write_behind_free(n->writes);
+		n->writes = NULL;
+	}
+}
+
+static void file_close(struct file *f)
+{
+	struct share *s = f->share;
+	struct mount *m = s->mount;
+	struct node *n = node_ref(f->node);
+
+	if (share_attached(s) && f->generation == s->generation)
+		handle_release(s, f->fh);
+	file_free(m, f);
+	writes_settle(n);
+	node_unref(m->nodes, n);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- open */
+
+/* Tells the kernel what it may keep of the file. */
+static void open_decide(struct mount *m, struct node *n, const struct file *f, const struct sftp_attr *attr,
+			struct fuse_file_info *fi)
+{
+	struct node_opened o = node_opened(n, attr);
+
+	fi->fh = (uint64_t)(uintptr_t)f;
+	fi->keep_cache = !o.drop;
+	fi->direct_io = f->append;
+	/* Nothing of a file that was only read waits to be written. */
+	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+	/* A node the kernel does not know yet has nothing to forget. */
+	if (o.tell && n->lookups)
+		fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0);
+}
+
+/* Keeps the bytes that came with OPEN when they are the whole file. */
+static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, const struct sftp_attr *attr)
+{
+	if (!len || len != attr->size)
+		return;
+	f->fetched = malloc(len);
+	if (!f->fetched)
+		return;
+	memcpy(f->fetched, data, len);
+	f->fetched_len = len;
+	f->fetched_us = loop_now_us(f->share->mount->loop);
+}
+
+static void open_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct fuse_file_info fi = {.flags = call->open.flags};
+	struct wire_reader r = reply->body;
+	struct mount *m = call->mount;
+	struct sftp_attr attr;
+	const uint8_t *data;
+	struct file *f;
+	uint64_t fh;
+	size_t len;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	fh = wire_get_u64(&r);
+	sftp_attr_get(&r, &attr);
+	data = wire_get_string(&r, &len, FETCH_MAX);
+	if (!wire_read_done(&r)) {
+		call_reply_malformed(call);
+		return;
+	}
+	f = call->req ? file_new(m, call->share, call->node, fh, open_flags_to_native(call->open.flags)) : NULL;
+	if (!f) {
+		handle_release(call->share, fh);
+		call_reply_err(call, ENOMEM);
+		return;
+	}
+	open_keep_fetched(f, data, len, &attr);
+	open_decide(m, call->node, f, &attr, &fi);
+	if (fuse_reply_open(call->req, &fi) != 0)
+		file_close(f);
+	call_free(call);
+}
+
+/* How much of the file to ask for at once: all of a small one that the kernel has no pages of. */
+static uint32_t open_want(const struct node *n, int flags)
+{
+	if ((flags & O_ACCMODE) != O_RDONLY || !(n->flags & NODE_HAS_TOLD) || n->told.size > FETCH_MAX)
+		return 0;
+	if (n->flags & NODE_HAS_DATA && version_same(&n->told, &n->data) && !(n->flags & NODE_RACY))
+		return 0;
+	return FETCH_MAX;
+}
+
+static void open_issue(struct call *call)
+{
+	struct wire_buf *b;
+
+	if (call_wait_writes(call, call->node, open_issue))
+		return;
+	b = call_begin_modifying(call, NATIVE_OPEN);
+	wire_put_u64(b, call->node->server);
+	wire_put_u32(b, open_flags_to_native(call->open.flags));
+	wire_put_u32(b, open_want(call->node, call->open.flags));
+	call_send(call, open_done);
+}
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct call *call = call_new(req, ino, open_issue);
+
+	if (!call)
+		return;
+	call->open.flags = fi->flags & ~(O_CREAT | O_EXCL);
+	call_start(call);
+}
+
+void call_reply_created(struct call *call, struct node *n, uint64_t fh, const struct sftp_attr *attr)
+{
+	struct fuse_entry_param e = {.ino = n->id, .attr_timeout = MOUNT_KEEP_S, .entry_timeout = MOUNT_KEEP_S};
+	struct fuse_file_info fi = {.flags = call->make.flags & NATIVE_O_WRITE ? O_RDWR : O_RDONLY};
+	struct mount *m = call->mount;
+	struct file *f = call->req ? file_new(m, call->share, n, fh, call->make.flags) : NULL;
+
+	if (!f) {
+		handle_release(call->share, fh);
+		node_unref(m->nodes, n);
+		call_reply_err(call, ENOMEM);
+		return;
+	}
+	attr_to_stat(m, n, attr, &e.attr);
+	open_decide(m, n, f, attr, &fi);
+	node_tell(n, attr);
+	node_told(n);
+	if (fuse_reply_create(call->req, &e, &fi) != 0) {
+		n->lookups--;
+		file_close(f);
+	}
+	node_unref(m->nodes, n);
+	call_free(call);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- read */
+
+static void read_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	const uint8_t *data;
+	size_t len;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	data = wire_get_string(&r, &len, call->io.size);
+	if (!wire_read_done(&r))
+		call_reply_malformed(call);
+	else
+		call_reply_buf(call, data, len);
+}
+
+static void read_issue(struct call *call)
+{
+	struct wire_buf *b;
+
+	if (call_wait_writes(call, call->node, read_issue))
+		return;
+	b = call_begin(call, NATIVE_READ);
+	wire_put_u64(b, call->file->fh);
+	wire_put_u64(b, call->io.offset);
+	wire_put_u32(b, (uint32_t)call->io.size);
+	call_send(call, read_done);
+}
+
+/* Answers from what came with OPEN: true. It serves once, and not when it may be older than a write. */
+static bool read_fetched(fuse_req_t req, struct mount *m, struct file *f, size_t size, uint64_t off)
+{
+	size_t left;
+
+	if (!f->fetched)
+		return false;
+	if (f->node->writes || loop_now_us(m->loop) - f->fetched_us > FETCH_KEEP_US ||
+	    f->generation != f->share->generation) {
+		fetched_drop(f);
+		return false;
+	}
+	left = off < f->fetched_len ? f->fetched_len - off : 0;
+	fuse_reply_buf(req, (const char *)f->fetched + (f->fetched_len - left), size < left ? size : left);
+	if (size >= left)
+		fetched_drop(f);
+	return true;
+}
+
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct mount *m = fuse_req_userdata(req);
+	struct file *f = file_of(fi);
+	struct call *call;
+
+	if (read_fetched(req, m, f, size, (uint64_t)off))
+		return;
+	call = call_new(req, ino, read_issue);
+	if (!call)
+		return;
+	call->file = f;
+	call->io.size = size < SFTP_DATA_MAX ? size : SFTP_DATA_MAX;
+	call->io.offset = (uint64_t)off;
+	call_start(call);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- write */
+
+/* The host does not have what the kernel believes to be in the file. */
+static void node_pages_wrong(struct mount *m, struct node *n)
+{
+	n->flags &= (uint16_t)~NODE_HAS_DATA;
+	invalidate_node(m->invalidator, n->id);
+}
+
+static void write_done(void *ctx, const struct sftp_reply *reply)
+{
+	struct write_chunk *chunk = ctx;
+	struct file *f = chunk->owner;
+	struct mount *m = f->share->mount;
+	struct node *n = node_ref(f->node);
+	struct wire_reader r = reply->body;
+	struct sftp_change change;
+	uint32_t written;
+	int error = reply->lost ? EIO : reply->error;
+
+	if (!error) {
+		written = wire_get_u32(&r);
+		sftp_change_get(&r, &change);
+		if (!wire_read_done(&r) || written != chunk->len)
+			error = EIO;
+		else
+			node_changed(n, &change, reply->stamp);
+	}
+	if (error)
+		node_pages_wrong(m, n);
+	write_behind_done(n->writes, chunk, error);
+	writes_settle(n);
+	node_unref(m->nodes, n);
+}
+
+static int write_send(void *ctx, struct write_chunk *chunk)
+{
+	struct file *f = chunk->owner;
+	struct share *s = f->share;
+	struct mount *m = s->mount;
+	struct sftp_caller caller = {.request = m->next_request++};
+	struct wire_buf *b;
+
+	(void)ctx;
+	if (!share_attached(s) || f->generation != s->generation)
+		return EIO;
+	idmap_caller_to_host(&m->ids, m->ids.guest_uid, m->ids.guest_gid, &caller);
+	b = sftp_client_begin(s->client, NATIVE_WRITE);
+	sftp_caller_put(b, &caller);
+	wire_put_u64(b, f->fh);
+	wire_put_u64(b, chunk->offset);
+	wire_put_string(b, chunk->data, chunk->len);
+	return sftp_client_end(s->client, write_done, chunk) ? 0 : ENOMEM;
+}
+
+/* Runs when the writes of one pipe end with it: those that were never sent fail too. */
+static void fail_writes(void *ctx, struct node *n)
+{
+	struct share *s = ctx;
+
+	if (n->share == s->index && n->writes && n->writes->bytes) {
+		node_pages_wrong(s->mount, n);
+		write_behind_fail(n->writes, EIO);
+	}
+}
+
+void node_writes_lost(struct mount *m, struct share *s)
+{
+	node_table_each(m->nodes, fail_writes, s);
+}
+
+static void write_reply(struct call *call)
+{
+	struct file *f = call->file;
+	int error = f->sync ? write_behind_take_error(f->node->writes, &f->errors_seen) : 0;
+
+	if (error) {
+		call_reply_err(call, error);
+		return;
+	}
+	if (call->req)
+		fuse_reply_write(call->req, call->io.size);
+	call_free(call);
+}
+
+/* The bytes are ours. The answer waits for the host (O_SYNC), or for room. */
+static void write_answer(fuse_req_t req, fuse_ino_t ino, struct mount *m, struct file *f, size_t size)
+{
+	size_t room = m->write_bytes > WRITE_MOUNT_MAX ? WRITE_CROWDED_NODE : WRITE_NODE_MAX;
+	struct call *call;
+
+	if (!f->sync && f->node->writes->bytes <= room) {
+		fuse_reply_write(req, size);
+		return;
+	}
+	call = call_new(req, ino, write_reply);
+	if (!call)
+		return;
+	call->local = true;
+	call->file = f;
+	call->io.size = size;
+	if (f->sync ? !call_wait_writes(call, f->node, write_reply) : !call_wait_room(call, f->node, room, write_reply))
+		write_reply(call);
+}
+
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct mount *m = fuse_req_userdata(req);
+	struct file *f = file_of(fi);
+	struct node *n = f->node;
+	int error;
+
+	if (f->generation != f->share->generation) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	if (!n->writes)
+		n->writes = write_behind_new(&m->write_bytes, write_send, n);
+	error = n->writes ? write_behind_take_error(n->writes, &f->errors_seen) : ENOMEM;
+	if (!error)
+		error = -write_behind_add(n->writes, f, f->append, (uint64_t)off, data, size);
+	if (error)
+		fuse_reply_err(req, error);
+	else
+		write_answer(req, ino, m, f, size);
+}
+
+/* ----------------------------------------------------------------------------------------- flush, fsync, release */
+
+static int file_error(struct file *f)
+{
+	return f->node->writes ? write_behind_take_error(f->node->writes, &f->errors_seen) : 0;
+}
+
+static void flush_issue(struct call *call)
+{
+	if (!call_wait_writes(call, call->node, flush_issue))
+		call_reply_err(call, file_error(call->file));
+}
+
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct file *f = file_of(fi);
+	struct call *call;
+
+	if (!f->node->writes) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	call = call_new(req, ino, flush_issue);
+	if (!call)
+		return;
+	call->local = true;
+	call->file = f;
+	flush_issue(call);
+}
+
+static void fsync_done(struct call *call, const struct sftp_reply *reply)
+{
+	int error = file_error(call->file);
+
+	call_reply_err(call, error ? error : reply->error);
+}
+
+static void fsync_issue(struct call *call)
+{
+	struct wire_buf *b;
+	int error;
+
+	if (call_wait_writes(call, call->node, fsync_issue))
+		return;
+	error = file_error(call->file);
+	if (error) {
+		call_reply_err(call, error);
+		return;
+	}
+	b = call_begin(call, NATIVE_FSYNC);
+	wire_put_u64(b, call->file->fh);
+	wire_put_u8(b, call->sync.data_only);
+	call_send(call, fsync_done);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+	struct call *call = call_new(req, ino, fsync_issue);
+
+	if (!call)
+		return;
+	call->file = file_of(fi);
+	call->sync.data_only = data_only;
+	call_start(call);
+}
+
+static void release_issue(struct call *call)
+{
+	if (call_wait_writes(call, call->node, release_issue))
+		return;
+	file_close(call->file);
+	call_reply_err(call, 0);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct file *f = file_of(fi);
+	struct call *call;
+
+	if (!f->node->writes) {
+		file_close(f);
+		fuse_reply_err(req, 0);
+		return;
+	}
+	call = call_new(req, ino, release_issue);
+	if (!call)
+		return;
+	call->local = true;
+	call->file = f;
+	release_issue(call);
+}

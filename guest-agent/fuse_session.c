@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel's side of a mount.
+ *
+ * This is the one place that reads /dev/fuse: session_receive() sees each request as the kernel wrote it before libfuse
+ * does, and session_writev() each answer before the kernel does. What libfuse 3.14 does not know is added there: it
+ * never asks for FUSE_PARALLEL_DIROPS, without which one slow lookup blocks its whole directory, so the bit is set in
+ * INIT's answer.
+ */
+#include "fuse_session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/fuse.h>
+
+#include "fuse_call.h"
+#include "fuse_ops.h"
+#include "invalidator.h"
+#include "log.h"
+#include "loop.h"
+
+#define REQUESTS_A_TURN 64u
+#define MAX_WRITE       (1u << 20)
+#define MAX_BACKGROUND  64u /* read-ahead under way; the kernel's default of 12 does not fill a link */
+
+struct session_state {
+	struct fuse_buf buf;
+	uint64_t init_unique; /* of the INIT whose answer is edited */
+	uint32_t init_flags;  /* what the kernel offers */
+};
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct mount *m = userdata;
+
+	conn->max_write = MAX_WRITE;
+	conn->max_readahead = MAX_WRITE;
+	conn->max_background = MAX_BACKGROUND;
+	conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
+	/* The kernel takes set-id bits away by SETATTR: the server may be root, whose writes do not. */
+	conn->want &= ~(unsigned)(FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ);
+	/* A symlink's target never changes: another target is another inode. */
+	conn->want |= conn->capable & (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_AUTO_INVAL_DATA |
+				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_READ);
+	invalidator_set_minor(m->invalidator, conn->proto_minor);
+}
+
+static const struct fuse_lowlevel_ops ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.symlink = op_symlink,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.rename = op_rename,
+	.link = op_link,
+	.create = op_create,
+	.open = op_open,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.release = op_release,
+	.fsync = op_fsync,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.releasedir = op_releasedir,
+	.fsyncdir = op_fsyncdir,
+	.statfs = op_statfs,
+};
+
+/* Each request, before libfuse sees it. */
+static void raw_request(struct session_state *s, const struct fuse_buf *buf)
+{
+	const struct fuse_in_header *h = buf->mem;
+	const struct fuse_init_in *init = (const struct fuse_init_in *)(h + 1);
+
+	if (buf->size < sizeof(*h) + sizeof(*init) || h->opcode != FUSE_INIT)
+		return;
+	s->init_unique = h->unique;
+	s->init_flags = init->flags;
+}
+
+static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, len);
+}
+
+/* Each answer, before the kernel sees it. */
+static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct mount *m = userdata;
+	struct session_state *s = m->session_state;
+	const struct fuse_out_header *h = iov[0].iov_base;
+
+	if (s->init_unique && h->unique == s->init_unique && count > 1 &&
+	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
+		struct fuse_init_out *init = iov[1].iov_base;
+
+		init->flags |= s->init_flags & FUSE_PARALLEL_DIROPS;
+		s->init_unique = 0;
+	}
+	return writev(fd, iov, count);
+}
+
+/* One request: 1; none: 0; the session is over: negative. */
+static int session_receive(struct mount *m)
+{
+	struct session_state *s = m->session_state;
+	int rc = fuse_session_receive_buf(m->session, &s->buf);
+
+	if (rc == -EAGAIN || rc == -EINTR || rc == -ENOENT)
+		return 0;
+	if (rc <= 0)
+		return rc ? rc : -ENODEV;
+	raw_request(s, &s->buf);
+	fuse_session_process_buf(m->session, &s->buf);
+	return fuse_session_exited(m->session) ? -ENODEV : 1;
+}
+
+static void on_session_readable(void *ctx, int fd, unsigned what)
+{
+	struct mount *m = ctx;
+	int rc = 1;
+
+	(void)fd;
+	(void)what;
+	for (unsigned i = 0; i < REQUESTS_A_TURN && rc > 0; i++)
+		rc = session_receive(m);
+	if (rc < 0)
+		mount_session_ended(m);
+	else
+		mount_flush(m);
+}
+
+int session_start(struct mount *m, int fd)
+{
+	static const struct fuse_custom_io io = {.read = session_read, .writev = session_writev};
+	char *argv[] = {(char *)"homeport", NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+
+	m->session_state = calloc(1, sizeof(*m->session_state));
+	m->session = m->session_state ? fuse_session_new(&args, &ops, sizeof(ops), m) : NULL;
+	if (!m->session || fuse_session_custom_io(m->session, &io, fd) != 0) {
+		close(fd);
+		session_end(m);
+		return -ENOMEM;
+	}
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	m->session_watch = loop_fd_new(m->loop, fd, LOOP_READ, on_session_readable, m);
+	m->invalidator = invalidator_new(fd);
+	return m->session_watch && m->invalidator ? 0 : -ENOMEM;
+}
+
+void session_end(struct mount *m)
+{
+	invalidator_end(m->invalidator);
+	m->invalidator = NULL;
+	loop_fd_free(m->session_watch);
+	m->session_watch = NULL;
+	if (m->session)
+		fuse_session_destroy(m->session);
+	m->session = NULL;
+	if (m->session_state)
+		free(m->session_state->buf.mem);
+	free(m->session_state);
+	m->session_state = NULL;
+}

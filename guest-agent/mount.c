@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One mount point: puts together shares, nodes, the session and the mounter. See mount.h.
+ *
+ * States: MOUNTING -> the first share is attached -> the mounter has a descriptor -> MOUNTED -> mount_unmount() or the
+ * kernel says so -> UNMOUNTED. FAILED from MOUNTING alone. A mount never unmounts because a share's server is gone.
+ */
+#include "mount.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fuse_call.h"
+#include "fuse_session.h"
+#include "invalidator.h"
+#include "log.h"
+#include "loop.h"
+#include "mounter.h"
+
+static void mount_set_status(struct mount *m, enum control_mount_status status, int error, const char *text)
+{
+	m->status = status;
+	m->events->state(m->ctx, status, error, text);
+}
+
+/* --------------------------------------------------------------------------------------------- what is ours alone */
+
+/* What a directory of ours shows: nobody writes in it. */
+static void ours_attr(const struct mount *m, uint64_t ino, struct sftp_attr *attr)
+{
+	*attr = (struct sftp_attr){.ino = ino,
+				   .mode = S_IFDIR | 0555,
+				   .nlink = 2,
+				   .blocks = 0,
+				   .uid = m->ids.host_uid,
+				   .gid = m->ids.host_gid};
+}
+
+void mount_synthetic_attr(const struct mount *m, const struct node *n, struct sftp_attr *attr)
+{
+	ours_attr(m, n->id, attr);
+}
+
+void mount_root_attr(const struct mount *m, const struct share *s, struct sftp_attr *attr)
+{
+	if (s->root_known)
+		*attr = s->root_attr;
+	else
+		ours_attr(m, s->root->id, attr);
+}
+
+struct node *mount_synthetic(struct mount *m, struct node *parent, const char *name)
+{
+	struct node *n = node_by_name(m->nodes, parent, name, strlen(name));
+
+	if (n && n->flags & NODE_SYNTHETIC)
+		return n;
+	n = node_add_synthetic(m->nodes, parent, name);
+	if (n)
+		n->graft = graft_child(parent->graft, name, strlen(name));
+	return n;
+}
+
+/* ------------------------------------------------------------------------------------------------------- mounting */
+
+static void on_mounted(void *ctx, int fd, bool allow_other)
+{
+	struct mount *m = ctx;
+	int rc = session_start(m, fd);
+
+	if (rc < 0) {
+		mount_set_status(m, MOUNT_FAILED, -rc, strerror(-rc));
+		return;
+	}
+	mount_set_status(m, MOUNT_MOUNTED, 0,
+			 m->allow_other && !allow_other
+				 ? "only the login user sees it: /etc/fuse.conf lacks user_allow_other"
+				 : "");
+}
+
+static void on_mount_failed(void *ctx, int error, const char *text)
+{
+	mount_set_status(ctx, MOUNT_FAILED, error, text);
+}
+
+/* Busy: something is still open there. It goes from its place at once, and with the last use altogether. */
+static void on_unmounted(void *ctx, int error, const char *text)
+{
+	struct mount *m = ctx;
+
+	if (error == EBUSY && !m->lazy) {
+		m->lazy = true;
+		mounter_unmount(m->mounter, true);
+		return;
+	}
+	if (error)
+		log_warn("mount %s: %s", m->target, text);
+	mount_session_ended(m);
+}
+
+static void on_mounter_ended(void *ctx)
+{
+	mount_set_status(ctx, MOUNT_UNMOUNTED, 0, "");
+}
+
+static const struct mounter_events mounter_events = {
+	.mounted = on_mounted,
+	.failed = on_mount_failed,
+	.unmounted = on_unmounted,
+	.ended = on_mounter_ended,
+};
+
+void mount_share_ready(struct mount *m, struct share *s)
+{
+	struct mounter_params params = {
+		.target = m->target, .owner = m->owner, .allow_other = m->allow_other, .read_only = m->read_only};
+
+	if (m->mounter || s->index != 0)
+		return;
+	m->mounter = mounter_new(m->loop, &params, &mounter_events, m);
+	if (!m->mounter)
+		log_error("mount %s: out of memory", m->target);
+}
+
+void mount_session_ended(struct mount *m)
+{
+	if (m->ending)
+		return;
+	m->ending = true;
+	/* No more of its requests; what is left of the mount goes with mount_free(). */
+	loop_fd_free(m->session_watch);
+	m->session_watch = NULL;
+	if (m->mounter)
+		mounter_end(m->mounter);
+	else
+		on_mounter_ended(m);
+}
+
+void mount_unmount(struct mount *m)
+{
+	if (m->status == MOUNT_MOUNTED)
+		mounter_unmount(m->mounter, false);
+	else
+		mount_session_ended(m);
+}
+
+/* --------------------------------------------------------------------------------------------------------- making */
+
+static void on_node_forgotten(void *ctx, uint16_t share, uint64_t server, uint64_t given)
+{
+	struct mount *m = ctx;
+
+	share_forget(m->shares[share], server, given);
+}
+
+static int grafts_new(struct mount *m, const struct mount_params *p)
+{
+	const char *points[CONTROL_MOUNTS_MAX];
+
+	for (unsigned i = 0; i < p->share_count; i++)
+		points[i] = p->shares[i].point;
+	m->grafts = graft_new(points, p->share_count);
+	return m->grafts ? 0 : -ENOMEM;
+}
+
+/* The name and the place of a share's root, whose parent is a node only where it is the mount's root: the kernel has
+ * its own idea of parents, and a root is never looked for by name. */
+static int shares_new(struct mount *m, const struct mount_params *p)
+{
+	for (unsigned i = 0; i < p->share_count; i++) {
+		const struct graft *g = m->grafts;
+		struct share *s = share_new(m, (uint16_t)i, p->shares[i].point, p->shares[i].writable);
+
+		if (!s)
+			return -ENOMEM;
+		m->shares[m->share_count++] = s;
+		s->root = node_add_root(m->nodes, (uint16_t)i, NULL, NULL);
+		if (!s->root)
+			return -ENOMEM;
+		for (const char *at = p->shares[i].point; g && *at;) {
+			size_t len = strcspn(at, "/");
+
+			g = graft_child(g, at, len);
+			at += len + (at[len] == '/');
+		}
+		s->root->graft = g;
+	}
+	return 0;
+}
+
+struct mount *mount_new(struct loop *loop, const struct mount_params *p, const struct mount_events *events, void *ctx)
+{
+	struct mount *m = calloc(1, sizeof(*m));
+
+	assert(p->share_count > 0 && p->share_count <= CONTROL_MOUNTS_MAX);
+	if (!m)
+		return NULL;
+	m->loop = loop;
+	m->events = events;
+	m->ctx = ctx;
+	m->ids = p->ids;
+	m->owner = p->owner;
+	m->allow_other = p->allow_other;
+	m->read_only = p->read_only;
+	m->status = MOUNT_MOUNTING;
+	m->next_request = 1;
+	TAILQ_INIT(&m->calls);
+	m->target = strdup(p->target);
+	m->nodes = node_table_new(on_node_forgotten, m);
+	m->interrupts = calls_interrupts_new(m);
+	if (!m->target || !m->nodes || !m->interrupts || grafts_new(m, p) < 0 || shares_new(m, p) < 0) {
+		mount_free(m);
+		return NULL;
+	}
+	return m;
+}
+
+static void writes_free(void *ctx, struct node *n)
+{
+	(void)ctx;
+	write_behind_free(n->writes);
+	n->writes = NULL;
+}
+
+void mount_free(struct mount *m)
+{
+	struct file *f;
+	struct dir *d;
+
+	if (!m)
+		return;
+	calls_end(m);
+	/* Ends the requests that are still under way, before what their answers belong to goes. */
+	for (unsigned i = 0; i < m->share_count; i++)
+		share_end(m->shares[i]);
+	session_end(m);
+	mounter_free(m->mounter);
+	while ((f = LIST_FIRST(&m->files)))
+		file_free(m, f);
+	while ((d = LIST_FIRST(&m->dirs)))
+		dir_free(m, d);
+	if (m->nodes)
+		node_table_each(m->nodes, writes_free, NULL);
+	for (unsigned i = 0; i < m->share_count; i++)
+		share_free(m->shares[i]);
+	node_table_free(m->nodes);
+	graft_free(m->grafts);
+	loop_timer_free(m->interrupts);
+	free(m->target);
+	free(m);
+}
+
+/* --------------------------------------------------------------------------------------------------------- shares */
+
+void mount_flush(struct mount *m)
+{
+	for (unsigned i = 0; i < m->share_count; i++)
+		share_flush(m->shares[i]);
+}
+
+int mount_share_attach(struct mount *m, unsigned share, const struct sftp_pipe_ops *pipe_ops, void *pipe)
+{
+	return share_attach(m->shares[share], pipe_ops, pipe);
+}
+
+void mount_share_lost(struct mount *m, unsigned share)
+{
+	share_lost(m->shares[share]);
+	mount_flush(m);
+}
+
+void mount_share_input(struct mount *m, unsigned share, const uint8_t *data, size_t len)
+{
+	share_input(m->shares[share], data, len);
+	mount_flush(m);
+}
+
+void mount_share_writable(struct mount *m, unsigned share)
+{
+	share_flush(m->shares[share]);
+}
+
+int mount_update_shares(struct mount *m, const struct mount_share *shares, unsigned count)
+{
+	if (count != m->share_count)
+		return -EINVAL;
+	for (unsigned i = 0; i < count; i++)
+		if (strcmp(m->shares[i]->point, shares[i].point) != 0)
+			return -EINVAL;
+	for (unsigned i = 0; i < count; i++)
+		m->shares[i]->writable = shares[i].writable;
+	return 0;
+}
+
+/* A version seen before may not be the one that is there: the next OPEN drops the pages. */
+static void node_doubt(void *ctx, struct node *n)
+{
+	(void)ctx;
+	n->flags |= NODE_RACY;
+}
+
+void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invalidation *what)
+{
+	struct node *n = node_by_server(m->nodes, s->index, what->node);
+
+	switch (what->kind) {
+	case NATIVE_INVALIDATE_ENTRY:
+		if (n)
+			invalidate_entry(m->invalidator, n->id, (const char *)what->name, what->name_len);
+		break;
+	case NATIVE_INVALIDATE_ATTR:
+		if (n)
+			invalidate_attr(m->invalidator, n->id);
+		break;
+	case NATIVE_INVALIDATE_RANGE:
+		if (n)
+			invalidate_range(m->invalidator, n->id, what->offset, what->length);
+		break;
+	case NATIVE_INVALIDATE_SUBTREE: /* everything, until the kernel can be told of a tree */
+	case NATIVE_INVALIDATE_ALL:
+		node_table_each(m->nodes, node_doubt, NULL);
+		invalidate_all(m->invalidator);
+		break;
+	}
+}
+
+struct mount_stats mount_stats(const struct mount *m)
+{
+	struct mount_stats out = {
+		.requests = m->requests, .nodes = node_table_count(m->nodes), .write_bytes = m->write_bytes};
+	const struct call *call;
+
+	for (unsigned i = 0; i < m->share_count; i++) {
+		const struct sftp_client_stats *s = sftp_client_stats(m->shares[i]->client);
+
+		out.sftp_requests += s->requests;
+		out.bytes_in += s->bytes_in;
+		out.bytes_out += s->bytes_out;
+	}
+	TAILQ_FOREACH(call, &m->calls, link)
+	out.calls++;
+	return out;
+}
+
+const char *mount_target(const struct mount *m)
+{
+	return m->target;
+}

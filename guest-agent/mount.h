@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount: one mount point in the guest, and the host's shares in it.
+ *
+ *	kernel ─ fuse_session ─ fuse_name, fuse_file, fuse_dir, fuse_attr ─ node ─ share ─ sftp_client ─ pipe (its
+ *owner's)
+ *
+ * The owner gives each share a pipe to its server whenever asked (`open_share`), and passes bytes. The FUSE session
+ * comes into being with the first attachment of the first share and outlives every pipe: while a share has none, its
+ * requests wait (and end when their caller is killed), statfs and the root's attributes answer from memory.
+ *
+ * Everything here runs on the loop's thread; the kernel is told to forget things by a thread of its own
+ *(invalidator.h).
+ */
+#ifndef HOMEPORT_MOUNT_H
+#define HOMEPORT_MOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "control_msg.h"
+#include "idmap.h"
+#include "sftp_client.h"
+
+struct loop;
+struct mount;
+
+struct mount_share {
+	const char *point; /* "" for the first; else relative, sorted */
+	bool writable;
+};
+
+struct mount_params {
+	const char *target; /* absolute: mount_target_resolve() has had it */
+	const struct mount_share *shares;
+	unsigned share_count; /* 1 to CONTROL_MOUNTS_MAX */
+	struct idmap ids;
+	uint32_t owner;   /* who may unmount it beside root: a user id */
+	bool allow_other; /* wanted: without privilege it needs user_allow_other */
+	bool read_only;   /* the whole mount, whatever the shares are */
+};
+
+struct mount_events {
+	/* Whenever it changes. text is a sentence or "". After FAILED and UNMOUNTED nothing more comes: free it. */
+	void (*state)(void *ctx, enum control_mount_status status, int error, const char *text);
+	/* The share has no pipe and wants one: answer, now or later, by mount_share_attach(). */
+	void (*open_share)(void *ctx, unsigned share);
+	/* The share's server broke the protocol: end its pipe. mount_share_lost() must not be called for it. */
+	void (*close_share)(void *ctx, unsigned share, const char *why);
+};
+
+struct mount_stats {
+	uint64_t requests;      /* of the kernel */
+	uint64_t sftp_requests; /* answered by the servers */
+	uint64_t bytes_in, bytes_out;
+	size_t nodes, calls, write_bytes;
+};
+
+/* Asks for pipes at once (from the next turn on). NULL: out of memory. */
+struct mount *mount_new(struct loop *loop, const struct mount_params *params, const struct mount_events *events,
+			void *ctx);
+
+/* Ends it: what waits ends with EIO, the kernel's mount goes (lazily). No callback comes. NULL is fine. */
+void mount_free(struct mount *m);
+
+/* Starts to unmount; state(UNMOUNTED) follows. What the kernel still has open keeps the mount until `lazy`. */
+void mount_unmount(struct mount *m);
+
+/* The pipe the share asked for, and its end. */
+int mount_share_attach(struct mount *m, unsigned share, const struct sftp_pipe_ops *ops, void *pipe);
+void mount_share_lost(struct mount *m, unsigned share);
+
+/* The pipe's bytes, and its word that it takes more. */
+void mount_share_input(struct mount *m, unsigned share, const uint8_t *data, size_t len);
+void mount_share_writable(struct mount *m, unsigned share);
+
+/* New rights or points for the shares. The list has as many as before and the same points, or -EINVAL: mount anew. */
+int mount_update_shares(struct mount *m, const struct mount_share *shares, unsigned count);
+
+struct mount_stats mount_stats(const struct mount *m);
+const char *mount_target(const struct mount *m);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of a mount share with each other (mount, share, fuse_*, invalidator), and nobody else includes.
+ */
+#ifndef HOMEPORT_MOUNT_PRIV_H
+#define HOMEPORT_MOUNT_PRIV_H
+
+#include <sys/queue.h>
+
+#include "graft.h"
+#include "limits.h"
+#include "mount.h"
+#include "node.h"
+#include "share.h"
+#include "write_behind.h"
+
+struct call;
+struct fuse_session;
+struct invalidator;
+struct mounter;
+struct session_state;
+TAILQ_HEAD(call_list, call);
+struct file;
+struct dir;
+
+/* Kept entries and attributes: a change on the host shows within this time at the latest (OPEN is always fresh). */
+#define MOUNT_KEEP_S 1.0
+
+struct mount {
+	struct loop *loop;
+	const struct mount_events *events;
+	void *ctx;
+
+	char *target;
+	struct idmap ids;
+	uint32_t owner;
+	bool allow_other, read_only;
+
+	struct node_table *nodes;
+	struct graft *grafts;
+	struct share *shares[CONTROL_MOUNTS_MAX];
+	unsigned share_count;
+
+	struct mounter *mounter;
+	struct fuse_session *session; /* NULL until mounted */
+	struct session_state *session_state;
+	struct loop_fd *session_watch;
+	struct invalidator *invalidator;
+	enum control_mount_status status;
+	bool lazy;   /* it was busy: unmounted lazily */
+	bool ending; /* it is no mount any more; UNMOUNTED follows */
+
+	struct call_list calls;        /* every request of the kernel that has no answer yet */
+	struct loop_timer *interrupts; /* looks whether interrupted callers were killed */
+	unsigned interrupted;
+	LIST_HEAD(, file) files;
+	LIST_HEAD(, dir) dirs;
+	size_t write_bytes; /* written behind, of all nodes */
+	uint64_t requests;
+	uint64_t next_request; /* the number in `caller` */
+};
+
+/* A directory of ours on the way to a nested share, as a node; NULL: out of memory. */
+struct node *mount_synthetic(struct mount *m, struct node *parent, const char *name);
+void mount_synthetic_attr(const struct mount *m, const struct node *n, struct sftp_attr *attr);
+
+/* The root of a share as last told, or what can be said of it before. */
+void mount_root_attr(const struct mount *m, const struct share *s, struct sftp_attr *attr);
+
+/* The server says what to forget. */
+void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invalidation *what);
+
+/* Sends what the present batch made; called once at the end of each. */
+void mount_flush(struct mount *m);
+
+/* The first share is there for the first time: it can be mounted. */
+void mount_share_ready(struct mount *m, struct share *s);
+
+/* The session's descriptor has said that it is over. */
+void mount_session_ended(struct mount *m);
+
+#endif
