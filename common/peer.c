@@ -350,6 +350,11 @@ uint32_t peer_rtt_us(const struct peer *p)
 	return session_rtt_us(p->session);
 }
 
+uint64_t peer_heard_us(const struct peer *p)
+{
+	return session_heard_us(p->session);
+}
+
 const struct session_hello *peer_identity(const struct peer *p)
 {
 	return session_identity(p->session);

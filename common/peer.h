@@ -49,6 +49,7 @@ void peer_drop_connection(struct peer *p, const char *why);
 bool peer_is_up(const struct peer *p);
 struct mux *peer_mux(struct peer *p);
 uint32_t peer_rtt_us(const struct peer *p);
+uint64_t peer_heard_us(const struct peer *p); /* when bytes last came, by loop_now_us() */
 const struct session_hello *peer_identity(const struct peer *p);
 
 #endif

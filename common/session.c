@@ -91,6 +91,11 @@ const char *session_trouble(const struct session *s)
 	return s->text;
 }
 
+uint64_t session_heard_us(const struct session *s)
+{
+	return s->heard_us;
+}
+
 uint32_t session_rtt_us(const struct session *s)
 {
 	return s->rtt_us;

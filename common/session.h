@@ -165,4 +165,7 @@ int session_tick(struct session *s, uint64_t now_us, uint64_t *next_us);
 /* The last measured round trip in microseconds, 0 before the first. */
 uint32_t session_rtt_us(const struct session *s);
 
+/* When bytes of the peer last came, on the clock that is passed in. */
+uint64_t session_heard_us(const struct session *s);
+
 #endif

@@ -1,39 +1,76 @@
 /* SPDX-License-Identifier: MIT */
-/* homeport-guest: the guest's side. Finds the command; each is a file of its own. */
+/*
+ * homeport-guest: the guest's side of homeport, one static binary. `attach` is run by sshd for each connection, `serve`
+ * is the agent that owns mounts and port reports and outlives connections; the others are for people.
+ */
+#include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cmd_mount.h"
+#include "commands.h"
 #include "helper.h"
 #include "log.h"
 
 static const struct command {
 	const char *name;
-	int (*fn)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
-	const char *what;
+	command_fn *run;
+	const char *usage;
+	const char *does;
 } commands[] = {
-	{"mount", cmd_mount, "mount what a command serves on its stdin and stdout"},
-	{"helper", cmd_helper, "mount for an agent (started by it)"},
+	{"attach", cmd_attach, "", "what the host runs through sshd: hands stdin and stdout to the agent"},
+	{"serve", cmd_serve, "[-v] [--on-demand]", "the agent"},
+	{"helper", cmd_helper, "", "for root: mounts for an agent, which starts it"},
+	{"mount", cmd_mount, "[-o OPTIONS] MOUNTPOINT -- COMMAND...", "mounts what COMMAND serves on its stdin and stdout"},
+	{"status", cmd_status, "", "which hosts are there, and what is mounted for them"},
 };
-#define COMMANDS (sizeof(commands) / sizeof(*commands))
 
-static int usage(FILE *to, int status)
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const struct command *command_find(const char *name)
 {
-	fprintf(to, "usage: homeport-guest COMMAND [...]\n");
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].what);
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+int command_usage(const char *name)
+{
+	const struct command *c = command_find(name);
+
+	fprintf(stderr, "homeport-guest: usage: homeport-guest %s %s\n", name, c ? c->usage : "");
+	return EXIT_USAGE;
+}
+
+static int help(FILE *out, int status)
+{
+	fprintf(out, "usage: homeport-guest COMMAND ...\n\n");
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-8s %-40s %s\n", commands[i].name, commands[i].usage, commands[i].does);
+	fprintf(out, "\nhomeport-guest(8) says more.\n");
 	return status;
 }
 
 int main(int argc, char **argv)
 {
+	const struct command *c;
+
 	log_init("homeport-guest", LOG_LEVEL_INFO);
-	if (argc == 2 && strcmp(argv[1], "--version") == 0)
-		return printf("homeport-guest " HOMEPORT_VERSION "\n") < 0;
-	if (argc == 2 && strcmp(argv[1], "--help") == 0)
-		return usage(stdout, 0);
-	for (size_t i = 0; argc > 1 && i < COMMANDS; i++)
-		if (strcmp(commands[i].name, argv[1]) == 0)
-			return commands[i].fn(argc - 1, argv + 1);
-	return usage(stderr, 2);
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2)
+		return help(stderr, EXIT_USAGE);
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return help(stdout, EXIT_DONE);
+	if (!strcmp(argv[1], "--version")) {
+		printf("homeport-guest %s\n", HOMEPORT_VERSION);
+		return EXIT_DONE;
+	}
+	c = command_find(argv[1]);
+	if (!c) {
+		fprintf(stderr, "homeport-guest: %s: no such command; see homeport-guest --help\n", argv[1]);
+		return EXIT_USAGE;
+	}
+	return c->run(argc - 1, argv + 1);
 }

@@ -1,0 +1,665 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One host: its session of the moment, and the mounts that outlive sessions. See instance.h.
+ *
+ * Theory of operation
+ *
+ * Connections come and go below a session, which notices nothing (session.h). A session ends when the host says so, is
+ * silent for longer than its timeout, or is replaced: the host's agent was started anew, and comes with another id.
+ *What the ended one had mounted stays as it is, without a way to its shares, so that programs in it wait and do not
+ *fail:
+ *
+ *	GOODBYE(stopped), expired	all is unmounted
+ *	replaced, or any other end	mounts are orphans, claimed by the next session's MOUNT of the same target; what
+ *it does not claim within CLAIM_US of its CONFIG goes, and everything after the timeout
+ *
+ * What the host sends is checked by control_msg; it is trusted as the login user is, who runs us. Still, a message out
+ *of order ends the session.
+ */
+#include "instance.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "attachment.h"
+#include "chan.h"
+#include "control_msg.h"
+#include "dial.h"
+#include "greeter.h"
+#include "limits.h"
+#include "listener_source.h"
+#include "log.h"
+#include "loop.h"
+#include "mux.h"
+#include "peer.h"
+#include "ports.h"
+#include "wanted.h"
+#include "wire.h"
+
+#define CLAIM_US 5000000u
+
+struct mount_entry {
+	TAILQ_ENTRY(mount_entry) next;
+	struct wanted *wanted;
+	bool over; /* to be freed at the end of the turn */
+};
+
+/* One session. An ended one lives on without its instance until its GOODBYE is written. */
+struct seat {
+	struct instance *instance; /* NULL: replaced */
+	struct loop *loop;
+	struct peer *peer;
+	struct attachment *attachment; /* of the present connection; NULL: none */
+	uint16_t ssh_port;
+	struct mux_stream *control;
+	struct wire_buf in;
+	bool configured; /* CONFIG came */
+};
+
+struct instance {
+	struct loop *loop;
+	const struct instance_events *events;
+	void *ctx;
+	char *guarded; /* a folder no mount may hide: our socket's */
+	uint8_t id[SESSION_ID_SIZE];
+	uint32_t timeout_s;
+	struct control_config config; /* of the last session that was configured */
+	struct seat *seat;            /* NULL: no session */
+	TAILQ_HEAD(, mount_entry) mounts;
+	unsigned mount_count;
+	struct ports *ports; /* NULL: not wanted */
+	struct dial *dial;
+	struct loop_timer *claim, *linger;
+	bool ended, sweeping;
+};
+
+static void check_ended(struct instance *i)
+{
+	if (i->seat || !TAILQ_EMPTY(&i->mounts) || i->ended)
+		return;
+	i->ended = true;
+	i->events->ended(i->ctx, i);
+}
+
+/* --------------------------------------------------------------------------------------------------------- to the host
+ */
+
+static int host_send(struct instance *i, const struct control_msg *msg)
+{
+	struct wire_buf out = {0};
+	int rc = -ENOTCONN;
+
+	if (i->seat && i->seat->control) {
+		control_msg_put(&out, msg);
+		rc = out.failed ? -ENOMEM : mux_stream_write_all(i->seat->control, out.data, out.len);
+		wire_buf_free(&out);
+	}
+	return rc;
+}
+
+void instance_log(struct instance *i, int level, const char *line)
+{
+	struct control_msg msg = {.type = CONTROL_LOG};
+
+	msg.log.level = (uint8_t)level;
+	snprintf(msg.log.text, sizeof(msg.log.text), "%s", line);
+	host_send(i, &msg); /* a line that finds no room is in our own log */
+}
+
+static const char *first_of(const char *a, const char *b, const char *otherwise)
+{
+	return a && *a ? a : b && *b ? b : otherwise;
+}
+
+static void send_guest(struct instance *i)
+{
+	struct control_msg msg = {.type = CONTROL_GUEST};
+	struct utsname machine;
+
+	uname(&machine);
+	snprintf(msg.guest.agent_version, sizeof(msg.guest.agent_version), "%s", HOMEPORT_VERSION);
+	snprintf(msg.guest.user, sizeof(msg.guest.user), "%s", first_of(getenv("USER"), getenv("LOGNAME"), "unknown"));
+	snprintf(msg.guest.hostname, sizeof(msg.guest.hostname), "%s", machine.nodename);
+	snprintf(msg.guest.home, sizeof(msg.guest.home), "%s", first_of(getenv("HOME"), NULL, "/"));
+	msg.guest.uid = geteuid();
+	msg.guest.gid = getegid();
+	msg.guest.ssh_port = i->seat->ssh_port;
+	host_send(i, &msg);
+}
+
+/* -------------------------------------------------------------------------------------------------------------- mounts
+ */
+
+static struct mount_entry *entry_find(struct instance *i, const char *target)
+{
+	struct mount_entry *e;
+
+	TAILQ_FOREACH(e, &i->mounts, next)
+	if (!e->over && !strcmp(wanted_target(e->wanted), target))
+		return e;
+	return NULL;
+}
+
+static void entry_free(struct instance *i, struct mount_entry *e)
+{
+	TAILQ_REMOVE(&i->mounts, e, next);
+	i->mount_count--;
+	wanted_free(e->wanted);
+	free(e);
+}
+
+/* Frees what ended in this turn, when none of its functions can be on the stack any more. */
+static void sweep(void *ctx)
+{
+	struct instance *i = ctx;
+	struct mount_entry *e, *after;
+
+	i->sweeping = false;
+	for (e = TAILQ_FIRST(&i->mounts); e; e = after) {
+		after = TAILQ_NEXT(e, next);
+		if (e->over)
+			entry_free(i, e);
+	}
+	check_ended(i);
+}
+
+static void on_wanted_state(void *ctx, struct wanted *w, const struct control_mount_state *state)
+{
+	struct control_msg msg = {.type = CONTROL_MOUNT_STATE, .mount_state = *state};
+	struct instance *i = ctx;
+
+	if (state->status == MOUNT_FAILED)
+		log_warn("mount %s: %s", wanted_target(w), state->text[0] ? state->text : strerror((int)state->error));
+	if (wanted_is_claimed(w))
+		host_send(i, &msg);
+}
+
+static void on_wanted_ended(void *ctx, struct wanted *w)
+{
+	struct instance *i = ctx;
+	struct mount_entry *e;
+
+	TAILQ_FOREACH(e, &i->mounts, next)
+	if (e->wanted == w)
+		e->over = true;
+	if (!i->sweeping)
+		loop_defer(i->loop, sweep, i);
+	i->sweeping = true;
+}
+
+static const struct wanted_events wanted_events = {.state = on_wanted_state, .ended = on_wanted_ended};
+
+static void unmount_all(struct instance *i)
+{
+	struct mount_entry *e;
+
+	TAILQ_FOREACH(e, &i->mounts, next)
+	if (!e->over)
+		wanted_unmount(e->wanted);
+	check_ended(i);
+}
+
+static void mount_failed(struct instance *i, const struct control_mount *mount, int error, const char *text)
+{
+	struct control_msg msg = {.type = CONTROL_MOUNT_STATE};
+
+	msg.mount_state.id = mount->id;
+	msg.mount_state.status = MOUNT_FAILED;
+	msg.mount_state.error = (uint32_t)error;
+	snprintf(msg.mount_state.target, sizeof(msg.mount_state.target), "%s", mount->target);
+	snprintf(msg.mount_state.text, sizeof(msg.mount_state.text), "%s", text);
+	log_warn("mount %s: %s", mount->target, text);
+	host_send(i, &msg);
+}
+
+/* Whether `path` is target or lies below it. */
+static bool lies_in(const char *path, const char *target)
+{
+	size_t len = strlen(target);
+
+	return !strcmp(target, "/") || (!strncmp(path, target, len) && (path[len] == '/' || path[len] == '\0'));
+}
+
+static void mount_new_one(struct instance *i, const struct control_mount *mount)
+{
+	struct mount_entry *e;
+
+	if (lies_in(i->guarded, mount->target)) {
+		mount_failed(i, mount, EBUSY, "it would hide the folder in which homeport-guest has its socket");
+		return;
+	}
+	if (i->mount_count >= CONTROL_MOUNTS_MAX) {
+		mount_failed(i, mount, ENOSPC, "there are too many mounts already");
+		return;
+	}
+	i->events->take_over(i->ctx, i, mount->target);
+	e = calloc(1, sizeof(*e));
+	if (!e) {
+		mount_failed(i, mount, ENOMEM, "out of memory");
+		return;
+	}
+	TAILQ_INSERT_TAIL(&i->mounts, e, next);
+	i->mount_count++;
+	e->wanted = wanted_new(i->loop, peer_mux(i->seat->peer), mount, &i->config, &wanted_events, i);
+	if (!e->wanted) {
+		entry_free(i, e);
+		mount_failed(i, mount, ENOMEM, "out of memory");
+	} else if (wanted_status(e->wanted) == MOUNT_FAILED) {
+		on_wanted_ended(i, e->wanted); /* it ended before the entry knew it */
+	}
+}
+
+static int on_mount(struct instance *i, struct control_msg *msg)
+{
+	struct mount_entry *e = entry_find(i, msg->mount.target);
+
+	if (e && !wanted_claim(e->wanted, peer_mux(i->seat->peer), &msg->mount))
+		return 0;
+	if (e)
+		entry_free(i, e);
+	mount_new_one(i, &msg->mount);
+	return 0;
+}
+
+static int on_unmount(struct instance *i, struct control_msg *msg)
+{
+	struct control_msg answer = {.type = CONTROL_MOUNT_STATE};
+	struct mount_entry *e;
+
+	TAILQ_FOREACH(e, &i->mounts, next)
+	if (!e->over && wanted_is_claimed(e->wanted) && wanted_id(e->wanted) == msg->unmount_id) {
+		wanted_unmount(e->wanted);
+		return 0;
+	}
+	answer.mount_state.id = msg->unmount_id;
+	answer.mount_state.status = MOUNT_UNMOUNTED;
+	snprintf(answer.mount_state.target, sizeof(answer.mount_state.target), "/");
+	host_send(i, &answer);
+	return 0;
+}
+
+void instance_give_up(struct instance *i, const char *target)
+{
+	struct mount_entry *e = entry_find(i, target);
+
+	if (!e || (i->seat && peer_is_up(i->seat->peer)))
+		return;
+	log_info("mount %s: another host takes it over from one that is away", target);
+	entry_free(i, e);
+	check_ended(i);
+}
+
+/* The new session has said what it wants: what it did not name is not wanted. */
+static void on_claim_timer(void *ctx)
+{
+	struct instance *i = ctx;
+	struct mount_entry *e;
+
+	TAILQ_FOREACH(e, &i->mounts, next)
+	if (!e->over && !wanted_is_claimed(e->wanted))
+		wanted_unmount(e->wanted);
+}
+
+static void on_linger_timer(void *ctx)
+{
+	struct instance *i = ctx;
+
+	log_info("a host has been away for longer than its session timeout");
+	unmount_all(i);
+}
+
+/* --------------------------------------------------------------------------------------------------------- the control
+ */
+
+static int on_ports_message(void *ctx, const struct control_msg *msg)
+{
+	return host_send(ctx, msg);
+}
+
+static const struct ports_events ports_events = {.message = on_ports_message};
+
+static int begin_ports(struct instance *i)
+{
+	struct listener_source *source;
+
+	if (i->config.report_ports && !i->ports) {
+		source = listener_poll_new(i->loop);
+		i->ports = source ? ports_new(i->loop, source, &ports_events, i) : NULL;
+		if (!i->ports)
+			return -ENOMEM;
+	}
+	if (!i->dial)
+		i->dial = dial_new(i->loop, i->ports);
+	if (!i->dial)
+		return -ENOMEM;
+	if (i->ports && i->config.report_ports)
+		ports_start(i->ports);
+	return 0;
+}
+
+static int on_config(struct instance *i, struct control_msg *msg)
+{
+	if (i->seat->configured)
+		return -EPROTO;
+	i->seat->configured = true;
+	i->config = msg->config;
+	send_guest(i);
+	loop_timer_set(i->claim, CLAIM_US);
+	return begin_ports(i);
+}
+
+static int on_message(struct instance *i, struct control_msg *msg)
+{
+	if (msg->type != CONTROL_CONFIG && !i->seat->configured)
+		return -EPROTO;
+	switch (msg->type) {
+	case CONTROL_CONFIG:
+		return on_config(i, msg);
+	case CONTROL_MOUNT:
+		return on_mount(i, msg);
+	case CONTROL_UNMOUNT:
+		return on_unmount(i, msg);
+	default:
+		return -EPROTO; /* ours to send, not the host's */
+	}
+}
+
+static int take_messages(struct seat *seat)
+{
+	struct control_msg msg;
+	size_t at = 0;
+	ssize_t used = 0;
+	int rc = 0;
+
+	while (!rc && (used = control_msg_get(seat->in.data + at, seat->in.len - at, &msg)) > 0) {
+		at += (size_t)used;
+		rc = on_message(seat->instance, &msg);
+		control_msg_clear(&msg);
+	}
+	wire_buf_consume(&seat->in, at);
+	return used < 0 ? (int)used : rc;
+}
+
+static void on_control_data(void *ctx, const uint8_t *data, size_t len)
+{
+	struct seat *seat = ctx;
+	int rc;
+
+	wire_put_bytes(&seat->in, data, len);
+	mux_stream_consumed(seat->control, len);
+	rc = seat->in.failed ? -ENOMEM : take_messages(seat);
+	if (rc < 0)
+		peer_goodbye(seat->peer, rc == -EPROTO ? SESSION_REASON_PROTOCOL : SESSION_REASON_RESOURCES,
+			     "a control message of the host could not be taken");
+}
+
+static void on_control_fin(void *ctx)
+{
+	struct seat *seat = ctx;
+
+	peer_goodbye(seat->peer, SESSION_REASON_PROTOCOL, "the host ended the control stream");
+}
+
+static void on_control_closed(void *ctx, enum mux_reason reason)
+{
+	struct seat *seat = ctx;
+
+	seat->control = NULL;
+	if (reason != MUX_REASON_LOST)
+		on_control_fin(seat);
+}
+
+static const struct mux_stream_events control_events = {
+	.data = on_control_data,
+	.fin = on_control_fin,
+	.closed = on_control_closed,
+};
+
+/* --------------------------------------------------------------------------------------------------------- the session
+ */
+
+static void seat_leave_connection(struct seat *seat, const char *why)
+{
+	attachment_close(seat->attachment, why);
+	seat->attachment = NULL;
+}
+
+static void seat_free(void *ctx)
+{
+	struct seat *seat = ctx;
+
+	seat_leave_connection(seat, NULL);
+	peer_free(seat->peer);
+	wire_buf_free(&seat->in);
+	free(seat);
+}
+
+/* The instance goes on without this session. */
+static void leave_seat(struct instance *i)
+{
+	struct mount_entry *e;
+
+	i->seat->instance = NULL;
+	i->seat = NULL;
+	loop_timer_stop(i->claim);
+	if (i->ports)
+		ports_stop(i->ports);
+	dial_free(i->dial);
+	i->dial = NULL;
+	TAILQ_FOREACH(e, &i->mounts, next)
+	wanted_orphan(e->wanted);
+	loop_timer_set(i->linger, (uint64_t)i->timeout_s * 1000000);
+}
+
+static void on_up(void *ctx, bool resumed, const struct session_hello *remote)
+{
+	struct seat *seat = ctx;
+
+	(void)remote;
+	log_info("host %s: %s", seat->instance ? seat->instance->config.instance_name : "",
+		 resumed ? "connected again" : "connected");
+}
+
+static void on_down(void *ctx, const char *why)
+{
+	struct seat *seat = ctx;
+
+	log_info("host %s: %s", seat->instance ? seat->instance->config.instance_name : "", why);
+	seat_leave_connection(seat, NULL);
+}
+
+static void on_dead(void *ctx, enum session_reason reason, const char *text)
+{
+	struct seat *seat = ctx;
+	struct instance *i = seat->instance;
+	char why[SESSION_TEXT_MAX + 1];
+
+	log_info("host %s: the session is over (%s) %s", i ? i->config.instance_name : "", session_reason_name(reason),
+		 text_printable(why, sizeof(why), text, strlen(text)));
+	seat_leave_connection(seat, NULL);
+	loop_defer(seat->loop, seat_free, seat);
+	if (!i)
+		return;
+	leave_seat(i);
+	if (reason == SESSION_REASON_STOPPED || reason == SESSION_REASON_EXPIRED)
+		unmount_all(i);
+	else
+		check_ended(i);
+}
+
+static void on_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
+{
+	struct seat *seat = ctx;
+	struct instance *i = seat->instance;
+
+	if (i && kind == MUX_KIND_CONTROL && !seat->control && !seat->configured) {
+		seat->control = stream;
+		mux_stream_accept(stream, &control_events, seat);
+	} else if (i && kind == MUX_KIND_TCP && i->dial) {
+		dial_open(i->dial, stream, args, len);
+	} else {
+		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
+	}
+}
+
+static const struct peer_events peer_events = {.up = on_up, .down = on_down, .dead = on_dead, .open = on_open};
+
+/* A host that was started anew, or lost its session otherwise. The old session hears why, if anybody is there to hear.
+ */
+static void replace_seat(struct instance *i)
+{
+	struct seat *old = i->seat;
+
+	leave_seat(i);
+	if (old->control)
+		mux_stream_reset(old->control, MUX_REASON_CANCELLED);
+	old->control = NULL;
+	if (peer_is_up(old->peer))
+		peer_goodbye(old->peer, SESSION_REASON_REPLACED, "");
+	else
+		loop_defer(i->loop, seat_free, old);
+}
+
+static struct seat *seat_new(struct instance *i, const struct session_hello *hello)
+{
+	struct seat *seat = calloc(1, sizeof(*seat));
+
+	if (!seat)
+		return NULL;
+	seat->loop = i->loop;
+	seat->instance = i;
+	seat->peer = peer_new(i->loop, SESSION_GUEST, hello, &peer_events, seat);
+	if (seat->peer)
+		return seat;
+	free(seat);
+	return NULL;
+}
+
+static bool same_session(const struct seat *seat, const struct session_hello *hello)
+{
+	const struct session_hello *own = peer_identity(seat->peer);
+	uint8_t differs = 0;
+
+	for (size_t n = 0; n < sizeof(own->id); n++)
+		differs |= own->id[n] ^ hello->id[n];
+	for (size_t n = 0; n < sizeof(own->secret); n++)
+		differs |= own->secret[n] ^ hello->secret[n];
+	return differs == 0;
+}
+
+/* The session a HELLO is about, made if it is a new one; NULL when the chan was refused (and taken). */
+static struct seat *find_seat(struct instance *i, struct chan *chan, const struct session_hello *hello)
+{
+	struct session_hello own = *hello;
+
+	if (i->seat && same_session(i->seat, hello))
+		return i->seat;
+	if (hello->resume) {
+		greeter_refuse(chan, SESSION_REASON_UNKNOWN, "this session is not known here (any more)");
+		return NULL;
+	}
+	if (i->seat)
+		replace_seat(i);
+	snprintf(own.agent_version, sizeof(own.agent_version), "%s", HOMEPORT_VERSION);
+	i->seat = seat_new(i, &own);
+	if (!i->seat)
+		greeter_refuse(chan, SESSION_REASON_RESOURCES, "out of memory");
+	return i->seat;
+}
+
+void instance_connect(struct instance *i, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
+		      size_t rest_len, struct attachment *attachment)
+{
+	struct seat *seat = find_seat(i, chan, hello);
+	struct attachment *old;
+	int rc;
+
+	if (!seat) {
+		attachment_close(attachment, NULL);
+		check_ended(i);
+		return;
+	}
+	i->timeout_s = hello->timeout_s;
+	loop_timer_stop(i->linger);
+	/* The connection that was there, if one was, ends in peer_attach(): its process is let go first. */
+	old = seat->attachment;
+	seat->attachment = NULL;
+	attachment_close(old, NULL);
+	if (attachment->ssh_port)
+		seat->ssh_port = attachment->ssh_port;
+	rc = peer_attach(seat->peer, chan, hello, rest, rest_len);
+	if (rc < 0) {
+		log_warn("host %s: a connection was refused: %s", i->config.instance_name, strerror(-rc));
+		attachment_close(attachment, NULL);
+		return;
+	}
+	seat->attachment = attachment;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- begin, end
+ */
+
+bool instance_is(const struct instance *i, const struct session_hello *hello)
+{
+	return !i->ended && !memcmp(i->id, hello->instance, sizeof(i->id));
+}
+
+struct instance *instance_new(struct loop *loop, const struct session_hello *hello, const char *guarded,
+			      const struct instance_events *events, void *ctx)
+{
+	struct instance *i = calloc(1, sizeof(*i));
+
+	if (!i)
+		return NULL;
+	*i = (struct instance){.loop = loop, .events = events, .ctx = ctx, .timeout_s = hello->timeout_s};
+	TAILQ_INIT(&i->mounts);
+	memcpy(i->id, hello->instance, sizeof(i->id));
+	i->guarded = strdup(guarded);
+	i->claim = loop_timer_new(loop, on_claim_timer, i);
+	i->linger = loop_timer_new(loop, on_linger_timer, i);
+	if (i->guarded && i->claim && i->linger)
+		return i;
+	instance_free(i);
+	return NULL;
+}
+
+void instance_free(struct instance *i)
+{
+	struct mount_entry *e;
+	struct seat *seat;
+
+	if (!i)
+		return;
+	i->ended = true;
+	seat = i->seat;
+	if (seat) {
+		leave_seat(i);
+		seat_free(seat);
+	}
+	while ((e = TAILQ_FIRST(&i->mounts)))
+		entry_free(i, e);
+	dial_free(i->dial);
+	ports_free(i->ports);
+	loop_timer_free(i->claim);
+	loop_timer_free(i->linger);
+	free(i->guarded);
+	free(i);
+}
+
+void instance_report(const struct instance *i, FILE *out)
+{
+	static const char *const states[] = {[MOUNT_MOUNTING] = "mounting",
+					     [MOUNT_MOUNTED] = "mounted",
+					     [MOUNT_FAILED] = "failed",
+					     [MOUNT_UNMOUNTED] = "unmounted"};
+	const struct mount_entry *e;
+
+	fprintf(out, "host %s (%s): %s\n", i->config.instance_name, i->config.host_user,
+		i->seat && peer_is_up(i->seat->peer) ? "connected" : "away");
+	TAILQ_FOREACH(e, &i->mounts, next)
+	fprintf(out, "  %s: %s\n", wanted_target(e->wanted), states[wanted_status(e->wanted)]);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wanted: one mount a host wants here, and the streams of its shares. Joins mount.h, which knows neither hosts nor
+ * sessions, to the session its host has at the moment, if any.
+ */
+#ifndef HOMEPORT_WANTED_H
+#define HOMEPORT_WANTED_H
+
+#include <stdbool.h>
+
+#include "control_msg.h"
+
+struct loop;
+struct mux;
+struct wanted;
+
+struct wanted_events {
+	/* Tell the host, if it is there. May not free the wanted. */
+	void (*state)(void *ctx, struct wanted *w, const struct control_mount_state *state);
+	/* It is not mounted any more, for good: wanted_free() it (deferred, or later). */
+	void (*ended)(void *ctx, struct wanted *w);
+};
+
+/*
+ * Begins to mount what `msg` says for the host described by `config`; the first state is told before it returns, also
+ * when it failed (then `ended` follows as well). NULL: out of memory.
+ */
+struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct control_mount *msg,
+			  const struct control_config *config, const struct wanted_events *events, void *ctx);
+/* What is mounted goes at once, lazily. NULL is fine. */
+void wanted_free(struct wanted *w);
+
+/* The same target is wanted (again), by a session that may be new: goes on with its shares. -EINVAL: its shares are
+ * others, it has to be mounted anew. Tells its state. */
+int wanted_claim(struct wanted *w, struct mux *mux, const struct control_mount *msg);
+
+/* The session is over, and with it what is left of its streams. */
+void wanted_orphan(struct wanted *w);
+
+/* Unmounts; state(UNMOUNTED) and `ended` follow. */
+void wanted_unmount(struct wanted *w);
+
+const char *wanted_target(const struct wanted *w); /* as the host wrote it */
+uint32_t wanted_id(const struct wanted *w);
+bool wanted_is_claimed(const struct wanted *w);
+enum control_mount_status wanted_status(const struct wanted *w);
+
+#endif
