@@ -22,7 +22,8 @@ static const struct command {
 	{"attach", cmd_attach, "", "what the host runs through sshd: hands stdin and stdout to the agent"},
 	{"serve", cmd_serve, "[-v] [--on-demand]", "the agent"},
 	{"helper", cmd_helper, "", "for root: mounts for an agent, which starts it"},
-	{"mount", cmd_mount, "[-o OPTIONS] MOUNTPOINT -- COMMAND...", "mounts what COMMAND serves on its stdin and stdout"},
+	{"mount", cmd_mount, "[-o OPTIONS] MOUNTPOINT -- COMMAND...",
+	 "mounts what COMMAND serves on its stdin and stdout"},
 	{"status", cmd_status, "", "which hosts are there, and what is mounted for them"},
 };
 

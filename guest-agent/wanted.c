@@ -39,7 +39,7 @@ struct wanted {
 	void *ctx;
 	char *asked_target; /* as the host wrote it */
 	char target[1024];  /* where it goes: elsewhere than asked, when that would hide the user's home */
-	char note[256];	    /* says so, "" otherwise */
+	char note[256];     /* says so, "" otherwise */
 	struct control_mount_state state; /* as last told; its id is the present session's */
 	struct mount *mount;              /* NULL: failed, or over */
 	struct mux *mux;                  /* of the session that claims it; NULL: none */

@@ -30,6 +30,7 @@
 #include "chan.h"
 #include "config.h"
 #include "forward.h"
+#include "limits.h"
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
@@ -39,7 +40,8 @@
 #include "runtime_dir.h"
 #include "shares.h"
 
-#define AGENT_STOP_US 5000000u
+#define AGENT_STOP_US  5000000u
+#define AGENT_DOUBT_US (SESSION_PING_US + 200000u)
 
 /* sh, so that the login shell may be any; a PATH that ssh's short one may lack. */
 #define GUEST_COMMAND "exec sh -c 'PATH=\"$PATH:/usr/local/bin:$HOME/.local/bin\"; exec homeport-guest attach'"
@@ -310,12 +312,25 @@ static void on_link_failed(void *ctx, const struct link_error *err)
 		log_warn("session %s: %s", a->dir->name, err->sentence);
 }
 
+/*
+ * The machine slept, or a network came or went. A connection that lives answers within a PING's second; one that does
+ * not is given up now, not after the four seconds of an ordinary loss.
+ */
 static void on_link_doubtful(void *ctx, const char *why)
 {
 	struct agent *a = ctx;
 
-	if (a->peer)
-		peer_drop_connection(a->peer, why);
+	snprintf(a->doubt, sizeof(a->doubt), "%s", why);
+	a->doubt_us = loop_now_us(a->loop);
+	loop_timer_set(a->doubt_timer, AGENT_DOUBT_US);
+}
+
+static void on_doubt_timer(void *ctx)
+{
+	struct agent *a = ctx;
+
+	if (a->peer && peer_is_up(a->peer) && peer_heard_us(a->peer) < a->doubt_us)
+		peer_drop_connection(a->peer, a->doubt);
 }
 
 static const struct link_events link_events = {
@@ -442,10 +457,11 @@ static int begin(struct agent *a)
 	a->sigterm = loop_signal_new(a->loop, SIGTERM, on_signal, a);
 	a->sigint = loop_signal_new(a->loop, SIGINT, on_signal, a);
 	a->turn = loop_timer_new(a->loop, agent_turn, a);
+	a->doubt_timer = loop_timer_new(a->loop, on_doubt_timer, a);
 	a->stop_timer = loop_timer_new(a->loop, on_stop_timer, a);
 	a->watchdog = loop_timer_new(a->loop, on_watchdog, a);
 	a->shares = shares_new(a->loop, &shares_events, a);
-	if (!a->sigterm || !a->sigint || !a->turn || !a->stop_timer || !a->watchdog || !a->shares)
+	if (!a->sigterm || !a->sigint || !a->turn || !a->doubt_timer || !a->stop_timer || !a->watchdog || !a->shares)
 		return -ENOMEM;
 	rc = agent_ctl_begin(a);
 	if (!rc)
@@ -471,6 +487,7 @@ static void end(struct agent *a)
 	mount_plan_clear(&a->plan);
 	wire_buf_free(&a->control_in);
 	loop_timer_free(a->turn);
+	loop_timer_free(a->doubt_timer);
 	loop_timer_free(a->stop_timer);
 	loop_timer_free(a->watchdog);
 	loop_signal_free(a->sigterm);

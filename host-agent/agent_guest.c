@@ -2,8 +2,8 @@
 /*
  * What is said to the guest, and what it says: the control stream's host end. PROTOCOL.md, "Control".
  *
- * A session begins with CONFIG from us and GUEST from the guest; then mounts are asked for. Everything the guest says is
- * bounded and checked by control_msg; a message it may not send ends the session, nothing more.
+ * A session begins with CONFIG from us and GUEST from the guest; then mounts are asked for. Everything the guest says
+ * is bounded and checked by control_msg; a message it may not send ends the session, nothing more.
  */
 #include <errno.h>
 #include <pwd.h>

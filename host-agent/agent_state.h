@@ -78,7 +78,10 @@ struct agent {
 
 	struct loop *loop;
 	struct loop_signal *sigterm, *sigint;
-	struct loop_timer *turn; /* of zero: agent_changed() */
+	struct loop_timer *turn;        /* of zero: agent_changed() */
+	struct loop_timer *doubt_timer; /* whether the connection still lives */
+	char doubt[128];
+	uint64_t doubt_us;
 	struct loop_timer *stop_timer, *watchdog, *watch_timer;
 	struct ctl_socket *ctl;
 	TAILQ_HEAD(, watcher) watchers;

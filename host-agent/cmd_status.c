@@ -45,7 +45,7 @@ static void ask_one(struct asked *asked, const struct runtime_dir *dir)
 	int rc;
 
 	if (asked->running)
-		fputs(list ? "," : "\n", stdout);
+		fputs(list ? ",\n" : "\n", stdout);
 	rc = ask(asked->options, dir, "status");
 	if (rc == -ENOENT)
 		return;

@@ -43,6 +43,7 @@ struct server {
 	pid_t pid;
 	struct relay *relay; /* NULL: it is to end */
 	struct loop_timer *kill_timer;
+	bool killed; /* by us: no death to speak of */
 };
 
 struct served {
@@ -114,7 +115,7 @@ static void on_sigchld(void *ctx, int signo)
 		after = TAILQ_NEXT(server, next);
 		if (waitpid(server->pid, &status, WNOHANG) != server->pid)
 			continue;
-		if (server->share->current == server && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
+		if (!server->killed && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
 			on_server_died(server->share, status);
 		/* Its end of the socket is closed; the relay carries over what it still wrote, and ends. */
 		server->pid = -1;
@@ -127,6 +128,7 @@ static void on_kill_timer(void *ctx)
 {
 	struct server *server = ctx;
 
+	server->killed = true;
 	if (server->pid > 0)
 		kill(server->pid, SIGKILL);
 }

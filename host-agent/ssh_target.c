@@ -157,8 +157,7 @@ static int expand(const struct build *b, const char *name, const char *in, bool 
 			free(*out);
 			*out = NULL;
 			link_error_set(b->err, LINK_ERROR_CONFIG,
-				       "%s: %s in ssh's configuration cannot be expanded: %s", b->t->name, name,
-				       start);
+				       "%s: %s in ssh's configuration cannot be expanded: %s", b->t->name, name, start);
 			return -EINVAL;
 		}
 		fputs(value, f);
