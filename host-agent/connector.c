@@ -3,8 +3,11 @@
  * One attempt to connect. See connector.h.
  *
  * The attempt is held by two: the loop's side (struct connector) and the thread. The thread fills it in and pushes it
- * on the attempt's own queue; whoever lets go last frees it, with a login nobody wanted any more. A thread that starts
- * when memory is short, or that hangs in a resolver, holds nothing else.
+ * on the attempt's own queue; whoever lets go last frees it, with a login nobody wanted any more.
+ *
+ * One thing of the process they share: exit() takes OpenSSL down under a thread that may be in it. So exit() waits a
+ * moment for threads; those that were cancelled end within a millisecond, and one that hangs does so in a resolver or
+ * an ssh-agent, where it does no harm.
  */
 #include "connector.h"
 
@@ -12,6 +15,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cancel.h"
 #include "handoff.h"
@@ -21,6 +25,10 @@
 #include "ssh_config.h"
 #include "ssh_login.h"
 #include "ssh_target.h"
+
+#define EXIT_WAIT_MS 200
+
+static atomic_int threads; /* that have not ended */
 
 struct attempt {
 	struct handoff_item item;
@@ -78,22 +86,41 @@ static void *attempt_run(void *arg)
 		ssh_login_run(a->target, p->host_key, p->command, a->cancel, &a->login, &a->err);
 	handoff_push(a->queue, &a->item);
 	attempt_unref(a);
+	atomic_fetch_sub(&threads, 1);
 	return NULL;
+}
+
+static void wait_at_exit(void)
+{
+	const struct timespec tick = {.tv_nsec = 1000000};
+
+	for (int i = 0; i < EXIT_WAIT_MS && atomic_load(&threads) > 0; i++)
+		nanosleep(&tick, NULL);
+}
+
+/* Handlers of atexit() run last in, first out: OpenSSL's was registered when the program started. */
+static void register_at_exit(void)
+{
+	atexit(wait_at_exit);
 }
 
 /* Signals are the loop's: a thread that took one would keep it from the descriptor the loop waits on. */
 static int thread_start(struct attempt *a)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	sigset_t all, before;
 	pthread_t thread;
 	int rc;
 
+	pthread_once(&once, register_at_exit);
+	atomic_fetch_add(&threads, 1);
 	atomic_fetch_add(&a->refs, 1);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	rc = pthread_create(&thread, NULL, attempt_run, a);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc != 0) {
+		atomic_fetch_sub(&threads, 1);
 		atomic_fetch_sub(&a->refs, 1); /* the caller still has its own */
 		return -rc;
 	}
