@@ -3,11 +3,11 @@
  * Drives a link without the agent around it, for the tests of the link alone: what it is told, it prints, one line
  * each.
  *
- *     link_probe [-F FILE] [-p PORT] [-l USER] [-i FILE] [-o OPTION]... [-k HOSTKEY] [-s BYTES] [-r BYTES] [-w]
+ *     link_probe [-F FILE] [-p PORT] [-l USER] [-i FILE] [-o OPTION]... [-k HOSTKEY] [-s BYTES] [-r BYTES] [-w] [-z]
  *                DESTINATION COMMAND
  *
  * Once connected it sends -s zero bytes, waits for -r bytes, says how fast each was, and ends. -w: goes on after a
- * failure and after the end of a connection, as the agent does.
+ * failure and after the end of a connection, as the agent does. -z: every byte received must be zero.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -38,7 +38,7 @@ struct probe {
 	uint64_t send, receive; /* still to do */
 	uint64_t sent, received;
 	uint64_t began_us;
-	bool go_on, finished;
+	bool go_on, finished, zeros;
 	int status;
 };
 
@@ -82,6 +82,13 @@ static void on_data(void *ctx, const uint8_t *data, size_t len)
 
 	if (p->received == 0)
 		printf("data %02x\n", data[0]);
+	/* Tests that look for damage send zeros. */
+	for (size_t i = 0; p->zeros && i < len; i++) {
+		if (data[i] != 0) {
+			printf("not zero: byte %" PRIu64 "\n", p->received + i);
+			break;
+		}
+	}
 	p->received += len;
 	if (p->receive == 0 || p->received < p->receive)
 		return;
@@ -156,7 +163,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
 	log_init("link_probe", LOG_LEVEL_INFO);
-	while ((c = getopt(argc, argv, "F:p:l:i:o:k:s:r:wv")) != -1) {
+	while ((c = getopt(argc, argv, "F:p:l:i:o:k:s:r:wvz")) != -1) {
 		switch (c) {
 		case 'F':
 			params.ssh.config_file = optarg;
@@ -185,6 +192,9 @@ int main(int argc, char **argv)
 			break;
 		case 'w':
 			p.go_on = true;
+			break;
+		case 'z':
+			p.zeros = true;
 			break;
 		case 'v':
 			log_set_level(LOG_LEVEL_DEBUG);
