@@ -5,6 +5,7 @@
  */
 #include "listener_diff.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,10 +118,12 @@ void listener_diff(const struct listener_entry *old, size_t old_count, struct li
 {
 	struct endpoint e = {.old = old, .now = now};
 
+	assert((old || !old_count) && (now || !now_count));
 	while (old_count || now_count) {
-		bool now_first = !old_count || (now_count && compare_endpoints(&e.now->at, &e.old->at) < 0);
-		const struct listener *first = now_first ? &e.now->at : &e.old->at;
+		const struct listener *first = old_count ? &e.old->at : &e.now->at;
 
+		if (old_count && now_count && compare_endpoints(&e.now->at, first) < 0)
+			first = &e.now->at;
 		e.old_count = run_length(e.old, old_count, first);
 		e.now_count = run_length(e.now, now_count, first);
 		e.next_old = e.next_now = 0;

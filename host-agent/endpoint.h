@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * endpoint: the host's addresses that are forwarded, each counted by those who claim it.
+ *
+ * Several listeners of the guest may map to one address (0.0.0.0:80 and [::]:80, a group of SO_REUSEPORT); it is
+ * listened on from the first claim to the last. All claims that hold an address at once are for one port of the guest;
+ * those for another port wait behind them. An address that somebody else on the host listens on is never taken: it is
+ * in conflict, says whose it is, and is tried again every 50 ms.
+ */
+#ifndef HOMEPORT_ENDPOINT_H
+#define HOMEPORT_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "control_msg.h"
+#include "rules.h"
+
+struct endpoint;
+struct endpoints;
+struct loop;
+
+enum endpoint_state {
+	ENDPOINT_OPEN,     /* listened on, for this claim */
+	ENDPOINT_CONFLICT, /* somebody else's */
+	ENDPOINT_FAILED,   /* cannot be listened on */
+	ENDPOINT_ABSENT,   /* the host has no such address (IPv6 is off) */
+	ENDPOINT_STATE_COUNT,
+};
+
+/* Part of what claims; zeroed when there is no claim. The owner fills in `owner` and `target` before. */
+struct endpoint_claim {
+	TAILQ_ENTRY(endpoint_claim) next;
+	struct endpoint *endpoint;
+	struct tcp_target target; /* in the guest */
+	void *owner;
+};
+
+struct endpoint_events {
+	/* A connection for one of the claims. fd is the callee's. */
+	void (*accepted)(void *ctx, struct endpoint_claim *claim, int fd);
+	/* endpoint_claim_state() of the claim may have changed. May not claim or release. */
+	void (*changed)(void *ctx, struct endpoint_claim *claim);
+};
+
+struct endpoints *endpoints_new(struct loop *loop, const struct endpoint_events *events, void *ctx);
+void endpoints_free(struct endpoints *all); /* after every claim was released; NULL is fine */
+
+/* Claims host address and port for claim->target. Returns 0, or -ENOMEM. `changed` is not called for this claim. */
+int endpoint_claim(struct endpoints *all, const struct rule_address *address, uint16_t port,
+		   struct endpoint_claim *claim);
+
+/* Gives it up; a claim that is none is left alone. */
+void endpoint_release(struct endpoint_claim *claim);
+
+/* How it stands; *why (NULL when open) lives until the endpoint changes. */
+enum endpoint_state endpoint_claim_state(const struct endpoint_claim *claim, const char **why);
+
+/* The host's address, as text that lives as long as the claim. */
+const char *endpoint_claim_address(const struct endpoint_claim *claim);
+
+#endif

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of what the guest listens on, and what becomes of it. Runs on the loop's thread.
+ *
+ *   control message -> row -> rules -> claims -> endpoint -> port_listener
+ *                                                  accept -> forward_conn -> stream to the guest
+ *
+ * Theory of operation. A row is named by the guest's key, which means something within one epoch. When a snapshot
+ * begins every row is stale: it keeps its claims, so that nothing closes, and waits under its place (family, address,
+ * port) to be named again; at the snapshot's end what was not named goes. So a new session, or a guest agent that was
+ * restarted, changes only what really changed.
+ *
+ * The guest is hostile: it can fill the table up to a bound and no further, and what it sends too much is dropped.
+ */
+#include "forward.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "endpoint.h"
+#include "forward_conn.h"
+#include "forward_row.h"
+#include "limits.h"
+#include "log.h"
+#include "loop.h"
+#include "rules.h"
+
+#define KEPT_FACTOR 4  /* rows kept for each forward allowed: ignored ones are shown too */
+#define LOG_BURST   20 /* lines a second about ports, which the guest can cause */
+
+struct forward {
+	struct loop *loop;
+	const struct rules *rules;
+	unsigned max_forwards;
+	const struct forward_events *events;
+	void *ctx;
+	struct mux *mux;
+	struct endpoints *endpoints;
+	struct forward_conns *conns;
+	struct loop_hook *hook;
+	TAILQ_HEAD(, forward_row) rows;
+	struct forward_row *by_key, *stale;
+	size_t count;       /* rows of the guest's */
+	unsigned holding;   /* rows that count as one of max_forwards */
+	unsigned held_back; /* rows that would, were there room */
+	uint64_t epoch;     /* of the snapshot under way */
+	bool in_snapshot;
+	bool dirty; /* `changed` is due */
+	uint32_t login_uid;
+	char login_user[64];
+	struct log_limit log_limit, full_limit;
+};
+
+static const char *const state_names[] = {
+	[FORWARD_FORWARDED] = "forwarded",
+	[FORWARD_IGNORED] = "ignored",
+	[FORWARD_CONFLICT] = "conflict",
+	[FORWARD_FAILED] = "failed",
+};
+_Static_assert(sizeof(state_names) / sizeof(state_names[0]) == FORWARD_STATE_COUNT, "a name for each state");
+
+const char *forward_state_name(enum forward_state state)
+{
+	return (unsigned)state < FORWARD_STATE_COUNT ? state_names[state] : "?";
+}
+
+/* --- what is said about a row ----------------------------------------------------------------------------------- */
+
+static void row_log(const struct forward_row *row, const struct forward_info *info)
+{
+	char who[sizeof(row->process) + 4] = "";
+
+	if (row->process[0])
+		snprintf(who, sizeof(who), " (%s)", row->process);
+	if (info->state == FORWARD_FORWARDED)
+		log_info("port %s%s: forwarded, answers on %s%s%s", info->guest, who, info->host[0],
+			 info->host_count > 1 ? " and " : "", info->host_count > 1 ? info->host[1] : "");
+	else if (info->state == FORWARD_IGNORED)
+		log_debug("port %s%s: ignored: %s", info->guest, who, info->reason);
+	else
+		log_warn("port %s%s: not forwarded: %s", info->guest, who, info->reason);
+}
+
+/* The row may stand differently now. */
+static void row_changed(struct forward *f, struct forward_row *row)
+{
+	char guest[ADDRESS_TEXT_MAX];
+	struct forward_info info;
+
+	f->dirty = true;
+	forward_row_info(row, &info, guest);
+	if (row->is_known && row->logged == info.state)
+		return;
+	row->is_known = true;
+	row->logged = info.state;
+	if (log_limit_pass(&f->log_limit, loop_now_us(f->loop), LOG_BURST))
+		row_log(row, &info);
+}
+
+static void row_log_gone(struct forward *f, const struct forward_row *row)
+{
+	char guest[ADDRESS_TEXT_MAX];
+
+	if (row->logged == FORWARD_FORWARDED && log_limit_pass(&f->log_limit, loop_now_us(f->loop), LOG_BURST))
+		log_info("port %s: gone",
+			 address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port));
+}
+
+/* --- claims ----------------------------------------------------------------------------------------------------- */
+
+static void on_accepted(void *ctx, struct endpoint_claim *claim, int fd)
+{
+	const struct forward_row *row = claim->owner;
+	struct forward *f = ctx;
+
+	forward_conn_start(f->conns, f->mux, fd, &claim->target, row->traffic);
+}
+
+static void on_claim_changed(void *ctx, struct endpoint_claim *claim)
+{
+	row_changed(ctx, claim->owner);
+}
+
+static const struct endpoint_events endpoint_events = {
+	.accepted = on_accepted,
+	.changed = on_claim_changed,
+};
+
+static void row_hold(struct forward *f, struct forward_row *row)
+{
+	if (f->holding >= f->max_forwards) {
+		f->held_back++;
+		return;
+	}
+	row->holds = true;
+	f->holding++;
+	if (forward_row_claim(row, f->endpoints) < 0)
+		log_error("port %u: not forwarded: out of memory", row->at.port);
+}
+
+static void row_drop(struct forward *f, struct forward_row *row)
+{
+	if (!forward_row_wants(row))
+		return;
+	forward_row_release(row);
+	if (row->holds)
+		f->holding--;
+	else
+		f->held_back--;
+	row->holds = false;
+}
+
+/* Gives the room there is to those who wait for it, in the order they came. */
+static void forward_admit(struct forward *f)
+{
+	struct forward_row *row;
+
+	if (!f->held_back || f->holding >= f->max_forwards)
+		return;
+	TAILQ_FOREACH(row, &f->rows, next)
+	{
+		if (f->holding >= f->max_forwards)
+			break;
+		if (!forward_row_wants(row) || row->holds)
+			continue;
+		f->held_back--;
+		row_hold(f, row);
+		row_changed(f, row);
+	}
+}
+
+/* --- rows ------------------------------------------------------------------------------------------------------- */
+
+static const char *user_of(const struct forward *f, uint32_t uid)
+{
+	if (uid == 0)
+		return "root";
+	return f->login_user[0] && uid == f->login_uid ? f->login_user : NULL;
+}
+
+/* Lets the rules decide (again), and does what they say. */
+static void row_judge(struct forward *f, struct forward_row *row)
+{
+	struct rule_verdict before = row->verdict, after;
+
+	if (forward_row_judge(row, f->rules, user_of(f, row->at.uid))) {
+		after = row->verdict;
+		row->verdict = before;
+		row_drop(f, row);
+		row->verdict = after;
+		if (forward_row_wants(row))
+			row_hold(f, row);
+	}
+	row_changed(f, row);
+}
+
+/* Of a row that is under no name any more. */
+static void row_discard(struct forward *f, struct forward_row *row)
+{
+	TAILQ_REMOVE(&f->rows, row, next);
+	f->count--;
+	row_drop(f, row);
+	forward_row_free(row);
+	f->dirty = true;
+}
+
+static void row_remove(struct forward *f, struct forward_row *row)
+{
+	row_log_gone(f, row);
+	assert(row->stale ? f->stale : f->by_key);
+	if (row->stale)
+		HASH_DELETE(hh_stale, f->stale, row);
+	else
+		HASH_DELETE(hh, f->by_key, row);
+	row_discard(f, row);
+}
+
+static bool row_add(struct forward *f, const struct listener *l)
+{
+	struct forward_row *row;
+
+	if (f->count >= (size_t)KEPT_FACTOR * f->max_forwards) {
+		if (log_limit_pass(&f->full_limit, loop_now_us(f->loop), 1))
+			log_warn("the guest listens on more than %u ports: the rest is neither forwarded nor shown",
+				 KEPT_FACTOR * f->max_forwards);
+		return false;
+	}
+	row = forward_row_new(l);
+	if (!row)
+		return false;
+	HASH_ADD(hh, f->by_key, at.key, sizeof(row->at.key), row);
+	if (!row->hh.tbl) {
+		forward_row_free(row);
+		return false;
+	}
+	TAILQ_INSERT_TAIL(&f->rows, row, next);
+	f->count++;
+	row_judge(f, row);
+	return true;
+}
+
+/* --- what the guest reports ------------------------------------------------------------------------------------- */
+
+static struct forward_row *row_by_key(const struct forward *f, uint64_t key)
+{
+	struct forward_row *row;
+
+	HASH_FIND(hh, f->by_key, &key, sizeof(key), row);
+	return row;
+}
+
+/* A row of an earlier snapshot at the place of this listener gets its new name. */
+static struct forward_row *row_by_place(struct forward *f, const struct listener *l)
+{
+	struct forward_place place = forward_place_of(l);
+	struct forward_row *row;
+
+	HASH_FIND(hh_stale, f->stale, &place, sizeof(place), row);
+	if (!row)
+		return NULL;
+	HASH_DELETE(hh_stale, f->stale, row);
+	row->stale = false;
+	row->at.key = l->key;
+	HASH_ADD(hh, f->by_key, at.key, sizeof(row->at.key), row);
+	if (row->hh.tbl)
+		return row;
+	row_discard(f, row);
+	return NULL;
+}
+
+static void on_port_add(struct forward *f, const struct listener *l)
+{
+	struct forward_place place = forward_place_of(l);
+	struct forward_row *row = row_by_key(f, l->key);
+
+	if (l->proto != LISTENER_TCP)
+		return;
+	if (row && memcmp(&row->place, &place, sizeof(place)) != 0) {
+		row_remove(f, row);
+		row = NULL;
+	}
+	if (!row)
+		row = row_by_place(f, l);
+	if (row) {
+		forward_row_update(row, l);
+		row_judge(f, row);
+	} else {
+		row_add(f, l);
+	}
+}
+
+static void on_port_remove(struct forward *f, uint64_t key)
+{
+	struct forward_row *row = row_by_key(f, key);
+
+	if (row)
+		row_remove(f, row);
+}
+
+static void on_ports_begin(struct forward *f, uint64_t epoch)
+{
+	struct forward_row *row, *next;
+
+	f->in_snapshot = true;
+	f->epoch = epoch;
+	HASH_CLEAR(hh, f->by_key);
+	HASH_CLEAR(hh_stale, f->stale);
+	for (row = TAILQ_FIRST(&f->rows); row; row = next) {
+		next = TAILQ_NEXT(row, next);
+		if (row->is_static)
+			continue;
+		row->stale = true;
+		HASH_ADD(hh_stale, f->stale, place, sizeof(row->place), row);
+		if (!row->hh_stale.tbl)
+			row_discard(f, row);
+	}
+}
+
+static void on_ports_end(struct forward *f, uint64_t epoch)
+{
+	struct forward_row *row, *next;
+
+	if (!f->in_snapshot || epoch != f->epoch)
+		return;
+	f->in_snapshot = false;
+	for (row = TAILQ_FIRST(&f->rows); row; row = next) {
+		next = TAILQ_NEXT(row, next);
+		if (row->stale)
+			row_remove(f, row);
+	}
+}
+
+static void on_guest(struct forward *f, const struct control_guest *guest)
+{
+	f->login_uid = guest->uid;
+	snprintf(f->login_user, sizeof(f->login_user), "%s", guest->user);
+}
+
+void forward_message(struct forward *f, const struct control_msg *msg)
+{
+	switch (msg->type) {
+	case CONTROL_GUEST:
+		on_guest(f, &msg->guest);
+		break;
+	case CONTROL_PORTS_BEGIN:
+		on_ports_begin(f, msg->ports_epoch);
+		break;
+	case CONTROL_PORT_ADD:
+		on_port_add(f, &msg->port);
+		break;
+	case CONTROL_PORT_REMOVE:
+		on_port_remove(f, msg->port_key);
+		break;
+	case CONTROL_PORTS_END:
+		on_ports_end(f, msg->ports_epoch);
+		break;
+	default:
+		break;
+	}
+	forward_admit(f);
+}
+
+/* --- what is shown ---------------------------------------------------------------------------------------------- */
+
+static int by_place(const void *a, const void *b)
+{
+	const struct forward_row *x = *(struct forward_row *const *)a, *y = *(struct forward_row *const *)b;
+
+	if (x->at.port != y->at.port)
+		return x->at.port < y->at.port ? -1 : 1;
+	if (x->at.family != y->at.family)
+		return x->at.family < y->at.family ? -1 : 1;
+	return memcmp(x->at.addr, y->at.addr, sizeof(x->at.addr));
+}
+
+static void row_show(const struct forward_row *row, forward_list_cb *cb, void *ctx)
+{
+	char guest[ADDRESS_TEXT_MAX];
+	struct forward_info info;
+
+	/* The row of the static rule is the one to show. */
+	if (row->verdict.action == RULE_STATIC)
+		return;
+	forward_row_info(row, &info, guest);
+	cb(ctx, &info);
+}
+
+void forward_list(struct forward *f, forward_list_cb *cb, void *ctx)
+{
+	struct forward_row **sorted, *row;
+	size_t count = 0, n = 0;
+
+	TAILQ_FOREACH(row, &f->rows, next)
+	count++;
+	sorted = calloc(count ? count : 1, sizeof(struct forward_row *));
+	if (!sorted)
+		return;
+	TAILQ_FOREACH(row, &f->rows, next)
+	sorted[n++] = row;
+	qsort(sorted, count, sizeof(struct forward_row *), by_place);
+	for (size_t i = 0; i < count; i++)
+		row_show(sorted[i], cb, ctx);
+	free(sorted);
+}
+
+static void on_turn_end(void *ctx)
+{
+	struct forward *f = ctx;
+
+	if (!f->dirty)
+		return;
+	f->dirty = false;
+	if (f->events && f->events->changed)
+		f->events->changed(f->ctx);
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------- */
+
+static int forward_add_static(struct forward *f, const struct rule_static *port)
+{
+	struct listener l = {.proto = LISTENER_TCP, .port = port->guest_port};
+	struct forward_row *row;
+
+	l.family = port->guest.family == AF_INET ? 4 : 6;
+	memcpy(l.addr, port->guest.bytes, l.family == 4 ? 4 : 16);
+	row = forward_row_new(&l);
+	if (!row)
+		return -ENOMEM;
+	row->is_static = true;
+	row->verdict = port->host;
+	TAILQ_INSERT_TAIL(&f->rows, row, next);
+	if (forward_row_wants(row))
+		row_hold(f, row);
+	row_changed(f, row);
+	return 0;
+}
+
+static int forward_open_static(struct forward *f)
+{
+	struct rule_static port;
+	size_t cursor = 0;
+	int rc = 0;
+
+	while (rc == 0 && rules_static_next(f->rules, &cursor, &port))
+		rc = forward_add_static(f, &port);
+	return rc;
+}
+
+struct forward *forward_new(struct loop *loop, const struct rules *rules, const struct forward_limits *limits,
+			    const struct forward_events *events, void *ctx)
+{
+	struct forward *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->loop = loop;
+	f->rules = rules;
+	f->max_forwards = limits->max_forwards;
+	f->events = events;
+	f->ctx = ctx;
+	TAILQ_INIT(&f->rows);
+	f->endpoints = endpoints_new(loop, &endpoint_events, f);
+	f->conns = forward_conns_new(loop);
+	f->hook = loop_hook_new(loop, on_turn_end, f);
+	if (!f->endpoints || !f->conns || !f->hook || forward_open_static(f) < 0) {
+		forward_free(f);
+		return NULL;
+	}
+	return f;
+}
+
+void forward_free(struct forward *f)
+{
+	struct forward_row *row, *next;
+
+	if (!f)
+		return;
+	forward_conns_free(f->conns);
+	HASH_CLEAR(hh, f->by_key);
+	HASH_CLEAR(hh_stale, f->stale);
+	for (row = TAILQ_FIRST(&f->rows); row; row = next) {
+		next = TAILQ_NEXT(row, next);
+		forward_row_free(row);
+	}
+	endpoints_free(f->endpoints);
+	loop_hook_free(f->hook);
+	free(f);
+}
+
+void forward_set_mux(struct forward *f, struct mux *mux)
+{
+	f->mux = mux;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection is a relay between the client's socket and a stream that is opened without waiting for the guest: what
+ * the client says first travels right behind OPEN. A refusal of the guest becomes a reset of the client, as a refused
+ * connection is the nearest thing to what the client would have seen. Runs on the loop's thread.
+ */
+#include "forward_conn.h"
+
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "loop.h"
+#include "mux.h"
+#include "wire.h"
+
+struct forward_conn {
+	TAILQ_ENTRY(forward_conn) next;
+	struct forward_conns *all;
+	struct forward_traffic *traffic;
+	struct relay *relay;
+};
+
+struct forward_conns {
+	struct loop *loop;
+	TAILQ_HEAD(, forward_conn) list;
+	struct wire_buf args;
+	struct log_limit limit;
+};
+
+struct forward_traffic *forward_traffic_new(void)
+{
+	struct forward_traffic *t = calloc(1, sizeof(*t));
+
+	if (t)
+		t->refs = 1;
+	return t;
+}
+
+void forward_traffic_unref(struct forward_traffic *t)
+{
+	if (t && --t->refs == 0)
+		free(t);
+}
+
+static void forward_conn_free(struct forward_conns *all, struct forward_conn *c)
+{
+	TAILQ_REMOVE(&all->list, c, next);
+	c->traffic->connections--;
+	forward_traffic_unref(c->traffic);
+	free(c);
+}
+
+static void on_relay_done(void *ctx, const struct relay_stats *stats, int error)
+{
+	struct forward_conn *c = ctx;
+
+	forward_conn_free(c->all, c);
+}
+
+static void refuse_client(int fd)
+{
+	struct linger hard = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+}
+
+/* Before the relay has set its own events nothing can come but the end, for which there is nobody yet to be told. */
+static void on_no_data(void *ctx, const uint8_t *data, size_t len)
+{
+}
+
+static void on_no_closed(void *ctx, enum mux_reason reason)
+{
+}
+
+static const struct mux_stream_events opening_events = {
+	.data = on_no_data,
+	.closed = on_no_closed,
+};
+
+static struct mux_stream *stream_to(struct forward_conns *all, struct mux *mux, const struct tcp_target *target)
+{
+	wire_buf_reset(&all->args);
+	tcp_target_put(&all->args, target);
+	if (!mux || all->args.failed)
+		return NULL;
+	return mux_open(mux, MUX_KIND_TCP, all->args.data, all->args.len, &opening_events, all);
+}
+
+void forward_conn_start(struct forward_conns *all, struct mux *mux, int fd, const struct tcp_target *target,
+			struct forward_traffic *traffic)
+{
+	struct mux_stream *stream = stream_to(all, mux, target);
+	struct forward_conn *c = stream ? calloc(1, sizeof(*c)) : NULL;
+
+	if (!c) {
+		if (stream)
+			mux_stream_reset(stream, MUX_REASON_RESOURCES);
+		if (mux && log_limit_pass(&all->limit, loop_now_us(all->loop), 1))
+			log_warn("port %u: a connection was reset: too many connections, or no memory", target->port);
+		refuse_client(fd);
+		return;
+	}
+	c->all = all;
+	c->traffic = traffic;
+	traffic->refs++;
+	traffic->connections++;
+	TAILQ_INSERT_TAIL(&all->list, c, next);
+	c->relay = relay_new(all->loop, fd, stream, &traffic->bytes, on_relay_done, c);
+	if (!c->relay)
+		forward_conn_free(all, c);
+}
+
+struct forward_conns *forward_conns_new(struct loop *loop)
+{
+	struct forward_conns *all = calloc(1, sizeof(*all));
+
+	if (!all)
+		return NULL;
+	all->loop = loop;
+	TAILQ_INIT(&all->list);
+	return all;
+}
+
+void forward_conns_free(struct forward_conns *all)
+{
+	struct forward_conn *c, *next;
+
+	if (!all)
+		return;
+	for (c = TAILQ_FIRST(&all->list); c; c = next) {
+		next = TAILQ_NEXT(c, next);
+		relay_abort(c->relay, MUX_REASON_CANCELLED);
+		forward_conn_free(all, c);
+	}
+	wire_buf_free(&all->args);
+	free(all);
+}

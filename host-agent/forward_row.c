@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* See forward_row.h. What the guest sent is printable from here on. */
+#include "forward_row.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "log.h"
+
+struct forward_place forward_place_of(const struct listener *l)
+{
+	struct forward_place place;
+
+	memset(&place, 0, sizeof(place));
+	place.proto = l->proto;
+	place.family = l->family;
+	memcpy(place.addr, l->addr, sizeof(place.addr));
+	place.port = l->port;
+	place.scope = l->scope;
+	return place;
+}
+
+struct forward_row *forward_row_new(const struct listener *l)
+{
+	struct forward_row *row = calloc(1, sizeof(*row));
+
+	if (!row)
+		return NULL;
+	row->traffic = forward_traffic_new();
+	if (!row->traffic) {
+		free(row);
+		return NULL;
+	}
+	row->place = forward_place_of(l);
+	row->verdict.action = RULE_ACTIONS; /* none yet */
+	forward_row_update(row, l);
+	return row;
+}
+
+void forward_row_free(struct forward_row *row)
+{
+	if (!row)
+		return;
+	forward_row_release(row);
+	forward_traffic_unref(row->traffic);
+	free(row);
+}
+
+void forward_row_update(struct forward_row *row, const struct listener *l)
+{
+	row->at = *l;
+	text_printable(row->process, sizeof(row->process), l->process, strlen(l->process));
+}
+
+static bool verdicts_equal(const struct rule_verdict *a, const struct rule_verdict *b)
+{
+	if (a->action != b->action || a->reason != b->reason || a->host_count != b->host_count ||
+	    a->host_port != b->host_port || a->host_socket != b->host_socket)
+		return false;
+	for (size_t i = 0; i < a->host_count; i++)
+		if (a->host[i].family != b->host[i].family ||
+		    memcmp(a->host[i].bytes, b->host[i].bytes, a->host[i].family == AF_INET ? 4 : 16) != 0)
+			return false;
+	return true;
+}
+
+bool forward_row_judge(struct forward_row *row, const struct rules *rules, const char *user)
+{
+	struct listener_key key = {
+		.proto = RULE_PROTO_TCP,
+		.family = row->at.family == 4 ? AF_INET : AF_INET6,
+		.scope_id = row->at.scope,
+		.port = row->at.port,
+		.process = row->at.process[0] ? row->at.process : NULL,
+		.user = user,
+	};
+	struct rule_verdict verdict;
+	bool differs;
+
+	memcpy(key.address, row->at.addr, sizeof(key.address));
+	rules_match(rules, &key, &verdict);
+	differs = !verdicts_equal(&verdict, &row->verdict);
+	row->verdict = verdict;
+	return differs;
+}
+
+bool forward_row_wants(const struct forward_row *row)
+{
+	return row->verdict.action == RULE_FORWARD && row->verdict.host_count > 0;
+}
+
+/* Where the guest is asked to connect to: what listens on every address is reached on loopback. */
+static struct tcp_target target_of(const struct listener *l)
+{
+	static const uint8_t any[16], loopback4[16] = {127, 0, 0, 1}, loopback6[16] = {[15] = 1};
+	struct tcp_target t = {.family = l->family, .scope = l->scope, .port = l->port};
+
+	if (memcmp(l->addr, any, sizeof(any)) == 0) {
+		memcpy(t.addr, l->family == 4 ? loopback4 : loopback6, sizeof(t.addr));
+		t.scope = 0;
+	} else {
+		memcpy(t.addr, l->addr, sizeof(t.addr));
+	}
+	return t;
+}
+
+int forward_row_claim(struct forward_row *row, struct endpoints *endpoints)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < row->verdict.host_count && rc == 0; i++) {
+		row->claims[i].owner = row;
+		row->claims[i].target = target_of(&row->at);
+		rc = endpoint_claim(endpoints, &row->verdict.host[i], row->verdict.host_port, &row->claims[i]);
+	}
+	if (rc < 0)
+		forward_row_release(row);
+	return rc;
+}
+
+void forward_row_release(struct forward_row *row)
+{
+	for (size_t i = 0; i < sizeof(row->claims) / sizeof(row->claims[0]); i++)
+		endpoint_release(&row->claims[i]);
+}
+
+/* --- how it stands ---------------------------------------------------------------------------------------------- */
+
+static enum forward_state state_of_claim(enum endpoint_state state)
+{
+	switch (state) {
+	case ENDPOINT_OPEN:
+		return FORWARD_FORWARDED;
+	case ENDPOINT_CONFLICT:
+		return FORWARD_CONFLICT;
+	default:
+		return FORWARD_FAILED;
+	}
+}
+
+/*
+ * The worst of the claims says how the row stands; but an address the host does not have (::1 where IPv6 is off)
+ * only counts when there is no other.
+ */
+static void info_of_claims(const struct forward_row *row, struct forward_info *info)
+{
+	const char *absent = NULL;
+
+	info->state = FORWARD_FORWARDED;
+	for (size_t i = 0; i < row->verdict.host_count; i++) {
+		const char *why = NULL;
+		enum endpoint_state state = endpoint_claim_state(&row->claims[i], &why);
+
+		if (state == ENDPOINT_ABSENT) {
+			absent = why;
+			continue;
+		}
+		info->host[info->host_count++] = endpoint_claim_address(&row->claims[i]);
+		if (state_of_claim(state) > info->state) {
+			info->state = state_of_claim(state);
+			info->reason = why;
+		}
+	}
+	if (info->host_count == 0) {
+		info->state = FORWARD_FAILED;
+		info->reason = absent;
+	}
+}
+
+static void info_of_verdict(const struct forward_row *row, struct forward_info *info)
+{
+	if (forward_row_wants(row) && row->claims[0].endpoint) {
+		info_of_claims(row, info);
+		return;
+	}
+	info->state = FORWARD_FAILED;
+	if (row->verdict.action != RULE_FORWARD) {
+		info->state = FORWARD_IGNORED;
+		info->reason = row->verdict.reason;
+	} else if (row->verdict.host_socket) {
+		info->reason = "ports are not forwarded to host sockets by this version";
+	} else if (row->holds) {
+		info->reason = "out of memory";
+	} else {
+		info->reason = "maxForwards is reached";
+	}
+}
+
+void forward_row_info(const struct forward_row *row, struct forward_info *info, char guest[ADDRESS_TEXT_MAX])
+{
+	*info = (struct forward_info){
+		.proto = "tcp",
+		.guest = address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port),
+		.process = row->process[0] ? row->process : NULL,
+		.pid = row->at.pid,
+		.connections = row->traffic->connections,
+		.bytes_in = row->traffic->bytes.bytes_in,
+		.bytes_out = row->traffic->bytes.bytes_out,
+	};
+	info_of_verdict(row, info);
+}

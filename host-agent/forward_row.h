@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * forward_row: one listener of the guest, or one port of a static rule: what the rules say about it, the addresses of
+ * the host it claims, and how it stands. Part of forward.c, which keeps the rows.
+ */
+#ifndef HOMEPORT_FORWARD_ROW_H
+#define HOMEPORT_FORWARD_ROW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "address.h"
+#include "control_msg.h"
+#include "endpoint.h"
+#include "forward.h"
+#include "forward_conn.h"
+#include "rules.h"
+
+/* What makes two reports of different snapshots the same listener. Compared as bytes. */
+struct forward_place {
+	uint8_t proto, family, addr[16];
+	uint16_t port;
+	uint32_t scope;
+};
+
+struct forward_row {
+	TAILQ_ENTRY(forward_row) next;
+	UT_hash_handle hh;       /* by at.key, while the guest's snapshot names it */
+	UT_hash_handle hh_stale; /* by place, while it waits to be named by a new one */
+	struct forward_place place;
+	struct listener at;
+	char process[128]; /* printable */
+	struct rule_verdict verdict;
+	struct endpoint_claim claims[2];
+	struct forward_traffic *traffic;
+	bool is_static;
+	bool stale;
+	bool holds;    /* counts as one of maxForwards */
+	bool is_known; /* `logged` is what the log says */
+	enum forward_state logged;
+};
+
+struct forward_place forward_place_of(const struct listener *l);
+
+/* A row for the listener, not judged yet; NULL: out of memory. */
+struct forward_row *forward_row_new(const struct listener *l);
+
+/* Gives up its claims. NULL is fine. */
+void forward_row_free(struct forward_row *row);
+
+/* Takes what may change of a listener that stays where it is: key, inode, process. */
+void forward_row_update(struct forward_row *row, const struct listener *l);
+
+/* Asks the rules; returns whether the verdict is another one than before. user: who listens there, or NULL. */
+bool forward_row_judge(struct forward_row *row, const struct rules *rules, const char *user);
+
+/* Whether the verdict is to forward it to addresses of the host. */
+bool forward_row_wants(const struct forward_row *row);
+
+/* Claims what the verdict names. Returns 0 or -ENOMEM, with nothing claimed. */
+int forward_row_claim(struct forward_row *row, struct endpoints *endpoints);
+void forward_row_release(struct forward_row *row);
+
+/* Fills in how it stands; guest is where info->guest is written. */
+void forward_row_info(const struct forward_row *row, struct forward_info *info, char guest[ADDRESS_TEXT_MAX]);
+
+#endif

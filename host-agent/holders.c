@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ports to processes, by /proc/net/tcp (who listens: address, user, inode) and /proc/PID/fd (which process has the
+ * inode; only our own ones, or all as root). Users are named from /etc/passwd alone: asking the name service may wait
+ * for a network. Runs on the loop's thread.
+ */
+#include "holders.h"
+
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "loop.h"
+#include "sockowner.h"
+
+#define REST_US     1000000u
+#define STEP_US     10000u
+#define STEP_BUDGET 2000u
+#define ROWS_MAX    65536u
+#define TCP_LISTEN  0x0a
+
+struct holder {
+	struct rule_address address;
+	uint16_t port;
+	uid_t uid;
+	uint64_t inode;
+	uint32_t pid;
+};
+
+struct holders {
+	struct loop *loop;
+	struct loop_timer *timer;
+	struct sockowner *owner;
+	void (*known)(void *ctx);
+	void *ctx;
+	struct holder *rows;
+	size_t count, cap;
+	size_t unknown; /* rows whose process is looked for */
+	uint64_t looked_us;
+	bool looking;
+};
+
+/* --- /proc/net/tcp ---------------------------------------------------------------------------------------------- */
+
+static struct holder *holders_add(struct holders *h)
+{
+	if (h->count == h->cap) {
+		size_t cap = h->cap ? 2 * h->cap : 64;
+		struct holder *rows = cap <= ROWS_MAX ? reallocarray(h->rows, cap, sizeof(*rows)) : NULL;
+
+		if (!rows)
+			return NULL;
+		h->rows = rows;
+		h->cap = cap;
+	}
+	return memset(&h->rows[h->count++], 0, sizeof(*h->rows));
+}
+
+/* Addresses are printed as 32-bit words in the machine's own order, which are the bytes as they lie in memory. */
+static bool address_read(const char *hex, int family, struct rule_address *address)
+{
+	uint32_t words[4] = {0};
+	int count = family == AF_INET ? 1 : 4;
+
+	for (int i = 0; i < count; i++)
+		if (sscanf(hex + 8 * i, "%8" SCNx32, &words[i]) != 1)
+			return false;
+	address->family = family;
+	memset(address->bytes, 0, sizeof(address->bytes));
+	memcpy(address->bytes, words, (size_t)count * sizeof(*words));
+	return true;
+}
+
+static void holders_read_line(struct holders *h, const char *line, int family)
+{
+	char hex[33];
+	unsigned port, state, uid;
+	unsigned long long inode;
+	struct holder row = {0}, *added;
+
+	if (sscanf(line, " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %u %*d %llu", hex, &port, &state,
+		   &uid, &inode) != 5)
+		return;
+	if (state != TCP_LISTEN || strlen(hex) != (family == AF_INET ? 8 : 32) ||
+	    !address_read(hex, family, &row.address))
+		return;
+	row.port = (uint16_t)port;
+	row.uid = uid;
+	row.inode = inode;
+	added = holders_add(h);
+	if (added)
+		*added = row;
+}
+
+/* The kernel lists listeners first: what follows is connections, of which there may be many. */
+static void holders_read(struct holders *h, const char *path, int family)
+{
+	FILE *f = fopen(path, "re");
+	char line[512];
+	unsigned others = 0;
+
+	if (!f)
+		return;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	while (others < 64 && fgets(line, sizeof(line), f)) {
+		size_t before = h->count;
+
+		holders_read_line(h, line, family);
+		others = h->count > before ? 0 : others + 1;
+	}
+	fclose(f);
+}
+
+/* --- the processes ---------------------------------------------------------------------------------------------- */
+
+static bool on_owner(void *ctx, uint64_t inode, uint32_t pid)
+{
+	struct holders *h = ctx;
+
+	for (size_t i = 0; i < h->count; i++) {
+		if (h->rows[i].inode != inode || h->rows[i].pid)
+			continue;
+		h->rows[i].pid = pid;
+		h->unknown -= h->unknown > 0;
+	}
+	return h->unknown > 0;
+}
+
+static void holders_look(struct holders *h)
+{
+	h->looking = true;
+	h->looked_us = loop_now_us(h->loop);
+	h->count = 0;
+	h->unknown = 0;
+	holders_read(h, "/proc/net/tcp", AF_INET);
+	holders_read(h, "/proc/net/tcp6", AF_INET6);
+	for (size_t i = 0; i < h->count; i++)
+		h->unknown += geteuid() == 0 || h->rows[i].uid == geteuid();
+	if (sockowner_begin(h->owner) < 0)
+		h->unknown = 0;
+}
+
+static void on_holders_timer(void *ctx)
+{
+	struct holders *h = ctx;
+
+	if (!h->looking)
+		holders_look(h);
+	if (h->unknown && sockowner_step(h->owner, STEP_BUDGET, on_owner, h)) {
+		loop_timer_set(h->timer, STEP_US);
+		return;
+	}
+	h->looking = false;
+	h->known(h->ctx);
+}
+
+void holders_refresh(struct holders *h)
+{
+	uint64_t now = loop_now_us(h->loop);
+
+	if (h->looking || loop_timer_is_set(h->timer))
+		return;
+	loop_timer_set(h->timer, h->looked_us && now < h->looked_us + REST_US ? h->looked_us + REST_US - now : 0);
+}
+
+/* --- the sentence ----------------------------------------------------------------------------------------------- */
+
+/* Whether a listener there keeps `address` from being bound: the same address, or all of them. */
+static bool holder_covers(const struct holder *row, const struct rule_address *address)
+{
+	static const uint8_t any[16];
+
+	if (memcmp(row->address.bytes, any, sizeof(any)) == 0)
+		return row->address.family == address->family || row->address.family == AF_INET6;
+	return row->address.family == address->family && memcmp(row->address.bytes, address->bytes, sizeof(any)) == 0;
+}
+
+static void user_name(uid_t uid, char *dst, size_t size)
+{
+	FILE *f = fopen("/etc/passwd", "re");
+	struct passwd *pw;
+
+	snprintf(dst, size, "uid %u", uid);
+	while (f && (pw = fgetpwent(f))) {
+		if (pw->pw_uid == uid) {
+			snprintf(dst, size, "%s", pw->pw_name);
+			break;
+		}
+	}
+	if (f)
+		fclose(f);
+}
+
+char *holders_describe(const struct holders *h, const struct rule_address *address, uint16_t port, char *dst,
+		       size_t size)
+{
+	char name[64];
+
+	snprintf(dst, size, "another process");
+	for (size_t i = 0; i < h->count; i++) {
+		const struct holder *row = &h->rows[i];
+
+		if (row->port != port || !holder_covers(row, address))
+			continue;
+		if (row->pid) {
+			sockowner_name(row->pid, name, sizeof(name));
+			snprintf(dst, size, "%s (pid %u)", name[0] ? name : "a process that is gone", row->pid);
+		} else {
+			user_name(row->uid, name, sizeof(name));
+			snprintf(dst, size, "a process of %s", name);
+		}
+		break;
+	}
+	return dst;
+}
+
+struct holders *holders_new(struct loop *loop, void (*known)(void *ctx), void *ctx)
+{
+	struct holders *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->loop = loop;
+	h->known = known;
+	h->ctx = ctx;
+	h->owner = sockowner_new();
+	h->timer = loop_timer_new(loop, on_holders_timer, h);
+	if (!h->owner || !h->timer) {
+		holders_free(h);
+		return NULL;
+	}
+	return h;
+}
+
+void holders_free(struct holders *h)
+{
+	if (!h)
+		return;
+	loop_timer_free(h->timer);
+	sockowner_free(h->owner);
+	free(h->rows);
+	free(h);
+}
