@@ -69,6 +69,7 @@
 #define SFTP_TAKEOVER_US   1000u       /* a call that takes longer no longer keeps the next request from being read */
 #define SFTP_REPLIES_MAX   (32u << 20) /* bytes of replies under way or waiting for a peer that does not read */
 #define SFTP_WAITING_MAX   (64u << 20) /* bytes of requests waiting for their turn */
+#define SFTP_MEMORY_MAX	   (8ull << 30) /* of address space of a share's server, threads and their heaps included */
 #define SFTP_OPEN_WANT_MAX (64u << 10) /* first bytes that come with OPEN */
 
 #endif

@@ -176,7 +176,7 @@ enum mask share_mask(struct share *share, int fd, const char *name)
 {
 	struct stat st;
 
-	if (!share->masks || !masks_may_hold(name))
+	if (!share->masks || !masks_may_hold(share->masks, name))
 		return MASK_NONE;
 	/* A folder that cannot be looked at might be the one: its secret stays hidden. */
 	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
