@@ -67,7 +67,7 @@ static const char *on_credit(struct mux *m, struct mux_stream *s, const uint8_t 
 {
 	uint32_t n = wire_peek_u32(payload);
 
-	if (s->state == MUX_STATE_OFFERED)
+	if (s->state != MUX_STATE_OPEN)
 		return "credit was given on a stream that is not accepted";
 	if (!n || n > MUX_CREDIT_MAX - s->send_credit)
 		return "more credit was given than a window can be";

@@ -160,7 +160,7 @@ static void session_go_up(struct session *s, const struct session_hello *peer, u
 
 	s->state = SESSION_UP;
 	s->been_up = true;
-	s->ping_at_us = now_us;
+	s->ping_at_us = now_us + SESSION_PING_US;
 	session_ping(s, now_us);
 	s->events->up(s->ctx, resumed, peer);
 }
