@@ -32,7 +32,7 @@
 #include "meet.h"
 #include "notify.h"
 
-#define AGENT_IDLE_US       5000000u
+#define AGENT_IDLE_US       1000000u
 #define AGENT_INSTANCES_MAX 16u  /* hosts at once */
 #define AGENT_KNOCKS_MAX    64u  /* connections nobody has a name for yet */
 #define AGENT_LINES_MAX     256u /* log lines that wait to be sent to the hosts */

@@ -131,8 +131,7 @@ static void tell_settled(struct agent *a, struct ctl_client *client)
 		forward_list(a->forward, port_line, client);
 	for (size_t i = 0; i < a->plan.count; i++)
 		if (a->mounts[i].status == MOUNT_FAILED)
-			ctl_client_line(client, 'e', "homeport: mount: %s: %s", a->mounts[i].target,
-					a->mounts[i].text[0] ? a->mounts[i].text : strerror((int)a->mounts[i].error));
+			ctl_client_line(client, 'e', "homeport: mount: %s", a->mounts[i].text);
 	ctl_client_exit(client, failed ? EXIT_NOT_CONNECTED : EXIT_OK);
 }
 

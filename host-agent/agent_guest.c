@@ -175,7 +175,10 @@ static int on_mount_state(struct agent *a, const struct control_msg *msg)
 		log_info("mount %s: mounted%s%s", mount->target, text[0] ? "; " : "", text);
 		break;
 	case MOUNT_FAILED:
-		log_error("mount %s: %s", mount->target, text[0] ? text : strerror((int)mount->error));
+		if (!text[0])
+			snprintf(mount->text, sizeof(mount->text), "%.400s: %s", mount->target,
+				 strerror((int)mount->error));
+		log_error("mount: %s", mount->text);
 		break;
 	case MOUNT_UNMOUNTED:
 		log_info("mount %s: unmounted", mount->target);

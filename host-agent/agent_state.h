@@ -53,7 +53,7 @@ struct agent_mount {
 	bool unmount_sent;
 	enum control_mount_status status;
 	uint32_t error;
-	char text[512];
+	char text[512]; /* why it failed, and always something then; else a note, or "" */
 };
 
 /* A command that gets more than one answer. */

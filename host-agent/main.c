@@ -3,27 +3,31 @@
  * homeport: the host's program. What is typed is taken apart by options.c; each command is a function that returns the
  * exit status, in a row of the table below.
  */
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "cmd.h"
 #include "cmd_config.h"
 #include "cmd_sftp_server.h"
+#include "log.h"
 #include "options.h"
 
-enum { EXIT_USAGE = 2 };
-
 static int (*const handlers[COMMANDS])(const struct options *options) = {
+	[COMMAND_RUN] = cmd_run,
+	[COMMAND_DOWN] = cmd_down,
+	[COMMAND_STATUS] = cmd_status,
+	[COMMAND_PORTS] = cmd_ports,
+	[COMMAND_LOGS] = cmd_logs,
 	[COMMAND_CONFIG_CHECK] = cmd_config_check,
 	[COMMAND_CONFIG_SHOW] = cmd_config_show,
 };
 
-static int run_command(const struct options *options, int argc, char **argv)
+static int run_command(const struct options *options, char **argv)
 {
-	if (options->command == COMMAND_SFTP_SERVER)
-		return cmd_sftp_server(argc - 1, argv + 1);
-	if (handlers[options->command] != NULL)
-		return handlers[options->command](options);
-	fprintf(stderr, "homeport: %s: not in this version\n", command_name(options->command));
-	return EXIT_USAGE;
+	if (options->command == COMMAND_UP)
+		return cmd_up(options, argv);
+	return handlers[options->command](options);
 }
 
 int main(int argc, char **argv)
@@ -31,18 +35,21 @@ int main(int argc, char **argv)
 	struct options options;
 	char why[OPTIONS_WHY_MAX];
 
+	signal(SIGPIPE, SIG_IGN);
+	log_init("homeport", LOG_LEVEL_INFO);
+	if (argc > 1 && !strcmp(argv[1], "sftp-server"))
+		return cmd_sftp_server(argc - 1, argv + 1);
 	switch (options_parse(argc, argv, &options, why)) {
 	case OPTIONS_HELP:
 		options_print_help(options.command, stdout);
-		return 0;
+		return EXIT_DONE;
 	case OPTIONS_VERSION:
 		options_print_version(stdout);
-		return 0;
+		return EXIT_DONE;
 	case OPTIONS_WRONG:
-		fprintf(stderr, "homeport: %s\n", why);
-		return EXIT_USAGE;
+		return cmd_fail(EXIT_USAGE, "%s", why);
 	case OPTIONS_OK:
 		break;
 	}
-	return run_command(&options, argc, argv);
+	return run_command(&options, argv);
 }

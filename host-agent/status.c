@@ -28,7 +28,7 @@ _Static_assert(sizeof(mount_states) / sizeof(mount_states[0]) == MOUNT_STATUS_CO
 static const char *mount_trouble(const struct agent_mount *mount, size_t share)
 {
 	if (mount->status == MOUNT_FAILED)
-		return mount->text[0] ? mount->text : strerror((int)mount->error);
+		return mount->text;
 	return served_error(mount->shares[share]);
 }
 
