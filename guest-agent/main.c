@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cmd_mount.h"
+#include "cmd_ports.h"
 #include "commands.h"
 #include "helper.h"
 #include "log.h"
@@ -24,6 +25,7 @@ static const struct command {
 	{"helper", cmd_helper, "", "for root: mounts for an agent, which starts it"},
 	{"mount", cmd_mount, "[-o OPTIONS] MOUNTPOINT -- COMMAND...",
 	 "mounts what COMMAND serves on its stdin and stdout"},
+	{"ports", cmd_ports, "[--json] [--watch]", "what listens here, as the agent sees it"},
 	{"status", cmd_status, "", "which hosts are there, and what is mounted for them"},
 };
 

@@ -49,7 +49,7 @@ struct ports {
 	size_t count;
 	uint64_t next_key, epoch;
 	enum ports_state state;
-	bool known;   /* the source has given a set */
+	bool known;   /* the source has given a set since the start */
 	bool blocked; /* the way to the host took no more, which was logged */
 	struct loop_timer *snapshot_timer, *search_timer;
 	struct sockowner *owner;
@@ -228,7 +228,11 @@ static void on_set(void *ctx, const struct listener *all, size_t count)
 
 static void on_failed(void *ctx, int error)
 {
+	const struct ports *p = ctx;
+
 	log_error("ports: what listens here cannot be known, and is not forwarded: %s", strerror(-error));
+	if (p->events->failed)
+		p->events->failed(p->ctx, error);
 }
 
 bool ports_is_listening(const struct ports *p, const struct tcp_target *target)
@@ -286,7 +290,6 @@ struct ports *ports_new(struct loop *loop, struct listener_source *source, const
 		ports_free(p);
 		return NULL;
 	}
-	source->ops->start(source, &source_events, p);
 	return p;
 }
 
@@ -307,11 +310,14 @@ void ports_free(struct ports *p)
 void ports_start(struct ports *p)
 {
 	p->state = PORTS_WANTED;
-	on_snapshot(p);
+	p->known = false;
+	p->source->ops->start(p->source, &source_events, p);
 }
 
 void ports_stop(struct ports *p)
 {
 	p->state = PORTS_QUIET;
+	p->source->ops->stop(p->source);
 	loop_timer_stop(p->snapshot_timer);
+	loop_timer_stop(p->search_timer);
 }

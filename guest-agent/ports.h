@@ -20,9 +20,11 @@ struct ports_events {
 	 * changes are given, and a new snapshot is tried every second. May not free the ports.
 	 */
 	int (*message)(void *ctx, const struct control_msg *msg);
+	/* What listens cannot be known (a negative errno, logged); it is tried again. May be NULL. */
+	void (*failed)(void *ctx, int error);
 };
 
-/* The source becomes its own, also on failure. NULL: out of memory. It watches from now on, and tells nothing yet. */
+/* The source becomes its own, also on failure. NULL: out of memory. It does nothing yet. */
 struct ports *ports_new(struct loop *loop, struct listener_source *source, const struct ports_events *events,
 			void *ctx);
 void ports_free(struct ports *p); /* NULL is fine */
@@ -31,7 +33,7 @@ void ports_free(struct ports *p); /* NULL is fine */
  */
 void ports_start(struct ports *p);
 
-/* Nobody is there to be told. What listens is still known. */
+/* Nobody is there to be told: it does not look either. */
 void ports_stop(struct ports *p);
 
 /* Whether a socket listens at this very address and port: what the host may connect to besides loopback. */
