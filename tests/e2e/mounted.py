@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""A share mounted by `homeport-guest mount` over a socketpair, without ssh and without a lab: needs root and /dev/fuse."""
+import os
+import signal
+import subprocess
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+BUILD = os.environ.get("HOMEPORT_BUILD", ROOT + "/build")
+GUEST = BUILD + "/homeport-guest"
+HOST = BUILD + "/homeport"
+
+
+class Mounted:
+    """`with Mounted(tmp_path) as m:` m.host is the folder on the host, m.guest the same in the guest.
+
+    command: what serves, instead of `homeport sftp-server [--writable] HOST`; options: of homeport-guest mount.
+    """
+
+    def __init__(self, folder, writable=True, options=(), command=None, server=()):
+        self.host = f"{folder}/host"
+        self.guest = f"{folder}/guest"
+        os.makedirs(self.host, exist_ok=True)
+        self.log_path = f"{folder}/mount.log"
+        command = command or [HOST, "sftp-server", *(["--writable"] if writable else []), *server, self.host]
+        self.argv = [GUEST, "mount", *options, self.guest, "--", *command]
+        self.process = None
+
+    def __enter__(self):
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end = time.monotonic() + 10
+        while not self.is_mounted():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise AssertionError(f"not mounted (exit {self.process.returncode}): {self.log()}")
+            time.sleep(0.01)
+        return self
+
+    def is_mounted(self):
+        with open("/proc/self/mountinfo") as f:
+            return any(line.split()[4] == self.guest for line in f)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def children(self):
+        """{name: pid} of the processes that the mount started."""
+        found = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/stat") as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+                with open(f"/proc/{pid}/cmdline") as f:
+                    line = f.read().split("\0")
+            except OSError:
+                continue
+            if int(fields[1]) == self.process.pid:
+                found["server" if "sftp-server" in line else "helper" if "helper" in line else line[0]] = int(pid)
+        return found
+
+    def wait(self, timeout=10):
+        return self.process.wait(timeout)
+
+    def unmount(self):
+        """As a user would; the exit status of the mount."""
+        subprocess.run(["fusermount3", "-u", self.guest], check=True, timeout=10)
+        return self.wait()
+
+    def kill(self):
+        """Whatever has happened, nothing stays."""
+        if self.is_mounted():
+            subprocess.run(["umount", "-l", self.guest], timeout=10)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(3)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(5)
+
+    def __exit__(self, kind, *_):
+        status = None
+        try:
+            if kind is None and self.process.poll() is None:
+                status = self.unmount()
+        finally:
+            self.kill()
+        assert status in (0, None), f"exit {status}: {self.log()}"
+        assert "malformed" not in self.log() and "Sanitizer" not in self.log(), self.log()

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""Close-to-open: a file that is opened again is whole and of now, however and whenever the host changed it."""
+import mmap
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from mounted import Mounted
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+TRIALS = 60
+PATTERN = bytes(n % 251 + 1 for n in range(2_000_000))
+
+
+@pytest.fixture
+def m(tmp_path):
+    with Mounted(tmp_path) as one:
+        yield one
+
+
+def put(path, data, how):
+    """In place, or by a rename over it."""
+    target = path + ".new" if how == "rename" else path
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.pwrite(fd, data, 0)
+    os.ftruncate(fd, len(data))
+    os.close(fd)
+    if how == "rename":
+        os.rename(target, path)
+
+
+def check(path, want, k):
+    """Opens and reads by several ways, by turns; all that is seen is `want`."""
+    fd = os.open(path, os.O_RDONLY)
+    size = os.fstat(fd).st_size if k & 1 else None
+    got = b""
+    while part := os.read(fd, 64 if k & 2 else 65536):
+        got += part
+    size = os.fstat(fd).st_size if size is None else size
+    mapped = b""
+    if size == len(want):
+        with mmap.mmap(fd, size, prot=mmap.PROT_READ) as area:
+            mapped = area[:]
+    os.close(fd)
+    assert (got, size, os.stat(path).st_size, mapped) == (want, len(want), len(want), want)
+
+
+def sizes(kind, k):
+    scale = 1000 if k % 4 == 3 else 1
+    before, after = {"grow": (10, 20), "shrink": (20, 10)}.get(kind, (10, 20 if kind == "rename" else 10))
+    return before * scale, after * scale
+
+
+@pytest.mark.parametrize("kind", ["grow", "shrink", "same size", "rename", "mapped", "mtime put back", "tick"])
+def test_a_change_on_the_host_is_seen_whole_at_the_next_open(m, kind):
+    for k in range(TRIALS if kind != "tick" else 12):
+        before, after = sizes(kind, k)
+        here, there = f"{m.guest}/{k}", f"{m.host}/{k}"
+        put(there, b"A" * before, "in place")
+        fd = os.open(here, os.O_RDONLY)
+        assert os.read(fd, 1 << 20) == b"A" * before
+        stat = os.stat(here)
+        area = mmap.mmap(fd, before, prot=mmap.PROT_READ) if kind == "mapped" else None
+        if area:
+            assert area[:1] == b"A"
+        os.close(fd)
+        put(there, b"B" * after, "rename" if kind == "rename" else "in place")
+        if kind == "mtime put back":
+            os.utime(there, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            os.stat(here)
+        if kind == "tick":
+            time.sleep(0.15)
+        check(here, b"B" * after, k)
+        if area:
+            assert area[:] == b"B" * before
+            area.close()
+
+
+def appender(path, seconds, told):
+    """Appends byte i % 251 + 1 at offset i; `told` holds the length that is surely there."""
+    fd, size, i = os.open(path, os.O_WRONLY | os.O_APPEND), 0, 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and size < len(PATTERN) - 3000:
+        size += os.write(fd, PATTERN[size:size + 1 + i * 7919 % 3000])
+        told.value = size
+        i += 1
+        time.sleep(i * 31 % 4000 / 1e6)
+
+
+def replacer(path, seconds, told):
+    """Replaces the file by version after version: its number in 8 digits, again and again."""
+    version = 10000000
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        version += 1
+        put(path, b"%08d" % version * (version * 37 % 2500 + 1), "rename")
+        told.value = version
+        time.sleep(version * 31 % 400 / 1e6)
+
+
+def read_all(path, k):
+    fd = os.open(path, os.O_RDONLY)
+    got = b""
+    while part := os.read(fd, 1000 if k & 2 else 65536):
+        got += part
+    os.close(fd)
+    return got
+
+
+def run_beside(writer, path, look):
+    told = multiprocessing.Value("q", 0)
+    other = multiprocessing.Process(target=writer, args=(path, 4, told))
+    other.start()
+    seen = 0
+    try:
+        while other.is_alive():
+            look(told.value, seen)
+            seen += 1
+    finally:
+        other.kill()
+        other.join()
+    assert seen > 100
+
+
+def test_a_file_that_the_host_appends_to_is_never_torn(m):
+    put(m.host + "/log", b"", "in place")
+
+    def look(known, k):
+        got = read_all(m.guest + "/log", k)
+        assert len(got) >= known, "what was there at open is missing"
+        assert got == PATTERN[:len(got)]
+
+    run_beside(appender, m.host + "/log", look)
+
+
+def test_a_file_that_the_host_replaces_is_always_one_whole_version(m):
+    put(m.host + "/f", b"10000000", "in place")
+
+    def look(known, k):
+        got = read_all(m.guest + "/f", k)
+        version = int(got[:8])
+        assert got == got[:8] * (version * 37 % 2500 + 1 if version > 10000000 else 1)
+        assert version >= known, "older than what was there at open"
+
+    run_beside(replacer, m.host + "/f", look)
+
+
+def test_our_own_writes_are_seen_at_once_everywhere(m):
+    """Through the descriptor, by another open, by stat, on the host after close."""
+    for k in range(200):
+        data = os.urandom(1 + k * 997 % 20000)
+        fd = os.open(m.guest + "/own", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        os.write(fd, data)
+        assert os.stat(m.guest + "/own").st_size == len(data)
+        assert os.pread(fd, 1 << 20, 0) == data
+        assert read_all(m.guest + "/own", k) == data
+        os.close(fd)
+        with open(m.host + "/own", "rb") as f:
+            assert f.read() == data
