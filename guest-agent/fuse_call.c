@@ -60,6 +60,8 @@ void call_free(struct call *call)
 	if (call->interrupted)
 		m->interrupted--;
 	TAILQ_REMOVE(&m->calls, call, link);
+	if (call->opened)
+		file_close(call->opened);
 	node_unref(m->nodes, call->node);
 	node_unref(m->nodes, call->other);
 	node_unref(m->nodes, call->finding);

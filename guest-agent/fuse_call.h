@@ -63,6 +63,7 @@ struct call {
 	struct node *finding;      /* being found again; referenced */
 	struct file *file;         /* not owned */
 	struct dir *dir;           /* not owned */
+	struct file *opened;       /* owned: what OPEN is about to answer with */
 	char *name, *other_name;
 	union {
 		struct {
@@ -74,7 +75,10 @@ struct call {
 		} setattr;
 		struct {
 			int flags;
-			uint32_t want;
+			struct sftp_attr attr;
+			bool retry;      /* the kernel has just looked the name up again, after ESTALE */
+			unsigned tries;  /* since then */
+			uint64_t server; /* what the name means by now, where that is not the node; 0 */
 		} open;
 		struct {
 			uint64_t offset;
@@ -148,7 +152,8 @@ bool attr_is_old(const struct node *n, uint64_t stamp);
 /* The attributes as the kernel gets them. */
 void attr_to_stat(const struct mount *m, const struct node *n, const struct sftp_attr *attr, struct stat *st);
 
-/* Files (fuse_file.c): a file that fails or ends without RELEASE. */
+/* Files (fuse_file.c): closes the handle too, where its server is still there; or frees alone. */
+void file_close(struct file *f);
 void file_free(struct mount *m, struct file *f);
 void node_writes_lost(struct mount *m, struct share *s);
 

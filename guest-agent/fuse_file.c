@@ -26,6 +26,9 @@
 
 #define FETCH_MAX     (64u << 10) /* PROTOCOL.md, OPEN: want */
 #define FETCH_KEEP_US 1000000u
+#define RETRY_US      100000u /* ESTALE, the new lookup and the second OPEN of one open(2) lie closer together */
+#define RETRIES_MAX   16u
+#define RETRYING      (sizeof(((struct mount *)NULL)->retrying) / sizeof(((struct mount *)NULL)->retrying[0]))
 
 uint32_t open_flags_to_native(int flags)
 {
@@ -42,7 +45,8 @@ uint32_t open_flags_to_native(int flags)
 		out = NATIVE_O_READ | NATIVE_O_WRITE;
 	}
 	out |= flags & O_APPEND ? NATIVE_O_APPEND : 0;
-	out |= flags & O_TRUNC ? NATIVE_O_TRUNC : 0;
+	/* Linux truncates also where the file is opened to be read. */
+	out |= flags & O_TRUNC ? NATIVE_O_TRUNC | NATIVE_O_WRITE : 0;
 	out |= flags & O_EXCL ? NATIVE_O_EXCL : 0;
 	if ((flags & O_SYNC) == O_SYNC)
 		out |= NATIVE_O_SYNC;
@@ -106,7 +110,7 @@ static void writes_settle(struct node *n)
 	}
 }
 
-static void file_close(struct file *f)
+void file_close(struct file *f)
 {
 	struct share *s = f->share;
 	struct mount *m = s->mount;
@@ -150,39 +154,171 @@ static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, c
 	f->fetched_us = loop_now_us(f->share->mount->loop);
 }
 
-static void open_done(struct call *call, const struct sftp_reply *reply)
+/* Answers with call->opened. */
+static void open_reply(struct call *call, const struct sftp_attr *attr)
 {
 	struct fuse_file_info fi = {.flags = call->open.flags};
-	struct wire_reader r = reply->body;
+
+	if (call->req) {
+		open_decide(call->mount, call->node, call->opened, attr, &fi);
+		if (fuse_reply_open(call->req, &fi) == 0)
+			call->opened = NULL;
+	}
+	call_free(call);
+}
+
+/* ESTALE has the kernel look the name up again, once in one open(2): then what it has found must do. */
+static void open_reply_replaced(struct call *call)
+{
 	struct mount *m = call->mount;
+	int tid;
+
+	if (call->req) {
+		tid = fuse_req_ctx(call->req)->pid;
+		m->retrying[(unsigned)tid % RETRYING].tid = tid;
+		m->retrying[(unsigned)tid % RETRYING].us = loop_now_us(m->loop);
+	}
+	call_reply_err(call, ESTALE);
+}
+
+static bool open_is_retry(struct call *call)
+{
+	struct mount *m = call->mount;
+	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
+	bool is = m->retrying[(unsigned)tid % RETRYING].tid == tid &&
+		  loop_now_us(m->loop) - m->retrying[(unsigned)tid % RETRYING].us < RETRY_US;
+
+	if (is)
+		m->retrying[(unsigned)tid % RETRYING].tid = 0;
+	return is;
+}
+
+static void open_named_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
-	const uint8_t *data;
-	struct file *f;
-	uint64_t fh;
-	size_t len;
+	uint64_t server;
+
+	if (reply->error) {
+		open_reply_replaced(call);
+		return;
+	}
+	server = wire_get_u64(&r);
+	sftp_attr_get(&r, &attr);
+	if (!wire_read_done(&r)) {
+		call_reply_malformed(call);
+		return;
+	}
+	share_forget(call->share, server, 1);
+	if (server == call->node->server)
+		open_reply(call, &call->open.attr);
+	else
+		open_reply_replaced(call);
+}
+
+/*
+ * Whether the file may have lost the name it was opened by. A rename, a removal and a link change the inode's ctime; so
+ * it has its name while the version is the one that came with the name.
+ */
+static bool open_name_in_doubt(const struct node *n, const struct sftp_attr *attr)
+{
+	struct version now = version_of(attr);
+
+	if (!n->parent || !n->name)
+		return false;
+	return !(n->flags & NODE_HAS_TOLD) || !version_same(&now, &n->told) || n->flags & NODE_RACY;
+}
+
+static void open_check_name(struct call *call)
+{
+	struct wire_buf *b = call_begin(call, NATIVE_LOOKUP);
+
+	wire_put_u64(b, call->node->parent->server);
+	wire_put_cstring(b, call->node->name);
+	call_send(call, open_named_done);
+}
+
+static void open_send(struct call *call, uint64_t server);
+
+static void open_again_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct sftp_attr attr;
 
 	if (reply->error) {
 		call_reply_err(call, reply->error);
 		return;
 	}
-	fh = wire_get_u64(&r);
+	call->open.server = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
+	if (!wire_read_done(&r))
+		call_reply_malformed(call);
+	else if (!S_ISREG(attr.mode) || !call->req)
+		call_reply_err(call, ESTALE);
+	else
+		open_send(call, call->open.server);
+}
+
+/*
+ * Replaced once more since the kernel looked. It would not look again, and open(2) would fail: so what the name means
+ * by now is opened in place of the node. The handle stands for it; the node's own identity is found gone by the next
+ * OPEN.
+ */
+static void open_again(struct call *call)
+{
+	struct wire_buf *b = call_begin(call, NATIVE_LOOKUP);
+
+	call->open.tries++;
+	wire_put_u64(b, call->node->parent->server);
+	wire_put_cstring(b, call->node->name);
+	call_send(call, open_again_done);
+}
+
+static void open_failed(struct call *call, int error)
+{
+	const struct node *n = call->node;
+
+	if (error != ESTALE)
+		call_reply_err(call, error);
+	else if (call->open.retry && call->open.tries < RETRIES_MAX && call->req && n->parent && n->name)
+		open_again(call);
+	else
+		open_reply_replaced(call);
+}
+
+static void open_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct sftp_attr *attr = &call->open.attr;
+	const uint8_t *data;
+	uint64_t fh;
+	size_t len;
+
+	if (call->open.server)
+		share_forget(call->share, call->open.server, 1); /* its handle is enough */
+	call->open.server = 0;
+	if (reply->error) {
+		open_failed(call, reply->error);
+		return;
+	}
+	fh = wire_get_u64(&r);
+	sftp_attr_get(&r, attr);
 	data = wire_get_string(&r, &len, FETCH_MAX);
 	if (!wire_read_done(&r)) {
 		call_reply_malformed(call);
 		return;
 	}
-	f = call->req ? file_new(m, call->share, call->node, fh, open_flags_to_native(call->open.flags)) : NULL;
-	if (!f) {
+	call->opened = file_new(call->mount, call->share, call->node, fh, open_flags_to_native(call->open.flags));
+	if (!call->opened) {
 		handle_release(call->share, fh);
 		call_reply_err(call, ENOMEM);
 		return;
 	}
-	open_keep_fetched(f, data, len, &attr);
-	open_decide(m, call->node, f, &attr, &fi);
-	if (fuse_reply_open(call->req, &fi) != 0)
-		file_close(f);
-	call_free(call);
+	open_keep_fetched(call->opened, data, len, attr);
+	if (!call->open.retry && open_name_in_doubt(call->node, attr))
+		open_check_name(call);
+	else
+		open_reply(call, attr);
 }
 
 /* How much of the file to ask for at once: all of a small one that the kernel has no pages of. */
@@ -195,17 +331,25 @@ static uint32_t open_want(const struct node *n, int flags)
 	return FETCH_MAX;
 }
 
-static void open_issue(struct call *call)
+static void open_send(struct call *call, uint64_t server)
 {
-	struct wire_buf *b;
+	struct wire_buf *b = call_begin_modifying(call, NATIVE_OPEN);
 
-	if (call_wait_writes(call, call->node, open_issue))
-		return;
-	b = call_begin_modifying(call, NATIVE_OPEN);
-	wire_put_u64(b, call->node->server);
+	wire_put_u64(b, server);
 	wire_put_u32(b, open_flags_to_native(call->open.flags));
 	wire_put_u32(b, open_want(call->node, call->open.flags));
 	call_send(call, open_done);
+}
+
+static void open_issue(struct call *call)
+{
+	if (call->opened)
+		file_close(call->opened); /* of a server that has gone */
+	call->opened = NULL;
+	if (call_wait_writes(call, call->node, open_issue))
+		return;
+	call->open.server = 0;
+	open_send(call, call->node->server);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -215,6 +359,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!call)
 		return;
 	call->open.flags = fi->flags & ~(O_CREAT | O_EXCL);
+	call->open.retry = open_is_retry(call);
 	call_start(call);
 }
 

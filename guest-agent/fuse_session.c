@@ -153,6 +153,7 @@ int session_start(struct mount *m, int fd)
 
 	m->session_state = calloc(1, sizeof(*m->session_state));
 	m->session = m->session_state ? fuse_session_new(&args, &ops, sizeof(ops), m) : NULL;
+	fuse_opt_free_args(&args);
 	if (!m->session || fuse_session_custom_io(m->session, &io, fd) != 0) {
 		close(fd);
 		session_end(m);

@@ -55,6 +55,12 @@ struct mount {
 	unsigned interrupted;
 	LIST_HEAD(, file) files;
 	LIST_HEAD(, dir) dirs;
+	/* Who was told ESTALE by OPEN, and when: the kernel looks the name up again, once, and what it finds must do.
+	 */
+	struct {
+		int tid;
+		uint64_t us;
+	} retrying[64];
 	size_t write_bytes; /* written behind, of all nodes */
 	uint64_t requests;
 	uint64_t next_request; /* the number in `caller` */
