@@ -24,6 +24,7 @@ static void mux_check(const struct mux *m)
 			continue;
 		CHECK(s->window >= MUX_CREDIT_INITIAL && s->window <= MUX_CREDIT_MAX);
 		CHECK(s->send_credit <= MUX_CREDIT_MAX);
+		CHECK(s->recv_credit <= s->window && s->unconsumed <= s->window && s->credit_due <= s->window);
 		/* A frame whose header came is taken off the credit before all of it was delivered. */
 		CHECK(s->recv_credit + s->unconsumed + s->credit_due + (m->rx_stream == s ? m->rx_left : 0) ==
 		      s->window);
@@ -186,18 +187,24 @@ static void hostile_receive(const uint8_t *data, size_t len)
 /* A frame whose fields are likely to be right, or nearly. */
 static void hostile_frame(struct input *in)
 {
+	static uint8_t frame[MUX_HEADER + MUX_FRAME_MAX];
 	uint8_t a = input_u8(in), b = input_u8(in);
-	uint8_t frame[8 + 600] = {0};
 	uint8_t type = a & 15;
-	size_t len = type == MUX_OPEN || type == MUX_DATA ? 1 + b
-		     : type == MUX_CREDIT                 ? 4
-							  : type == MUX_REFUSE || type == MUX_RESET;
+	size_t len = 0;
 
+	if (type == MUX_OPEN)
+		len = 1 + b;
+	else if (type == MUX_DATA)
+		len = b < 200 ? 1u + b : MUX_FRAME_MAX;
+	else if (type == MUX_CREDIT)
+		len = 4;
+	else if (type == MUX_REFUSE || type == MUX_RESET)
+		len = 1;
 	wire_poke_u32(frame, type == MUX_OPEN && a & 0x10 ? hostile.m->peer_next_id : (a >> 4) + 1u);
 	wire_poke_u32(frame + 4, (uint32_t)type << 24 | (uint32_t)len);
 	frame[8] = type == MUX_CREDIT ? 0 : b;
 	frame[9] = frame[10] = b;
-	hostile_receive(frame, 8 + len);
+	hostile_receive(frame, MUX_HEADER + len);
 }
 
 static void fuzz_hostile(struct input *in, uint8_t how)
@@ -250,7 +257,7 @@ struct flow {
 	uint64_t sent, got;
 	size_t unread;
 	bool finned, fin_came, closed, reset_here;
-	bool used;
+	bool used, offered;
 	enum mux_reason reason;
 };
 
@@ -258,7 +265,8 @@ struct side {
 	int end;
 	struct mux *m;
 	struct flow flows[FLOWS];
-	bool hold; /* data are not consumed */
+	bool hold;  /* data are not consumed */
+	bool later; /* streams are not accepted at once */
 };
 
 struct world {
@@ -309,6 +317,13 @@ static void on_flow_closed(void *ctx, enum mux_reason reason)
 static const struct mux_stream_events flow_events = {
 	.data = on_flow_data, .fin = on_flow_fin, .closed = on_flow_closed};
 
+static void flow_accept(struct flow *f)
+{
+	if (f->s && f->offered)
+		mux_stream_accept(f->s, NULL, NULL);
+	f->offered = false;
+}
+
 static void on_side_open(void *ctx, struct mux_stream *s, enum mux_kind kind, const uint8_t *args, size_t len)
 {
 	struct side *side = ctx;
@@ -317,8 +332,10 @@ static void on_side_open(void *ctx, struct mux_stream *s, enum mux_kind kind, co
 	CHECK(len == 1 && args[0] < FLOWS);
 	f = &side->flows[args[0]];
 	CHECK(!f->used);
-	*f = (struct flow){.side = side, .s = s, .key = args[0], .used = true};
-	mux_stream_accept(s, &flow_events, f);
+	*f = (struct flow){.side = side, .s = s, .key = args[0], .used = true, .offered = true};
+	mux_stream_set_events(s, &flow_events, f);
+	if (!side->later)
+		flow_accept(f);
 }
 
 static const struct mux_events side_events = {.open = on_side_open};
@@ -375,8 +392,10 @@ static void flow_step(struct world *w, struct input *in, uint8_t op)
 		break;
 	case 2:
 		side->hold = op & 0x80;
+		side->later = op & 0x40;
 		break;
 	case 3:
+		flow_accept(f);
 		flow_consume(f);
 		break;
 	case 4:
@@ -458,7 +477,8 @@ static void fuzz_broken(struct input *in)
 			pair_step(&p, in, op);
 	}
 	for (int i = 0; i < 2 * FLOWS; i++) {
-		w.sides[i & 1].hold = false;
+		w.sides[i & 1].hold = w.sides[i & 1].later = false;
+		flow_accept(&w.sides[i & 1].flows[i / 2]);
 		flow_consume(&w.sides[i & 1].flows[i / 2]);
 	}
 	pair_settle(&p);
