@@ -225,7 +225,7 @@ int cmd_sftp_server(int argc, char **argv)
 		return r < 0 ? 0 : r;
 	log_init("homeport", options.level);
 	signal(SIGPIPE, SIG_IGN);
-	umask(0); /* modes come from the client, which has applied its own */
+	share.umask = umask(0);
 	r = prepare(&options, &share);
 	if (r)
 		return r;

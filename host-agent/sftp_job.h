@@ -73,9 +73,9 @@ static inline void sftp_job_changed(struct sftp_job *job)
 	atomic_fetch_add(&job->share->stamp, 1);
 }
 
-/* The rows; NULL: no such request. */
+/* The rows; NULL: no such request. An extension of a stock client is told by its name in the packet. */
 const struct sftp_row *sftp_native_row(uint8_t type);
-const struct sftp_row *sftp_stock_row(uint8_t type);
+const struct sftp_row *sftp_stock_row(const struct wire_buf *packet);
 
 /* A STATUS for a negative errno (0: OK) as the whole reply. */
 void sftp_stock_put_status(struct sftp_job *job, int error);

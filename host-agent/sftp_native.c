@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #include "limits.h"
+#include "listing.h"
 
-#define LISTING_BUFFER (32u << 10)
-#define READ_NOW_MAX   (128u << 10) /* longer ones are shared among threads anyhow */
+#define READ_NOW_MAX (128u << 10) /* longer ones are shared among threads anyhow */
 
 int native_get_name(struct wire_reader *r, char name[SFTP_NAME_MAX + 1])
 {
@@ -356,48 +356,6 @@ static int native_opendir(struct sftp_job *job)
 	return 0;
 }
 
-/* More of the folder into the listing, from `cookie` on. */
-static int listing_fill(struct handle *h, uint64_t cookie)
-{
-	struct handle_listing *l = &h->listing;
-	ssize_t n;
-
-	if (!l->data) {
-		l->data = malloc(LISTING_BUFFER);
-		if (!l->data)
-			return -ENOMEM;
-		l->cookie = 0;
-	}
-	if (cookie != l->cookie && lseek(h->fd, (off_t)cookie, SEEK_SET) < 0)
-		return -errno;
-	n = getdents64(h->fd, l->data, LISTING_BUFFER);
-	if (n < 0)
-		return -errno;
-	l->cookie = cookie;
-	l->at = 0;
-	l->len = (size_t)n;
-	l->end = n == 0;
-	return 0;
-}
-
-/* The entry that follows `cookie`; NULL at the end. */
-static int listing_next(struct handle *h, uint64_t cookie, const struct dirent64 **entry)
-{
-	struct handle_listing *l = &h->listing;
-	int r = 0;
-
-	if (!l->data || l->cookie != cookie || (l->at == l->len && !l->end))
-		r = listing_fill(h, cookie);
-	*entry = r == 0 && l->at < l->len ? (const struct dirent64 *)(const void *)(l->data + l->at) : NULL;
-	return r;
-}
-
-static void listing_take(struct handle *h, const struct dirent64 *entry)
-{
-	h->listing.at += entry->d_reclen;
-	h->listing.cookie = (uint64_t)entry->d_off;
-}
-
 /* With its node and attributes where it still is what was listed; an entry that just vanished is listed without. */
 static void entry_complete(struct sftp_job *job, struct handle *h, const struct node_info *folder,
 			   struct sftp_entry *entry, enum mask mask)
@@ -415,11 +373,6 @@ static void entry_complete(struct sftp_job *job, struct handle *h, const struct 
 	entry->type = st.type;
 }
 
-static bool is_dots(const char *name)
-{
-	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
-}
-
 /* One entry after `*cookie` into the reply; false where it does not fit. Masked ones are passed over. */
 static bool put_entry(struct sftp_job *job, struct handle *h, const struct node_info *folder, const struct dirent64 *d,
 		      size_t room, bool plus, uint32_t *count)
@@ -435,7 +388,7 @@ static bool put_entry(struct sftp_job *job, struct handle *h, const struct node_
 
 	if (22 + entry.name_len + (plus ? 8 + SFTP_ATTR_SIZE : 0) > room)
 		return false;
-	if (!is_dots(d->d_name)) {
+	if (!listing_is_dots(d->d_name)) {
 		mask = share_mask(job->share, h->fd, d->d_name);
 		if (mask == MASK_HIDDEN)
 			return true;

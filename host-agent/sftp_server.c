@@ -230,11 +230,11 @@ static uint32_t body_u32(const struct sftp_job *job, uint8_t at)
 	return at != ROW_NONE && job->in.len >= 5u + at + 4 ? wire_peek_u32(job->in.data + 5 + at) : 0;
 }
 
-static const struct sftp_row *find_row(const struct sftp_server *s, uint8_t type)
+static const struct sftp_row *find_row(const struct sftp_server *s, const struct sftp_job *job)
 {
-	const struct sftp_row *row = s->share->native ? sftp_native_row(type) : NULL;
+	const struct sftp_row *row = s->share->native ? sftp_native_row(job->type) : NULL;
 
-	return row ? row : sftp_stock_row(type);
+	return row ? row : sftp_stock_row(&job->in);
 }
 
 static void find_place(struct sftp_server *s, struct sftp_job *job)
@@ -244,7 +244,8 @@ static void find_place(struct sftp_server *s, struct sftp_job *job)
 	uint64_t node;
 	uint64_t fh = body_u64(job, row->fh_at);
 
-	if (fh && (row->flags & ROW_NATIVE || body_u32(job, 0) == 8))
+	/* A stock client's handle is a string, ours of 8 bytes. */
+	if (fh && (row->flags & ROW_NATIVE || body_u32(job, row->fh_at - 4) == 8))
 		job->handle = handles_get(s->share->handles, fh);
 	node = body_u64(job, row->node_at);
 	if (job->handle)
@@ -411,7 +412,7 @@ static int job_parse(struct sftp_server *s, struct sftp_job *job)
 	if (job->in.len < 5)
 		return -EPROTO;
 	job->id = job->type == SSH_FXP_INIT ? 0 : wire_peek_u32(job->in.data + 1);
-	job->row = job->type == SSH_FXP_INIT ? NULL : find_row(s, job->type);
+	job->row = job->type == SSH_FXP_INIT ? NULL : find_row(s, job);
 	if (job->row)
 		find_place(s, job);
 	atomic_fetch_add_explicit(&s->share->counters->requests, 1, memory_order_relaxed);
