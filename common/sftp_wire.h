@@ -71,8 +71,8 @@ enum sftp_type {
 };
 
 #define NATIVE_EXTENSION "native@homeport"
-#define NATIVE_VERSION	 "1"
-#define NATIVE_ROOT	 1u /* the node every share starts with */
+#define NATIVE_VERSION   "1"
+#define NATIVE_ROOT      1u /* the node every share starts with */
 
 struct sftp_time {
 	int64_t sec;
@@ -88,7 +88,7 @@ struct sftp_attr {
 	uint64_t ino, size, blocks; /* blocks of 512 bytes */
 	uint32_t mode, nlink, uid, gid;
 	uint32_t rdev_major, rdev_minor;
-	uint32_t dev;	/* index of the device within the share; 0 is the root's own */
+	uint32_t dev;   /* index of the device within the share; 0 is the root's own */
 	uint32_t flags; /* SFTP_ATTR_ */
 	struct sftp_time atime, mtime, ctime, btime;
 };

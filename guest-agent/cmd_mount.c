@@ -31,8 +31,6 @@
 #define USAGE         "usage: homeport-guest mount [-v] [-o ro,rw,allow_other,hostuid=N,hostgid=N] MOUNTPOINT -- COMMAND..."
 #define SOCKET_BUFFER (1 << 20) /* of the pipe to COMMAND: what keeps it busy while the loop does something else */
 
-extern char **environ;
-
 struct foreground {
 	struct loop *loop;
 	struct mount *mount;

@@ -174,8 +174,8 @@ static int mount_as_root(struct helper *h, const struct helper_request *r)
 		close(at);
 		return rc;
 	}
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s", fd,
-		 r->owner, 0, r->flags & HELPER_ALLOW_OTHER ? ",allow_other" : "");
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%u,group_id=0,default_permissions%s", fd,
+		 r->owner, r->flags & HELPER_ALLOW_OTHER ? ",allow_other" : "");
 	snprintf(where, sizeof(where), "/proc/self/fd/%d", at);
 	if (mount("homeport", where, "fuse.homeport",
 		  MS_NOSUID | MS_NODEV | (r->flags & HELPER_READ_ONLY ? MS_RDONLY : 0), options) < 0)

@@ -17,8 +17,6 @@
 #include "log.h"
 #include "loop.h"
 
-extern char **environ;
-
 enum way { WAY_ROOT, WAY_SUDO, WAY_USER, WAY_NONE };
 static const char *const way_names[] = {"root", "sudo", "fusermount3", "none"};
 

@@ -18,39 +18,28 @@ seconds_since() {
     awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'
 }
 
-# run_one KIND NAME: one line, and the output if it failed; written at once, as several run side by side.
-run_one() {
-    local log=$build/log/$2 began=$EPOCHREALTIME
-    if "run_$1" "$2" >"$log" 2>&1; then
-        printf '%-5s ok    %-28s %ss\n' "$1" "$2" "$(seconds_since "$began")"
-    else
-        printf '%-5s FAIL  %s\n%s\n' "$1" "$2" "$(sed 's/^/    /' "$log")"
-        return 1
-    fi
-}
-
-# run_each KIND NAME...: as many at a time as there are processors.
+# run_each KIND NAME...: one line a test, and the output of those that fail. One at a time: some of them measure time.
 run_each() {
-    local kind=$1 bad=0 from=$EPOCHREALTIME running=0 name count=$(($# - 1))
+    local kind=$1 good=0 bad=0 from=$EPOCHREALTIME log name began
     shift
     mkdir -p "$build/log"
     for name in "$@"; do
-        if [ "$running" -ge "$(nproc)" ]; then
-            wait -n || bad=$((bad + 1))
-            running=$((running - 1))
+        log=$build/log/$name
+        began=$EPOCHREALTIME
+        if "run_$kind" "$name" >"$log" 2>&1; then
+            good=$((good + 1))
+            printf '%-5s ok    %-28s %ss\n' "$kind" "$name" "$(seconds_since "$began")"
+        else
+            bad=$((bad + 1))
+            printf '%-5s FAIL  %s\n' "$kind" "$name"
+            sed 's/^/    /' "$log"
         fi
-        run_one "$kind" "$name" &
-        running=$((running + 1))
-    done
-    while [ "$running" -gt 0 ]; do
-        wait -n || bad=$((bad + 1))
-        running=$((running - 1))
     done
     [ "$bad" = 0 ] || failed=1
-    summary+=("$(printf '%-5s %d passed, %d failed, %ss' "$kind" $((count - bad)) "$bad" "$(seconds_since "$from")")")
+    summary+=("$(printf '%-5s %d passed, %d failed, %ss' "$kind" "$good" "$bad" "$(seconds_since "$from")")")
 }
 
-# Each in a network of its own where that is possible: what one listens on, another must not see or collide with.
+# Each in a network of its own where that is possible: what others listen on, a test must not see or collide with.
 # shellcheck disable=SC2317 # called by name
 run_unit() {
     local alone=()

@@ -21,7 +21,8 @@ IMPURE_CALL = re.compile(r"\b(socket|open|openat|close|read|write|recv|send|poll
 HOMES = [
     (re.compile(r"^event2/"), re.compile(r"^common/loop\.c$"), "libevent"),
     (re.compile(r"^libssh/"), re.compile(r"^host-agent/(chan_ssh|ssh_login)\.c$"), "libssh"),
-    (re.compile(r"^(fuse.*|fuse3/.*|linux/fuse)\.h$"), re.compile(r"^guest-agent/(fuse_\w+|mount)\.[ch]$"), "libfuse"),
+    (re.compile(r"^(fuse.*|fuse3/.*|linux/fuse)\.h$"),
+     re.compile(r"^guest-agent/(fuse_\w+|mount|invalidator)\.[ch]$"), "libfuse"),
     (re.compile(r"^yaml\.h$"), re.compile(r"^host-agent/config\w*\.[ch]$"), "libyaml"),
     (re.compile(r"^linux/(netlink|sock_diag|inet_diag)\.h$"),
      re.compile(r"^(guest-agent/sockdiag|host-agent/route_watch)\.c$"), "netlink"),
@@ -74,7 +75,7 @@ def check_includes(path):
         problem(path, f"is pure, yet calls {call.group(1)}()")
     for kind, name in INCLUDE.findall(read(path)):
         for headers, home, library in HOMES:
-            if headers.match(name) and not home.match(path):
+            if kind == "<" and headers.match(name) and not home.match(path):
                 problem(path, f"includes <{name}>: {library} lives in {home.pattern}")
 
 
