@@ -28,7 +28,9 @@
 #include "mount.h"
 #include "mount_target.h"
 
-#define USAGE         "usage: homeport-guest mount [-v] [-o ro,rw,allow_other,hostuid=N,hostgid=N] MOUNTPOINT -- COMMAND..."
+#define USAGE                                                                          \
+	"usage: homeport-guest mount [-v] [-o ro,rw,allow_other,hostuid=N,hostgid=N] " \
+	"MOUNTPOINT -- COMMAND..."
 #define SOCKET_BUFFER (1 << 20) /* of the pipe to COMMAND: what keeps it busy while the loop does something else */
 
 struct foreground {
