@@ -117,9 +117,15 @@ def make_root(plan):
     upper, work, root = (f"{base}/mnt/{d}" for d in ("upper", "work", "root"))
     for d in (upper, work, root):
         os.mkdir(d)
+    if plan["name"] == "guest":
+        # Empty without being a mount: a mount of the host's may go there, and it would not go upon another.
+        os.mkdir(upper + "/root", 0o700)
+        os.setxattr(upper + "/root", "trusted.overlay.opaque", b"y")
     mount("overlay", root, "overlay", 0, f"lowerdir=/,upperdir={upper},workdir={work}")
-    for d in ("/home", "/root", "/run", "/mnt", "/srv", "/var/tmp") + tuple(plan["hide"]):
-        if os.path.isdir(root + d):
+    if plan["name"] == "host":
+        tmpfs(root + "/root")
+    for d in ("/home", "/run", "/mnt", "/srv", "/var/tmp") + tuple(plan["hide"]):
+        if d != "/root" and os.path.isdir(root + d):
             tmpfs(root + d, "1777" if d == "/var/tmp" else "755")
     tmpfs(root + "/run/lock", "1777")
     tmpfs(root + "/run/user")

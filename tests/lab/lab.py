@@ -192,6 +192,10 @@ class Lab:
         guest_users = json.loads(json.dumps(GUEST_USERS))
         if same_home:
             guest_users["me"]["home"] = HOST_USERS["me"]["home"]
+        if real_host:  # nobody's home there is where this machine's home is to appear
+            for user in guest_users.values():
+                if user["home"] == pwd.getpwuid(invoking_uid()).pw_dir:
+                    user["home"] += ".guest"
         host_users = real_users() if real_host else HOST_USERS
         login_uid = invoking_uid() if real_host else HOST_USERS["me"]["uid"]
         build = os.path.realpath(build or os.environ.get("HOMEPORT_BUILD") or os.path.join(REPOSITORY, "build"))
