@@ -6,9 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Not /root: it is where the home of a host's root belongs, for whoever may call the helper through sudo. */
 static const char *const system_folders[] = {
-	"/bin",  "/boot", "/dev", "/etc",  "/lib", "/lib32", "/lib64", "/libx32",
-	"/proc", "/root", "/run", "/sbin", "/sys", "/usr",   "/var",
+	"/bin",    "/boot", "/dev", "/etc",  "/lib", "/lib32", "/lib64",
+	"/libx32", "/proc", "/run", "/sbin", "/sys", "/usr",   "/var",
 };
 
 /* Whether path is folder or lies below it. */
