@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""Ports that are not forwarded, and why: taken on the host, ignored by a rule, not allowed."""
+import time
+
+import pytest
+
+from conftest import wait_until
+from net import answers, connect, listen
+
+
+def ports_of(homeport):
+    return {row["guest"]: row for row in homeport.status()["ports"]}
+
+
+def row_when(homeport, guest_address, state, timeout=3):
+    def look():
+        row = ports_of(homeport).get(guest_address)
+        return row if row and row["state"] == state else None
+    return wait_until(look, timeout=timeout, what=f"{guest_address} is {state}")
+
+
+def test_a_port_taken_on_the_host_is_shown_with_its_holder_and_never_stolen(homeport, host, guest):
+    holder = host.popen(["python3", "-c", "import socket, time\ns = socket.create_server(('127.0.0.1', 8100))\n"
+                         "while True: s.accept()[0].sendall(b'mine')"], user="me")
+    wait_until(lambda: answers(host, 8100))
+    server = listen(guest, 8100)
+    homeport.up("--no-mount")
+    row_when(homeport, "127.0.0.1:8100", "conflict")
+    row = wait_until(lambda: (lambda r: r if "python3 (pid " in (r["reason"] or "") else None)(
+        ports_of(homeport)["127.0.0.1:8100"]), timeout=3, what="the holder is named")
+    assert row["reason"].startswith("127.0.0.1:8100 is in use by python3 (pid ")
+    assert connect(host, 8100).recv(4) == b"mine"
+    assert answers(host, 8100, "::1")  # which is free
+    time.sleep(0.3)
+    began = time.monotonic()
+    holder.kill()
+    holder.wait()
+    while True:
+        try:
+            client = connect(host, 8100)
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < began + 2
+    took = time.monotonic() - began
+    assert server.accept()
+    client.close()
+    row_when(homeport, "127.0.0.1:8100", "forwarded")
+    assert took < 0.15, took
+    server.close()
+
+
+def test_a_holder_of_another_user_is_named_by_its_user(homeport, host, guest):
+    taken, server = listen(host, 8101, "0.0.0.0"), listen(guest, 8101)
+    homeport.up("--no-mount")
+    row_when(homeport, "127.0.0.1:8101", "conflict")
+    wait_until(lambda: ports_of(homeport)["127.0.0.1:8101"]["reason"] ==
+               "127.0.0.1:8101 is in use by a process of root", timeout=3)
+    taken.close()
+    row_when(homeport, "127.0.0.1:8101", "forwarded")
+    server.close()
+
+
+def test_the_guests_ssh_port_is_never_forwarded(homeport, host, guest):
+    homeport.up("--no-mount")
+    row = row_when(homeport, "0.0.0.0:22", "ignored")
+    assert "22" in row["reason"]
+    assert not answers(host, 22)
+
+
+def test_a_port_below_1024_says_that_only_root_may(homeport, host, guest):
+    server = listen(guest, 80)
+    homeport.up("--no-mount")
+    if host.cmd(["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"]).stdout.strip() == "1024":
+        assert "only root" in row_when(homeport, "127.0.0.1:80", "failed")["reason"]
+        assert not answers(host, 80)
+    else:
+        row_when(homeport, "127.0.0.1:80", "forwarded")
+    server.close()
+
+
+def test_a_listener_on_another_address_of_the_guest_is_left_alone(homeport, host, guest):
+    server = listen(guest, 8102, guest.address)
+    homeport.up("--no-mount")
+    row_when(homeport, f"{guest.address}:8102", "ignored")
+    assert not answers(host, 8102)
+    server.close()
+
+
+@pytest.mark.parametrize("limit", [2])
+def test_no_more_than_max_forwards(homeport, host, guest, limit):
+    homeport.write_config("guest", f"ssh:\n  configFile: {homeport.lab.ssh_config()}\nmounts: []\nmaxForwards: {limit}\n")
+    servers = [listen(guest, 8110 + i) for i in range(3)]
+    done = homeport.run("up", "guest")
+    homeport.name = "guest"
+    assert done.returncode == 0, done.stderr
+    states = wait_until(lambda: (lambda rows: rows if len(rows) == 3 else None)(
+        {g: r for g, r in ports_of(homeport).items() if ":811" in g}))
+    failed = [g for g, r in states.items() if r["state"] == "failed"]
+    assert len(failed) == 1 and "maxForwards" in states[failed[0]]["reason"]
+    next(s for s in servers if f"127.0.0.1:{s.getsockname()[1]}" != failed[0]).close()
+    row_when(homeport, failed[0], "forwarded")
+    for server in servers:
+        server.close()
+
+
+def test_rules_of_the_file_are_obeyed(homeport, host, guest):
+    homeport.write_config("guest", f"""ssh:
+  configFile: {homeport.lab.ssh_config()}
+mounts: []
+portForwards:
+- guestPort: 8120
+  ignore: true
+- guestPortRange: [8121, 8122]
+  hostPortRange: [18121, 18122]
+  hostIP: 127.0.0.1
+""")
+    servers = [listen(guest, 8120 + i) for i in range(4)]
+    assert homeport.run("up", "guest").returncode == 0
+    homeport.name = "guest"
+    wait_until(lambda: answers(host, 8123))
+    rows = ports_of(homeport)
+    assert rows["127.0.0.1:8120"]["state"] == "ignored"
+    assert "portForwards[0]" in rows["127.0.0.1:8120"]["reason"]
+    assert rows["127.0.0.1:8122"]["host"] == ["127.0.0.1:18122"]
+    assert not answers(host, 8120) and not answers(host, 8121)
+    assert answers(host, 18121) and answers(host, 18122) and not answers(host, 18122, "::1")
+    for server in servers:
+        server.close()
+
+
+def test_the_guests_own_command_shows_what_listens(guest):
+    server = listen(guest, 8130, "::1")
+    done = guest.cmd(["homeport-guest", "ports"], user="me")
+    assert "tcp [::1]:8130" in done.stdout
+    rows = guest.cmd(["homeport-guest", "ports", "--json"], user="me").stdout
+    assert '"guest":"[::1]:8130"' in rows
+    assert guest.cmd(["homeport-guest", "ports", "--wrong"], user="me", check=False).returncode == 2
+    server.close()
