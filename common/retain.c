@@ -17,6 +17,8 @@
 
 /* Four full frames: what leaves in one write. */
 #define RETAIN_CHUNK (4u * (SESSION_FRAME_MAX + RETAIN_HEADER))
+/* As many as the smallest cap fills: a stream that runs gives no memory back only to fault it in again. */
+#define RETAIN_SPARES (SESSION_UNACKED_MIN / RETAIN_CHUNK + 1u)
 /* A frame is not begun in less room than this. */
 #define RETAIN_USEFUL 4096u
 
@@ -27,14 +29,20 @@ struct retain_chunk {
 	uint8_t data[RETAIN_CHUNK];
 };
 
+static void chunks_free(struct retain_chunk *c)
+{
+	while (c) {
+		struct retain_chunk *next = c->next;
+
+		free(c);
+		c = next;
+	}
+}
+
 void retain_clear(struct retain *r)
 {
-	while (r->first) {
-		struct retain_chunk *c = r->first;
-
-		r->first = c->next;
-		free(c);
-	}
+	chunks_free(r->first);
+	chunks_free(r->spare);
 	*r = (struct retain){.type = r->type};
 }
 
@@ -52,9 +60,15 @@ static size_t chunk_room(const struct retain_chunk *c)
 
 static struct retain_chunk *retain_grow(struct retain *r)
 {
-	/* Not calloc: what is not used is not touched. */
-	struct retain_chunk *c = malloc(sizeof(*c));
+	struct retain_chunk *c = r->spare;
 
+	if (c) {
+		r->spare = c->next;
+		r->spares--;
+	} else {
+		/* Not calloc: what is not used is not touched. */
+		c = malloc(sizeof(*c));
+	}
 	if (!c)
 		return NULL;
 	c->next = NULL;
@@ -94,6 +108,17 @@ void retain_commit(struct retain *r, size_t n)
 	r->end += n;
 }
 
+static void retain_release(struct retain *r, struct retain_chunk *c)
+{
+	if (r->spares == RETAIN_SPARES) {
+		free(c);
+		return;
+	}
+	c->next = r->spare;
+	r->spare = c;
+	r->spares++;
+}
+
 /* Forgets frames that end at or below seq. */
 static void chunk_trim(struct retain_chunk *c, uint64_t seq)
 {
@@ -121,7 +146,7 @@ static void retain_trim(struct retain *r)
 				r->out_at = 0;
 			}
 			r->first = c->next;
-			free(c);
+			retain_release(r, c);
 			continue;
 		}
 		/* The last one is kept and starts again, if the connection has left it too. */

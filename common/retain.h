@@ -20,6 +20,8 @@ struct retain_chunk;
 /* A zeroed struct is empty. */
 struct retain {
 	struct retain_chunk *first, *last;
+	struct retain_chunk *spare; /* acknowledged ones, for the next bytes */
+	unsigned spares;
 	uint64_t end;             /* bytes put in so far */
 	uint64_t acked;           /* of them, acknowledged */
 	struct retain_chunk *out; /* where the connection stands: this chunk, */
