@@ -61,15 +61,15 @@
 /* The share's server. Nodes cost about 130 bytes: a tree of four million names is half a GiB, which is where it ends.
  */
 #define SFTP_NODES_MAX     (4u << 20)
-#define SFTP_NODE_NAMES    16u         /* names kept of one node; hard links beyond these are found again by LOOKUP */
-#define SFTP_NODE_PATH_MAX (64u << 10) /* of the names from the root down to a node */
-#define SFTP_HANDLES_MAX   32768u      /* open files and directories of one stream, where RLIMIT_NOFILE allows it */
-#define SFTP_DEVICES_MAX   1024u       /* file systems below one share */
-#define SFTP_THREADS_MAX   16u         /* file calls under way */
-#define SFTP_TAKEOVER_US   1000u       /* a call that takes longer no longer keeps the next request from being read */
-#define SFTP_REPLIES_MAX   (32u << 20) /* bytes of replies under way or waiting for a peer that does not read */
-#define SFTP_WAITING_MAX   (64u << 20) /* bytes of requests waiting for their turn */
-#define SFTP_MEMORY_MAX	   (8ull << 30) /* of address space of a share's server, threads and their heaps included */
-#define SFTP_OPEN_WANT_MAX (64u << 10) /* first bytes that come with OPEN */
+#define SFTP_NODE_NAMES    16u          /* names kept of one node; hard links beyond these are found again by LOOKUP */
+#define SFTP_NODE_PATH_MAX (64u << 10)  /* of the names from the root down to a node */
+#define SFTP_HANDLES_MAX   32768u       /* open files and directories of one stream, where RLIMIT_NOFILE allows it */
+#define SFTP_DEVICES_MAX   1024u        /* file systems below one share */
+#define SFTP_THREADS_MAX   16u          /* file calls under way */
+#define SFTP_TAKEOVER_US   1000u        /* a call that takes longer no longer keeps the next request from being read */
+#define SFTP_REPLIES_MAX   (32u << 20)  /* bytes of replies under way or waiting for a peer that does not read */
+#define SFTP_WAITING_MAX   (64u << 20)  /* bytes of requests waiting for their turn */
+#define SFTP_MEMORY_MAX    (8ull << 30) /* of address space of a share's server, threads and their heaps included */
+#define SFTP_OPEN_WANT_MAX (64u << 10)  /* first bytes that come with OPEN */
 
 #endif
