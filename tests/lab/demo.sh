@@ -17,6 +17,7 @@ fi
 user=${SUDO_USER:-$(id -un)}
 home=$(getent passwd "$user" | cut -d: -f6)
 build=$(realpath "${BUILD:-build}")
+export HOMEPORT_BUILD=$build # for the lab
 name=demo-$$
 lab=tests/lab/lab.py
 port=8080
@@ -76,6 +77,10 @@ guest_is_refused() {
     ! in_guest "echo x > '$1'" 2>/dev/null && [ "$(cat "$1")" = "edited on the host" ]
 }
 
+says_connected() {
+    homeport status guest >/dev/null
+}
+
 same_listing() {
     [ "$(in_guest "ls '$home'")" = "$(on_host ls "$home")" ]
 }
@@ -116,7 +121,7 @@ check "http://[::1]:$port answers" answers_on "[::1]"
 
 echo "5. homeport status"
 homeport status guest
-check "it says connected" homeport status guest >/dev/null
+check "it says connected" says_connected
 
 if [ "${1:-}" = --shell ]; then
     echo "6. You are in the guest now; \`exit\` ends it. Your home: cd $home"
