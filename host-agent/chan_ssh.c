@@ -13,15 +13,25 @@
  * what the socket does not take; no more is given to it while it does, so at most WRITE_CHUNK bytes lie where they
  * cannot be reordered.
  *
+ * The guest's sshd may fill libssh with requests that each want an answer, and read none: libssh buffers answers
+ * without bound. So what it has not got rid of is counted, and beyond OUT_MAX nothing more is read until it has; a peer
+ * that makes it grow all the same (each flush reads a little) loses the connection.
+ *
+ * libssh opens its window for 1.25 MB only, too little for a long link; the session above bounds what is on the way
+ * (limits.h), so the window is kept wider than that. (Towards the guest sshd's own window holds, 2 MiB.)
+ *
  * What the command writes to stderr is logged, and its last line is remembered: it says why the command ended.
  */
 #include "chan_ssh.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <libssh/callbacks.h>
 #include <libssh/libssh.h>
@@ -33,6 +43,23 @@
 
 #define WRITE_CHUNK (256u << 10)
 #define TURN_POLLS  64 /* each reads at most 4 KiB: a fast peer gets 256 KiB a turn */
+
+/* Ours is at most WRITE_CHUNK and what packets add to it; the rest are answers. */
+#define OUT_MAX     (1u << 20)
+#define OUT_TOO_BIG (4 * OUT_MAX)
+/* libssh counts without headers, padding and MAC: an upper bound of these, so that the count errs to the safe side. */
+#define PACKET_EXTRA 96u
+
+/*
+ * How far the window is kept open. sshd reads as much from the command as fits in it, whether the network keeps up or
+ * not, and moves its buffer about: with 8 MiB it needs twice the CPU, with 32 MiB four times. On a link with a long
+ * round trip that is not what limits it, and SESSION_UNACKED_MAX must fit, with as much again before the window is
+ * opened anew.
+ */
+#define WINDOW_SHORT (4u << 20)
+#define WINDOW_LONG  (32u << 20)
+#define LONG_RTT_US  5000u
+#define WINDOW_STEPS 4 /* opened anew when so much of it is used up */
 
 #define STDERR_LINE  512u
 #define STDERR_BURST 10 /* lines a second */
@@ -58,6 +85,9 @@ struct chan_ssh {
 	bool gone;     /* the channel or the session is over: `closed` is due */
 	bool ended;    /* `closed` was called */
 	bool freed;
+
+	struct ssh_counter_struct packed, sent; /* bytes libssh made, and those the socket took */
+	uint64_t received, reopen;              /* bytes of stdout; at how many the window is opened anew */
 
 	uint8_t *held; /* arrived inside a write, or before there was an owner */
 	size_t held_len, held_size;
@@ -176,6 +206,7 @@ static int on_data(ssh_session session, ssh_channel channel, void *data, uint32_
 
 	(void)session;
 	(void)channel;
+	c->received += is_stderr ? 0 : len;
 	if (is_stderr) {
 		take_stderr(c, data, len);
 	} else if (c->freed || c->ended || c->gone) {
@@ -223,9 +254,48 @@ static void on_exit_signal(ssh_session session, ssh_channel channel, const char 
 
 /* ------------------------------------------------------------------------------------------------------ the work */
 
+/* Bytes that lie in libssh unsent, at most. Counted anew from each time there were none. */
+static uint64_t unsent(struct chan_ssh *c)
+{
+	uint64_t made = c->packed.out_bytes + c->packed.out_packets * PACKET_EXTRA;
+
+	if (ssh_get_status(c->session) & SSH_WRITE_PENDING)
+		return made > c->sent.out_bytes ? made - c->sent.out_bytes : 0;
+	c->packed.out_bytes = c->packed.out_packets = c->sent.out_bytes = 0;
+	return 0;
+}
+
+static uint32_t wanted_window(const struct chan_ssh *c)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	/* Through a proxy it is a socket pair, whose far end nobody can see. */
+	if (getsockopt(ssh_login_watch_fd(c->login), IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return WINDOW_SHORT;
+	return info.tcpi_rtt < LONG_RTT_US ? WINDOW_SHORT : WINDOW_LONG;
+}
+
+/* Opens the window again when a part of it is used up. libssh does so for reads that want more than it has open. */
+static void open_window(struct chan_ssh *c)
+{
+	uint32_t window;
+	uint8_t nothing;
+
+	if (c->gone || c->received < c->reopen)
+		return;
+	window = wanted_window(c);
+	c->reopen = c->received + window / WINDOW_STEPS;
+	c->inside = c->writing = true;
+	/* on_data() takes all that comes, so there is never a byte to put anywhere. */
+	if (ssh_channel_read_timeout(c->channel, &nothing, window, 0, 0) == SSH_ERROR)
+		c->gone = true;
+	c->inside = c->writing = false;
+}
+
 static void rearm(struct chan_ssh *c)
 {
-	unsigned interest = c->chan.events ? LOOP_READ : 0;
+	unsigned interest = c->chan.events && unsent(c) < OUT_MAX ? LOOP_READ : 0;
 
 	if (ssh_get_status(c->session) & SSH_WRITE_PENDING)
 		interest |= LOOP_WRITE;
@@ -239,11 +309,13 @@ static bool alive(const struct chan_ssh *c)
 }
 
 /*
- * What follows each use of libssh, never inside it: held bytes, then `writable`, then the end. The end comes last
- * because the last words of the guest often stand before it.
+ * What follows each use of libssh, never inside it: the window, held bytes, then `writable`, then the end. The end
+ * comes last because the last words of the guest often stand before it.
  */
 static void settle(struct chan_ssh *c)
 {
+	if (alive(c))
+		open_window(c);
 	if (alive(c) && c->held_len > 0) {
 		uint8_t *held = c->held;
 		size_t len = c->held_len;
@@ -286,15 +358,18 @@ static void chan_ssh_later(struct chan_ssh *c)
 static void on_socket(void *ctx, int fd, unsigned what)
 {
 	struct chan_ssh *c = ctx;
-	int rc = 0;
+	int polls = 0, rc;
 
 	(void)fd;
 	(void)what;
-	for (int i = 0; i < TURN_POLLS && rc != SSH_AGAIN && rc != SSH_ERROR && alive(c) && !c->gone; i++) {
+	do {
 		c->inside = true;
 		rc = ssh_event_dopoll(c->event, 0);
 		c->inside = false;
-	}
+	} while (rc != SSH_AGAIN && rc != SSH_ERROR && alive(c) && !c->gone && unsent(c) < OUT_MAX &&
+		 ++polls < TURN_POLLS);
+	if (unsent(c) > OUT_TOO_BIG)
+		c->gone = true;
 	settle(c);
 }
 
@@ -406,6 +481,7 @@ struct chan *chan_ssh_new(struct loop *loop, struct ssh_login *login, struct cha
 	c->session = ssh_login_session(login);
 	c->channel = ssh_login_channel(login);
 	c->exit_status = -1;
+	ssh_set_counters(c->session, &c->sent, &c->packed);
 	c->callbacks = (struct ssh_channel_callbacks_struct){
 		.userdata = c,
 		.channel_data_function = on_data,
