@@ -4,8 +4,8 @@
  * which is `homeport sftp-server DIR`, here or through ssh. Nothing of session and mux: how the mount is used and
  * tested alone.
  *
- * COMMAND has one end of a socketpair. Its end ends the mount with a line and exit status 1; unmounting closes the
- * socket, and COMMAND ends by itself.
+ * COMMAND has one end of a socketpair. Its end ends the mount with a line and exit status 1, or with -o reconnect it is
+ * started again and the mount stays, as with sshfs. Unmounting closes the socket, and COMMAND ends by itself.
  */
 #include "cmd_mount.h"
 
@@ -28,8 +28,8 @@
 #include "mount.h"
 #include "mount_target.h"
 
-#define USAGE                                                                          \
-	"usage: homeport-guest mount [-v] [-o ro,rw,allow_other,hostuid=N,hostgid=N] " \
+#define USAGE                                                                                    \
+	"usage: homeport-guest mount [-v] [-o ro,rw,allow_other,reconnect,hostuid=N,hostgid=N] " \
 	"MOUNTPOINT -- COMMAND..."
 #define SOCKET_BUFFER (1 << 20) /* of the pipe to COMMAND: what keeps it busy while the loop does something else */
 
@@ -38,9 +38,9 @@ struct foreground {
 	struct mount *mount;
 	struct chan *chan;
 	pid_t command;
-	const char *command_name;
+	char **command_argv;
 	int exit_status;
-	bool stopping;
+	bool stopping, reconnect;
 
 	char target[4096];
 	struct mount_share share;
@@ -71,6 +71,8 @@ static int parse_option(struct foreground *f, const char *option)
 		f->params.read_only = false;
 	else if (strcmp(option, "allow_other") == 0)
 		f->params.allow_other = true;
+	else if (strcmp(option, "reconnect") == 0)
+		f->reconnect = true;
 	else if (strncmp(option, "hostuid=", 8) == 0 && parse_id(option + 8, &f->params.ids.host_uid))
 		return 0;
 	else if (strncmp(option, "hostgid=", 8) == 0 && parse_id(option + 8, &f->params.ids.host_gid))
@@ -124,11 +126,16 @@ static int parse(struct foreground *f, int argc, char **argv)
 	f->params.ids = (struct idmap){
 		.host_uid = getuid(), .host_gid = getgid(), .guest_uid = getuid(), .guest_gid = getgid()};
 	f->params.allow_other = geteuid() == 0;
+	opterr = 0;
 	while ((opt = getopt(argc, argv, "+o:v")) != -1) {
-		if (opt == 'v')
+		if (opt == 'v') {
 			log_set_level(LOG_LEVEL_DEBUG);
-		else if (opt != 'o' || parse_option_list(f, optarg) < 0)
+		} else if (opt != 'o') {
+			log_error("%s", USAGE);
 			return -EINVAL;
+		} else if (parse_option_list(f, optarg) < 0) {
+			return -EINVAL;
+		}
 	}
 	if (argc - optind < 3 || strcmp(argv[optind + 1], "--") != 0) {
 		log_error("%s", USAGE);
@@ -141,8 +148,9 @@ static int parse(struct foreground *f, int argc, char **argv)
 
 /* --------------------------------------------------------------------------------------------------------- command */
 
-static int command_start(struct foreground *f, char **argv)
+static int command_start(struct foreground *f)
 {
+	char **argv = f->command_argv;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none;
@@ -188,11 +196,11 @@ static void command_report(struct foreground *f)
 	if (pid == f->command)
 		f->command = 0;
 	if (pid > 0 && WIFSIGNALED(status))
-		log_error("mount: %s was killed by signal %d", f->command_name, WTERMSIG(status));
+		log_error("mount: %s was killed by signal %d", f->command_argv[0], WTERMSIG(status));
 	else if (pid > 0)
-		log_error("mount: %s ended with exit status %d", f->command_name, WEXITSTATUS(status));
+		log_error("mount: %s ended with exit status %d", f->command_argv[0], WEXITSTATUS(status));
 	else
-		log_error("mount: %s has closed its output", f->command_name);
+		log_error("mount: %s has closed its output", f->command_argv[0]);
 }
 
 static void stop(struct foreground *f)
@@ -207,9 +215,13 @@ static void command_ended(struct foreground *f)
 {
 	if (f->stopping)
 		return;
-	f->exit_status = 1;
 	command_report(f);
+	chan_free(f->chan);
+	f->chan = NULL;
 	mount_share_lost(f->mount, 0);
+	if (f->reconnect)
+		return; /* the share asks for another pipe when it is time */
+	f->exit_status = 1;
 	stop(f);
 }
 
@@ -274,20 +286,30 @@ static void on_state(void *ctx, enum control_mount_status status, int error, con
 static void on_open_share(void *ctx, unsigned share)
 {
 	struct foreground *f = ctx;
+	int rc = 0;
 
 	if (f->stopping)
 		return;
+	if (!f->chan)
+		rc = command_start(f);
+	if (rc == 0)
+		rc = mount_share_attach(f->mount, share, &pipe_ops, f);
+	if (rc < 0) {
+		log_error("mount: %s: %s", f->command_argv[0], strerror(-rc));
+		f->exit_status = 1;
+		stop(f);
+		return;
+	}
 	chan_set_owner(f->chan, &chan_events, f);
-	if (mount_share_attach(f->mount, share, &pipe_ops, f) < 0)
-		command_ended(f);
 }
 
+/* The mount has given the pipe up already; a command that cannot speak is not started again. */
 static void on_close_share(void *ctx, unsigned share, const char *why)
 {
 	struct foreground *f = ctx;
 
 	(void)share;
-	log_error("mount: %s: %s", f->command_name, why);
+	log_error("mount: %s: %s", f->command_argv[0], why);
 	f->exit_status = 1;
 	chan_set_owner(f->chan, NULL, NULL);
 	stop(f);
@@ -333,13 +355,13 @@ int cmd_mount(int argc, char **argv)
 	if (at < 0)
 		return 2;
 	signal(SIGPIPE, SIG_IGN);
-	f.command_name = argv[at];
+	f.command_argv = argv + at;
 	f.loop = loop_new();
 	if (!f.loop) {
 		log_error("mount: out of resources");
 		return 1;
 	}
-	rc = command_start(&f, argv + at);
+	rc = command_start(&f);
 	if (rc < 0) {
 		log_error("mount: %s: %s", argv[at], strerror(-rc));
 		f.exit_status = 1;

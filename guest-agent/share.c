@@ -67,22 +67,24 @@ static void share_start_parked(struct share *s)
 
 /* ------------------------------------------------------------------------------------------------------ attaching */
 
-static void on_retry(void *ctx)
-{
-	struct share *s = ctx;
-
-	if (s->state != SHARE_LOST)
-		return;
-	share_set_state(s, SHARE_ASKED);
-	s->mount->events->open_share(s->mount->ctx, s->index);
-}
-
 /* The pipe is of no use: its owner ends it, and a new one is asked for later. */
 static void share_refuse(struct share *s, const char *why)
 {
 	log_warn("mount %s: the host's file server: %s", s->mount->target, why);
 	s->mount->events->close_share(s->mount->ctx, s->index, why);
 	share_lost(s);
+}
+
+static void on_retry(void *ctx)
+{
+	struct share *s = ctx;
+
+	if (s->state == SHARE_GREETING) {
+		share_refuse(s, "the share's folder cannot be read");
+	} else if (s->state == SHARE_LOST) {
+		share_set_state(s, SHARE_ASKED);
+		s->mount->events->open_share(s->mount->ctx, s->index);
+	}
 }
 
 static void root_done(void *ctx, const struct sftp_reply *reply)
