@@ -216,22 +216,10 @@ static void mount_failed(struct instance *i, const struct control_mount *mount, 
 	host_send(i, &msg);
 }
 
-/* Whether `path` is target or lies below it. */
-static bool lies_in(const char *path, const char *target)
-{
-	size_t len = strlen(target);
-
-	return !strcmp(target, "/") || (!strncmp(path, target, len) && (path[len] == '/' || path[len] == '\0'));
-}
-
 static void mount_new_one(struct instance *i, const struct control_mount *mount)
 {
 	struct mount_entry *e;
 
-	if (lies_in(i->guarded, mount->target)) {
-		mount_failed(i, mount, EBUSY, "it would hide the folder in which homeport-guest has its socket");
-		return;
-	}
 	if (i->mount_count >= CONTROL_MOUNTS_MAX) {
 		mount_failed(i, mount, ENOSPC, "there are too many mounts already");
 		return;
@@ -244,7 +232,7 @@ static void mount_new_one(struct instance *i, const struct control_mount *mount)
 	}
 	TAILQ_INSERT_TAIL(&i->mounts, e, next);
 	i->mount_count++;
-	e->wanted = wanted_new(i->loop, peer_mux(i->seat->peer), mount, &i->config, &wanted_events, i);
+	e->wanted = wanted_new(i->loop, peer_mux(i->seat->peer), mount, &i->config, i->guarded, &wanted_events, i);
 	if (!e->wanted) {
 		entry_free(i, e);
 		mount_failed(i, mount, ENOMEM, "out of memory");

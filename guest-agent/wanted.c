@@ -291,13 +291,26 @@ static int begin(struct wanted *w, const struct control_mount *msg, const struct
 	return w->mount ? 0 : -ENOMEM;
 }
 
+/* Whether `path` is target or lies below it. */
+static bool lies_in(const char *path, const char *target)
+{
+	size_t len = strlen(target);
+
+	return !strcmp(target, "/") || (!strncmp(path, target, len) && (path[len] == '/' || path[len] == '\0'));
+}
+
 /* A target that cannot be is a mount that failed, like any other. */
-static bool resolve(struct wanted *w)
+static bool resolve(struct wanted *w, const char *guarded)
 {
 	const char *home = getenv("HOME");
 	int rc = mount_target_resolve(w->asked_target, home ? home : "/", w->target, sizeof(w->target), w->note,
 				      sizeof(w->note));
 
+	if (!rc && lies_in(guarded, w->target)) {
+		rc = -EBUSY;
+		snprintf(w->note, sizeof(w->note), "%.80s: it would hide %.80s, where homeport-guest has its socket",
+			 w->target, guarded);
+	}
 	if (!rc)
 		return true;
 	w->target[0] = '\0';
@@ -307,7 +320,8 @@ static bool resolve(struct wanted *w)
 }
 
 struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct control_mount *msg,
-			  const struct control_config *config, const struct wanted_events *events, void *ctx)
+			  const struct control_config *config, const char *guarded, const struct wanted_events *events,
+			  void *ctx)
 {
 	struct wanted *w = calloc(1, sizeof(*w) + msg->share_count * sizeof(w->pipes[0]));
 
@@ -323,7 +337,7 @@ struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct contr
 		wanted_free(w);
 		return NULL;
 	}
-	if (!resolve(w))
+	if (!resolve(w, guarded))
 		return w;
 	if (begin(w, msg, config) < 0) {
 		wanted_free(w);

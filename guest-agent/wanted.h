@@ -22,11 +22,12 @@ struct wanted_events {
 };
 
 /*
- * Begins to mount what `msg` says for the host described by `config`; the first state is told before it returns, also
- * when it failed (then `ended` follows as well). NULL: out of memory.
+ * Begins to mount what `msg` says for the host described by `config`, but not where it would hide the folder `guarded`;
+ * the first state is told before it returns, also when it failed (then `ended` follows as well). NULL: out of memory.
  */
 struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct control_mount *msg,
-			  const struct control_config *config, const struct wanted_events *events, void *ctx);
+			  const struct control_config *config, const char *guarded, const struct wanted_events *events,
+			  void *ctx);
 /* What is mounted goes at once, lazily. NULL is fine. */
 void wanted_free(struct wanted *w);
 

@@ -73,14 +73,15 @@ static int read_answer(int fd, unsigned timeout_s, ctl_line_fn *line, void *ctx,
 
 		if (timeout_s && now >= end)
 			return -ETIMEDOUT;
-		if (poll(&watch, 1, timeout_s ? (int)(end - now) : -1) <= 0)
+		/* A signal that has a handler is meant to end the waiting. */
+		if (poll(&watch, 1, timeout_s ? (int)(end - now) : -1) < 0)
+			return -errno;
+		if (!watch.revents)
 			continue;
 		room = wire_buf_reserve(in, 65536);
 		if (!room)
 			return -ENOMEM;
 		n = read(fd, room, 65536);
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n <= 0)
 			return -ECONNRESET;
 		in->len += (size_t)n;

@@ -12,7 +12,8 @@ typedef void ctl_line_fn(void *ctx, char tag, const char *text, size_t len);
 
 /*
  * Asks the agent of `dir` and hands on its answer. Returns the exit status it gave; -ENOENT when none runs; -ETIMEDOUT
- * after timeout_s seconds (0: as long as it takes); -ECONNRESET when it ended in the middle; another negative errno.
+ * after timeout_s seconds (0: as long as it takes); -EINTR after a signal that was handled; -ECONNRESET when it ended
+ * in the middle; another negative errno.
  */
 int ctl_ask(const struct runtime_dir *dir, const char *request, unsigned timeout_s, ctl_line_fn *line, void *ctx);
 
