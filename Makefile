@@ -229,6 +229,11 @@ bench: deps ## figures beside sshfs, ssh -L and native, into $(BUILD)/bench
 
 C_FILES = $(wildcard common/*.[ch] host-agent/*.[ch] guest-agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
 
+$(BUILD)/bench/mux_bench: tests/bench/mux_bench.c $(BUILD)/rel/libcommon.a
+	@mkdir -p $(@D)
+	$(call step,LD)
+	$(Q)$(CC) $(CFLAGS_rel) $(INC_common) -o $@ $^ $(LIBS_common)
+
 lint: ## clang-tidy, cppcheck, man pages, shell scripts, house rules
 	@CPP_FLAGS='$(filter-out -DHOMEPORT_VERSION%,$(CPP))' FUSE_FLAGS='$(INC_guest-agent)' tests/lint/lint.sh $(ARGS)
 
