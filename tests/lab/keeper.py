@@ -300,9 +300,11 @@ def make_sshd(state, want, authorized):
     options = list(want["sshd_options"])
     if want["env"]:
         options.append("SetEnv " + " ".join(f'"{k}={v}"' for k, v in want["env"].items()))
+    if not any(o.lower().startswith("subsystem sftp ") for o in options):  # sshd refuses a second one
+        options.append("Subsystem sftp internal-sftp")
     write(root + "/etc/ssh/sshd_config", "".join(o + "\n" for o in options)
           + "HostKey /etc/ssh/lab_host_key\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
-          "UseDNS no\nMaxStartups 1000\nMaxSessions 100\nPidFile /run/sshd.pid\nSubsystem sftp internal-sftp\n")
+          "UseDNS no\nMaxStartups 1000\nMaxSessions 100\nPidFile /run/sshd.pid\n")
     os.mkdir(root + "/run/sshd", 0o755)
     for user in state["guest"]["users"].values():
         folder = root + user["home"] + "/.ssh"
