@@ -334,6 +334,9 @@ static void on_job(void *ctx, void *arg)
 	struct sftp_job *job = arg;
 	struct sftp_job place = *job;
 
+	/* Where a server answers, or another disk, the others need not first see how long it takes. */
+	if (job->device != DEVICE_OF_PATHS && (job->device != 0 || s->share->root.devices[0].remote))
+		sftp_job_may_block(job);
 	sftp_output_reserve(&s->output, job, reply_max(job));
 	job_carry_out(job); /* and gives the job away */
 	order_finish(s, &place);

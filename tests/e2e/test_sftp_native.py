@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: MIT
+"""Native requests as a client sees them: nodes that follow their file, order, and a file system that hangs."""
+import errno
+import os
+import resource
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+import native_client as nc
+from conftest import wait_until
+from lab import BUILD_AT, REPOSITORY
+from native_client import ROOT, Client
+
+HOMEPORT = os.path.join(os.environ.get("HOMEPORT_BUILD") or os.path.join(REPOSITORY, "build"), "homeport")
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve(folder, *options) -> a connected client; a folder of its own where none is given."""
+    clients = []
+
+    def make(path=None, *options, **kw):
+        argv = [HOMEPORT, "sftp-server", "--home", "/nonexistent/home", *options, str(path or tmp_path)]
+        if "--home" not in options:
+            argv[2:4] = ["--no-mask"]
+        clients.append(Client.spawn(argv, **kw))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def errno_of(call, *args, **kw):
+    with pytest.raises(OSError) as caught:
+        call(*args, **kw)
+    return caught.value.errno
+
+
+def test_attributes_are_the_hosts_to_the_nanosecond(serve, tmp_path):
+    file = tmp_path / "f"
+    file.write_bytes(b"x" * 5000)
+    os.link(file, tmp_path / "g")
+    os.utime(file, ns=(1_000_000_001, 2**33 * 10**9 + 7))
+    os.chmod(file, 0o4751)
+    node, attr = serve().lookup(ROOT, b"f")
+    st = os.stat(file)
+    assert (attr.ino, attr.size, attr.blocks, attr.mode, attr.nlink, attr.uid, attr.gid) == (
+        st.st_ino, 5000, st.st_blocks, stat.S_IFREG | 0o4751, 2, st.st_uid, st.st_gid)
+    assert (attr.atime, attr.atime_ns, attr.mtime, attr.mtime_ns) == (1, 1, 2**33, 7)
+    assert attr.ctime * 10**9 + attr.ctime_ns == st.st_ctime_ns
+    assert attr.flags & 2, "changed less than 100 ms ago"
+
+
+def test_two_names_of_a_file_are_one_node(serve, tmp_path):
+    (tmp_path / "a").write_text("x")
+    os.link(tmp_path / "a", tmp_path / "b")
+    c = serve()
+    assert c.lookup(ROOT, b"a")[0] == c.lookup(ROOT, b"b")[0] != ROOT
+
+
+def test_a_node_outlives_one_of_its_names(serve, tmp_path):
+    (tmp_path / "a").write_text("x")
+    os.link(tmp_path / "a", tmp_path / "b")
+    c = serve()
+    node, _ = c.lookup(ROOT, b"a")
+    c.lookup(ROOT, b"b")
+    os.unlink(tmp_path / "b")
+    assert c.getattr(node).nlink == 1
+
+
+def test_a_replaced_file_is_stale_and_its_name_means_another_node(serve, tmp_path):
+    (tmp_path / "f").write_text("old")
+    c = serve()
+    node, _ = c.lookup(ROOT, b"f")
+    (tmp_path / "new").write_text("other")
+    os.rename(tmp_path / "new", tmp_path / "f")
+    assert errno_of(c.getattr, node) == errno.ESTALE
+    assert errno_of(c.open, node) == errno.ESTALE
+    other, attr = c.lookup(ROOT, b"f")
+    assert other != node and attr.size == 5
+
+
+def test_a_replaced_folder_is_stale_with_all_below(serve, tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_text("x")
+    c = serve()
+    folder, _ = c.lookup(ROOT, b"d")
+    os.rename(tmp_path / "d", tmp_path / "elsewhere")
+    os.mkdir(tmp_path / "d")
+    os.unlink(tmp_path / "elsewhere" / "f")
+    os.rmdir(tmp_path / "elsewhere")
+    assert errno_of(c.lookup, folder, b"f") == errno.ESTALE
+
+
+def test_an_unknown_node_is_stale_and_an_unknown_handle_bad(serve):
+    c = serve()
+    assert errno_of(c.getattr, 12345) == errno.ESTALE
+    assert errno_of(c.getattr, ROOT, 12345) == errno.EBADF
+    assert errno_of(c.read, 12345, 0, 10) == errno.EBADF
+
+
+def test_a_forgotten_node_is_stale_and_its_number_is_not_used_again(serve, tmp_path):
+    (tmp_path / "f").write_text("x")
+    c = serve()
+    node, _ = c.lookup(ROOT, b"f")
+    c.lookup(ROOT, b"f")
+    c.forget((node, 1))
+    c.getattr(node)
+    c.forget((node, 1))
+    assert errno_of(c.getattr, node) == errno.ESTALE
+    assert c.lookup(ROOT, b"f")[0] > node
+
+
+def test_a_node_is_used_on_after_it_was_renamed(serve, tmp_path):
+    (tmp_path / "d").mkdir()
+    c = serve(None, "--writable")
+    folder, _ = c.lookup(ROOT, b"d")
+    node, _, fh, _ = c.create(ROOT, b"f")
+    c.release(fh)
+    c.rename(ROOT, b"f", folder, b"g")
+    # Enough others to push its descriptor out of the cache, so that its names must be right.
+    for i in range(5000):
+        (tmp_path / f"n{i}").touch()
+    c.listdir(ROOT)
+    for i in range(5000):
+        c.getattr(c.lookup(ROOT, b"n%d" % i)[0])
+    assert c.getattr(node).nlink == 1
+    fh, _, _ = c.open(node, nc.O_WRITE)
+    c.write(fh, 0, b"moved")
+    assert (tmp_path / "d" / "g").read_text() == "moved"
+
+
+def test_an_unlinked_file_is_used_on_while_it_is_open(serve, tmp_path):
+    c = serve(None, "--writable")
+    node, _, fh, _ = c.create(ROOT, b"f")
+    _, attr = c.unlink(ROOT, b"f")
+    assert attr.nlink == 0
+    c.write(fh, 0, b"still here")
+    assert c.read(fh, 0, 100) == b"still here"
+    assert c.getattr(node).size == c.getattr(node, fh).size == 10
+    assert c.setattr(node, size=5).after.size == 5
+    c.release(fh)
+    assert errno_of(c.getattr, node) == errno.ESTALE
+
+
+def test_opening_gives_the_first_bytes(serve, tmp_path):
+    (tmp_path / "f").write_bytes(bytes(range(256)) * 1000)
+    c = serve()
+    node, _ = c.lookup(ROOT, b"f")
+    fh, attr, first = c.open(node, want=1 << 20)
+    assert attr.size == 256000 and first == (bytes(range(256)) * 256)
+    assert c.read(fh, 255999, 100) == b"\xff"
+    assert c.read(fh, 256000, 100) == b""
+    assert len(c.read(fh, 0, 1 << 20)) == 256000
+    assert errno_of(c.read, fh, 0, (1 << 20) + 1) == errno.EINVAL
+
+
+def test_a_listing_is_whole_however_small_its_parts(serve, tmp_path):
+    names = {b"%s%d" % (b"\xff\n " * 40, i) for i in range(500)}
+    for name in names:
+        open(os.path.join(os.fsencode(tmp_path), name), "w").close()
+    c = serve()
+    for plus in (False, True):
+        for length in (500, 4096, 1 << 20):
+            found = c.listdir(ROOT, plus, length)
+            assert {e.name for e in found} == names | {b".", b".."}
+            assert len(found) == 502
+            for e in found:
+                assert (e.node is not None) == (plus and e.name not in (b".", b".."))
+                assert not e.attr or (e.attr.ino == e.ino and e.type == 8)
+    assert errno_of(c.readdir, c.opendir(ROOT)[0], 0, 10) == errno.EINVAL
+
+
+def test_a_listing_goes_on_at_any_cookie(serve, tmp_path):
+    for i in range(300):
+        (tmp_path / str(i)).touch()
+    c = serve()
+    fh, _ = c.opendir(ROOT)
+    _, all_of_it = c.readdir(fh, 0, 1 << 20)
+    for at in (0, 17, 299):
+        _, rest = c.readdir(fh, all_of_it[at].cookie, 1 << 20)
+        assert [e.name for e in rest] == [e.name for e in all_of_it[at + 1:]]
+
+
+def test_changes_carry_what_was_before_and_after(serve, tmp_path):
+    c = serve(None, "--writable")
+    before = os.stat(tmp_path)
+    node, attr, fh, change = c.create(ROOT, b"f", mode=0o640)
+    assert change.mtime * 10**9 + change.mtime_ns == before.st_mtime_ns
+    assert change.after.mtime * 10**9 + change.after.mtime_ns == os.stat(tmp_path).st_mtime_ns
+    assert attr.mode == stat.S_IFREG | 0o640
+    n, change = c.write(fh, 100, b"abc")
+    assert (n, change.size, change.after.size) == (3, 0, 103)
+    change = c.setattr(node, fh, size=50, mode=0o600, mtime=(7, 8), mask=nc.SET_ATIME_NOW)
+    assert (change.size, change.after.size, change.after.mode) == (103, 50, stat.S_IFREG | 0o600)
+    assert (change.after.mtime, change.after.mtime_ns) == (7, 8)
+    assert abs(change.after.atime - time.time()) < 60
+
+
+def test_creating_is_exclusive_only_when_asked(serve, tmp_path):
+    (tmp_path / "f").write_text("there")
+    (tmp_path / "d").mkdir()
+    os.symlink("f", tmp_path / "l")
+    os.mkfifo(tmp_path / "p")
+    c = serve(None, "--writable")
+    rw = nc.O_READ | nc.O_WRITE
+    assert errno_of(c.create, ROOT, b"f", rw | nc.O_EXCL) == errno.EEXIST
+    _, attr, fh, _ = c.create(ROOT, b"f", rw)
+    assert attr.size == 5 and c.read(fh, 0, 10) == b"there"
+    assert c.create(ROOT, b"f", rw | nc.O_TRUNC)[1].size == 0
+    assert errno_of(c.create, ROOT, b"d", rw) == errno.EISDIR
+    assert errno_of(c.create, ROOT, b"l", rw) == errno.ESTALE
+    assert errno_of(c.create, ROOT, b"p", rw) == errno.ENXIO
+
+
+def test_renames_with_flags_do_as_renameat2(serve, tmp_path):
+    c = serve(None, "--writable")
+    for name in (b"a", b"b"):
+        c.release(c.create(ROOT, name)[2])
+    a, b = c.lookup(ROOT, b"a")[0], c.lookup(ROOT, b"b")[0]
+    assert errno_of(c.rename, ROOT, b"a", ROOT, b"b", nc.NOREPLACE) == errno.EEXIST
+    c.rename(ROOT, b"a", ROOT, b"b", nc.EXCHANGE)
+    assert (c.lookup(ROOT, b"a")[0], c.lookup(ROOT, b"b")[0]) == (b, a)
+    assert errno_of(c.rename, ROOT, b"a", ROOT, b"b", 4) == errno.EINVAL
+
+
+def test_appended_writes_ignore_the_offset_and_links_are_counted(serve, tmp_path):
+    c = serve(None, "--writable")
+    node, _, fh, _ = c.create(ROOT, b"f", nc.O_WRITE | nc.O_APPEND)
+    for part in (b"one", b"two"):
+        c.write(fh, 0, part)
+    assert (tmp_path / "f").read_text() == "onetwo"
+    same, attr, _ = c.link(node, ROOT, b"g")
+    assert same == node and attr.nlink == 2
+    link, _, _ = c.symlink(ROOT, b"l", b"/etc/passwd")
+    assert c.readlink(link) == b"/etc/passwd"
+    assert errno_of(c.open, link) == errno.ELOOP
+    assert errno_of(c.mknod, ROOT, b"p", stat.S_IFIFO | 0o600) == errno.EPERM
+    c.mknod(ROOT, b"r")
+    c.mkdir(ROOT, b"d", 0o700)
+    assert errno_of(c.unlink, ROOT, b"d") == errno.EISDIR
+    c.rmdir(ROOT, b"d")
+
+
+def test_writes_on_a_handle_are_done_in_the_order_sent(serve, tmp_path):
+    c = serve(None, "--writable")
+    _, _, fh, _ = c.create(ROOT, b"f")
+    sent = []
+    for i in range(200):
+        body = c.caller() + struct.pack(">QQ", fh, 0) + nc.string(b"%08d" % i * 512)
+        sent.append(c.send(nc.WRITE, body))
+    sent.append(c.send(nc.RELEASE, struct.pack(">Q", fh)))
+    for request in sent:
+        assert c.wait(request)[0] == 0
+    assert (tmp_path / "f").read_bytes() == b"00000199" * 512
+    assert errno_of(c.write, fh, 0, b"x") == errno.EBADF
+
+
+def test_many_reads_at_once_are_each_what_they_asked_for(serve, tmp_path):
+    data = os.urandom(4 << 20)
+    (tmp_path / "f").write_bytes(data)
+    c = serve()
+    fh, _, _ = c.open(c.lookup(ROOT, b"f")[0])
+    sent = {c.send(nc.READ, struct.pack(">QQI", fh, at, 65536)): at for at in range(0, len(data), 65536)}
+    for request, at in sent.items():
+        error, _, reader = c.wait(request)
+        assert error == 0 and reader.string() == data[at:at + 65536]
+
+
+def test_a_client_that_does_not_read_stops_only_itself_and_takes_bounded_memory(serve, tmp_path):
+    (tmp_path / "f").write_bytes(b"x" * (1 << 20))
+    c = serve()
+    fh, _, _ = c.open(c.lookup(ROOT, b"f")[0])
+    c.sock.setblocking(False)
+    request = struct.pack(">IBIQQI", 25, nc.READ, 99, fh, 0, 1 << 20)
+    sent = 0
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            c.sock.send(request)
+            sent += 1
+        except BlockingIOError:
+            time.sleep(0.01)
+    status = open(f"/proc/{c.process.pid}/status").read()
+    resident = int(status.split("VmRSS:")[1].split()[0])
+    assert sent > 300
+    assert resident < 160_000, f"{resident} kB"
+
+
+@pytest.mark.timeout(120)
+def test_a_large_tree_is_walked_with_few_descriptors(serve, tmp_path):
+    for d in range(500):
+        folder = tmp_path / f"d{d}"
+        folder.mkdir()
+        for f in range(100):
+            (folder / f"f{f}").touch()
+
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+
+    c = serve(None, preexec_fn=few)
+    seen, nodes = 0, []
+    for entry in c.listdir(ROOT):
+        if entry.node:
+            nodes.append(entry.node)
+            below = [e for e in c.listdir(entry.node) if e.node]
+            nodes += [e.node for e in below]
+            seen += len(below)
+    assert seen == 50_000
+    for node in nodes[::7]:
+        c.getattr(node)
+    assert len(os.listdir(f"/proc/{c.process.pid}/fd")) < 256 if os.geteuid() == 0 else True
+    status = open(f"/proc/{c.process.pid}/status").read()
+    assert int(status.split("VmRSS:")[1].split()[0]) < 40_000
+
+
+def test_counters_are_counted_where_the_agent_looks(tmp_path):
+    (tmp_path / "f").write_text("12345")
+    fd = os.memfd_create("counters", 0)
+    os.ftruncate(fd, 4096)
+    argv = [HOMEPORT, "sftp-server", "--no-mask", "--counters-fd", str(fd), str(tmp_path)]
+    with Client.spawn(argv, pass_fds=[fd]) as c:
+        c.read(c.open(c.lookup(ROOT, b"f")[0])[0], 0, 100)
+        requests, read, written = struct.unpack("QQQ", os.pread(fd, 24, 0))
+    os.close(fd)
+    assert (requests, read, written) == (4, 5, 0)
+
+
+class Hung:
+    """A FUSE file system on `at`, of the lab's host, that stops answering."""
+
+    def __init__(self, lab, inside):
+        host = lab.host
+        self.inside = inside
+        os.makedirs(host.path(inside + "/share/hung"))
+        os.makedirs(host.path(inside + "/behind/deep"))
+        for i in range(100):
+            open(host.path(f"{inside}/behind/f{i}"), "w").close()
+        ours, theirs = socket.socketpair()
+        server = BUILD_AT + "/homeport"
+        self.server = host.popen([server, "sftp-server", "--no-mask", inside + "/behind"], stdin=theirs, stdout=theirs)
+        self.sshfs = host.popen(["sshfs", "-f", "-o", "passive,cache=no", "x:/", inside + "/share/hung"], stdin=ours,
+                                stdout=ours)
+        ours.close()
+        theirs.close()
+        wait_until(lambda: any(m[0] == inside + "/share/hung" for m in host.mounts("fuse")), what="sshfs is mounted")
+
+        self.pid = next(pid for pid, (_, line) in host.processes().items() if line.endswith("/behind"))
+
+    def hang(self):
+        os.kill(self.pid, signal.SIGSTOP)
+        tasks = f"/proc/{self.pid}/task"
+        wait_until(lambda: all(open(f"{tasks}/{t}/stat").read().rsplit(")", 1)[1].split()[0] == "T"
+                               for t in os.listdir(tasks)), what="every thread has stopped")
+
+    def go_on(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+    def end(self):
+        self.go_on()
+        for process in (self.server, self.sshfs):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def hung(lab):
+    made = Hung(lab, "/root/hung-test")
+    yield made
+    made.end()
+    lab.host.cmd(["umount", "-l", made.inside + "/share/hung"], check=False)
+    lab.host.cmd(["rm", "-r", made.inside])
+
+
+def serve_in(lab, path, *options):
+    argv = lab.host.argv([BUILD_AT + "/homeport", "sftp-server", "--no-mask", *options, path])
+    return Client.spawn(argv)
+
+
+def test_a_file_system_of_another_server_is_shown_and_not_entered(lab, hung):
+    hung.hang()
+    with serve_in(lab, hung.inside + "/share") as c:
+        entry = next(e for e in c.listdir(ROOT) if e.name == b"hung")
+        assert entry.attr.dev == 1 and stat.S_ISDIR(entry.attr.mode)
+        for call in (lambda: c.lookup(entry.node, b"f0"), lambda: c.opendir(entry.node),
+                     lambda: c.statfs(entry.node)):
+            assert errno_of(call) == errno.EACCES
+        c.getattr(entry.node)
+
+
+def test_a_hung_file_system_delays_no_other(lab, hung):
+    with serve_in(lab, hung.inside + "/share", "--cross") as c:
+        node, attr = c.lookup(ROOT, b"hung")
+        assert attr.dev == 1
+        fh, _ = c.opendir(node)
+        open(lab.host.path(hung.inside + "/share/here"), "w").close()
+        here, _ = c.lookup(ROOT, b"here")
+        hung.hang()
+        stuck = [c.send(nc.LOOKUP, struct.pack(">Q", node) + nc.string(b"f%d" % i)) for i in range(100)]
+        stuck.append(c.send(nc.READDIR, struct.pack(">QQIB", fh, 0, 65536, 0)))
+        behind = c.send(nc.RELEASE, struct.pack(">Q", fh))
+        delays = []
+        for i in range(500):
+            began = time.perf_counter()
+            c.getattr(here)
+            c.lookup(ROOT, b"here")
+            delays.append(time.perf_counter() - began)
+            time.sleep(0.001)
+        assert not set(stuck) & set(c.replies)
+        # One that has not begun can be taken back, one that has begun cannot.
+        c.cancel(behind)
+        assert c.wait(behind)[0] == errno.EINTR
+        hung.go_on()
+        for request in stuck:
+            assert c.wait(request)[0] == 0
+        c.release(fh)
+    # Two requests each; on a busy machine a few are late for other reasons.
+    delays.sort()
+    print(f"median {delays[250] * 1e6:.0f} us, 99 % {delays[495] * 1e6:.0f} us, worst {delays[-1] * 1e6:.0f} us")
+    assert delays[475] < 0.005, f"{delays[475] * 1000:.1f} ms"
