@@ -30,6 +30,7 @@
 #include "log.h"
 #include "loop.h"
 #include "meet.h"
+#include "nofile.h"
 #include "notify.h"
 
 #define AGENT_IDLE_US       1000000u
@@ -391,6 +392,7 @@ static void on_watchdog(void *ctx)
 
 static int begin(struct agent *a)
 {
+	nofile_raise();
 	a->loop = loop_new();
 	a->lines = handoff_new();
 	if (!a->loop || !a->lines)

@@ -34,6 +34,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
+#include "nofile.h"
 #include "notify.h"
 #include "peer.h"
 #include "rules.h"
@@ -451,6 +452,7 @@ static int begin(struct agent *a)
 {
 	int rc;
 
+	nofile_raise();
 	a->loop = loop_new();
 	if (!a->loop)
 		return -ENOMEM;
