@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests about attributes: getattr, setattr, readlink, statfs. The root's attributes and statfs are answered from
- * memory while a share has no server, so that a shell's prompt in the mount works whatever happens to the host.
+ * memory while a share has no server or the link is down (those that wait for the host then, too), so that a shell's
+ * prompt in the mount works whatever happens to the host.
  */
 #include <errno.h>
 #include <string.h>
@@ -40,6 +41,12 @@ static void getattr_issue(struct call *call)
 	call_send(call, getattr_done);
 }
 
+/* Whether it is worth asking: else the answer comes from memory. */
+static bool host_answers(const struct call *call)
+{
+	return share_attached(call->share) && call->mount->linked;
+}
+
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct call *call = call_new(req, ino, getattr_issue);
@@ -52,7 +59,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		call_reply_attr(call, call->node, &attr);
 		return;
 	}
-	if (call->node->flags & NODE_ROOT && !share_attached(call->share)) {
+	if (call->node->flags & NODE_ROOT && !host_answers(call)) {
 		mount_root_attr(call->mount, call->share, &attr);
 		call_reply_attr(call, call->node, &attr);
 		return;
@@ -279,15 +286,49 @@ static void statfs_issue(struct call *call)
 	call_send(call, statfs_done);
 }
 
-void op_statfs(fuse_req_t req, fuse_ino_t ino)
+/* What was last heard, or as much as nothing. */
+static const struct statvfs *statfs_memory(const struct call *call)
 {
 	static const struct statvfs nothing = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = SFTP_NAME_MAX};
+
+	return call->share && call->share->space_known ? &call->share->space : &nothing;
+}
+
+void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
 	struct call *call = call_new(req, ino, statfs_issue);
 
 	if (!call)
 		return;
-	if (call->share && share_attached(call->share))
+	if (call->share && host_answers(call))
 		call_start(call);
 	else
-		statfs_reply(call, call->share && call->share->space_known ? &call->share->space : &nothing);
+		statfs_reply(call, statfs_memory(call));
+}
+
+/* ------------------------------------------------------------------------------------------------- without the host */
+
+void mount_set_linked(struct mount *m, bool linked)
+{
+	struct call *call, *next;
+
+	m->linked = linked;
+	for (call = TAILQ_FIRST(&m->calls); call && !linked; call = next) {
+		struct sftp_attr attr;
+		struct stat st;
+
+		next = TAILQ_NEXT(call, link);
+		if (!call->req)
+			continue;
+		if (call->issue == statfs_issue) {
+			fuse_reply_statfs(call->req, statfs_memory(call));
+			call_answered(call);
+		} else if (call->issue == getattr_issue && call->node->flags & NODE_ROOT) {
+			mount_root_attr(m, call->share, &attr);
+			attr_to_stat(m, call->node, &attr, &st);
+			fuse_reply_attr(call->req, &st, MOUNT_KEEP_S);
+			call_answered(call);
+		}
+	}
+	mount_flush(m);
 }

@@ -427,12 +427,17 @@ static bool call_withdraw(struct call *call)
 	return true;
 }
 
-static void call_answer_now(struct call *call, int err)
+void call_answered(struct call *call)
 {
-	fuse_reply_err(call->req, err);
 	call->req = NULL;
 	if (call_withdraw(call))
 		call_free(call);
+}
+
+static void call_answer_now(struct call *call, int err)
+{
+	fuse_reply_err(call->req, err);
+	call_answered(call);
 }
 
 /* A signal that ends the thread is pending for it: SIGKILL stands in its mask, whatever the signal was. */

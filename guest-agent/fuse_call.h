@@ -119,6 +119,9 @@ bool call_wait_writes(struct call *call, struct node *n, call_fn *issue);
 /* The same until the node's writes leave room for more. */
 bool call_wait_room(struct call *call, struct node *n, size_t room, call_fn *issue);
 
+/* The kernel has its answer while the call is still under way: it goes on without a request, or is freed. */
+void call_answered(struct call *call);
+
 /* Answers. err is a positive errno (0: success without a body). */
 void call_reply_err(struct call *call, int err);
 void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *attr);

@@ -443,11 +443,22 @@ static void leave_seat(struct instance *i)
 	loop_timer_set(i->linger, (uint64_t)i->timeout_s * 1000000);
 }
 
+static void seat_tell_mounts(struct seat *seat, bool linked)
+{
+	struct mount_entry *e;
+
+	if (!seat->instance)
+		return;
+	TAILQ_FOREACH(e, &seat->instance->mounts, next)
+	wanted_set_linked(e->wanted, linked);
+}
+
 static void on_up(void *ctx, bool resumed, const struct session_hello *remote)
 {
 	struct seat *seat = ctx;
 
 	(void)remote;
+	seat_tell_mounts(seat, true);
 	log_info("host %s: %s", seat->instance ? seat->instance->config.instance_name : "",
 		 resumed ? "connected again" : "connected");
 }
@@ -457,6 +468,7 @@ static void on_down(void *ctx, const char *why)
 	struct seat *seat = ctx;
 
 	log_info("host %s: %s", seat->instance ? seat->instance->config.instance_name : "", why);
+	seat_tell_mounts(seat, false);
 	seat_leave_connection(seat, NULL);
 }
 

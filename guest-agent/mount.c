@@ -206,6 +206,7 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->allow_other = p->allow_other;
 	m->read_only = p->read_only;
 	m->status = MOUNT_MOUNTING;
+	m->linked = true;
 	m->next_request = 1;
 	TAILQ_INIT(&m->calls);
 	m->target = strdup(p->target);

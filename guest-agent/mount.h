@@ -75,6 +75,12 @@ void mount_share_lost(struct mount *m, unsigned share);
 void mount_share_input(struct mount *m, unsigned share, const uint8_t *data, size_t len);
 void mount_share_writable(struct mount *m, unsigned share);
 
+/*
+ * The connection to the host is there (as at first), or gone for now, with the pipes as they are: what waits for the
+ * host waits on, but for what can be answered from memory.
+ */
+void mount_set_linked(struct mount *m, bool linked);
+
 /* New rights or points for the shares. The list has as many as before and the same points, or -EINVAL: mount anew. */
 int mount_update_shares(struct mount *m, const struct mount_share *shares, unsigned count);
 

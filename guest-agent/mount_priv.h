@@ -48,6 +48,7 @@ struct mount {
 	struct invalidator *invalidator;
 	enum control_mount_status status;
 	bool lazy;   /* it was busy: unmounted lazily */
+	bool linked; /* see mount_set_linked() */
 	bool ending; /* it is no mount any more; UNMOUNTED follows */
 
 	struct call_list calls;        /* every request of the kernel that has no answer yet */

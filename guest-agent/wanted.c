@@ -251,12 +251,19 @@ int wanted_claim(struct wanted *w, struct mux *mux, const struct control_mount *
 	if (rc < 0)
 		return rc;
 	w->mux = mux;
+	wanted_set_linked(w, true);
 	w->state.id = msg->id;
 	tell(w, w->state.status, (int)w->state.error, w->state.text);
 	for (unsigned i = 0; i < w->share_count; i++)
 		if (w->pipes[i].asked && !w->pipes[i].stream)
 			pipe_open(&w->pipes[i]);
 	return 0;
+}
+
+void wanted_set_linked(struct wanted *w, bool linked)
+{
+	if (w->mount)
+		mount_set_linked(w->mount, linked);
 }
 
 void wanted_orphan(struct wanted *w)

@@ -35,6 +35,9 @@ void wanted_free(struct wanted *w);
  * others, it has to be mounted anew. Tells its state. */
 int wanted_claim(struct wanted *w, struct mux *mux, const struct control_mount *msg);
 
+/* The session's connection came or went; its streams stay. */
+void wanted_set_linked(struct wanted *w, bool linked);
+
 /* The session is over, and with it what is left of its streams. */
 void wanted_orphan(struct wanted *w);
 

@@ -113,12 +113,12 @@ def finish(process, what):
 
 
 def kill_ssh_connection(guest):
-    """Kills the sshd process (the login user's half) that carries the session, as a crash of it would."""
-    for outer, (_, line) in guest.processes().items():
-        if line.startswith("sshd: me@notty"):
-            os.kill(outer, signal.SIGKILL)
-            return True
-    return False
+    """Kills the sshd processes (the login user's half) that carry the session, as a crash would: after a silent cut the
+    one of the old connection may still be there."""
+    carriers = [outer for outer, (_, line) in guest.processes().items() if line.startswith("sshd: me@notty")]
+    for outer in carriers:
+        os.kill(outer, signal.SIGKILL)
+    return carriers
 
 
 def connected(homeport, reconnects):
@@ -179,6 +179,8 @@ def test_nothing_is_written_below_the_mount_while_the_link_is_down(lab, homeport
     homeport.up("--mount", f"{host_home.inside}:/srv/home:w")
     lab.link_cut()
     try:
+        wait_until(lambda: homeport.status()["state"] == "reconnecting", what="the loss to be noticed")
+        time.sleep(0.5)  # in the guest as well
         assert lab.guest.cmd(["stat", "-f", "/srv/home"], user="me", timeout=3).returncode == 0
         touch = lab.guest.popen(["touch", "/srv/home/while-cut"], user="me")
         time.sleep(1)
