@@ -43,7 +43,7 @@
 struct race {
 	const struct ssh_target *target;
 	struct addrinfo *addresses[ADDRESSES_MAX];
-	struct pollfd fds[ADDRESSES_MAX + 1]; /* the last started one comes last, before it the cancel at [0] */
+	struct pollfd fds[ATTEMPTS_MAX + 1]; /* the last started one comes last, before it the cancel at [0] */
 	size_t count;                         /* addresses */
 	size_t started;
 	int error; /* the one that says most so far */
