@@ -15,14 +15,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <libssh/callbacks.h>
@@ -34,6 +30,7 @@
 #include "known_host.h"
 #include "link_error.h"
 #include "log.h"
+#include "ssh_auth.h"
 #include "ssh_proxy.h"
 #include "ssh_target.h"
 #include "tcp_connect.h"
@@ -41,6 +38,16 @@
 /* libssh prefers chacha20, which costs three times the CPU of AES with the instructions every machine has. */
 #define CIPHERS   "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com"
 #define HOST_KEYS "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
+
+/*
+ * A host has up to three keys and shows one: a pinned key may be any of them. So where the one shown first is not it,
+ * the others are asked for; what the first attempt found is what a person is told.
+ */
+#define PINNED_TRIES 2
+static const char *const pinned_tries[PINNED_TRIES] = {
+	"ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521",
+	"rsa-sha2-512,rsa-sha2-256",
+};
 
 /* A peer that allows no more than libssh's own headers in a packet would make it loop for ever. */
 #define PACKET_MIN 1024u
@@ -55,6 +62,7 @@ struct ssh_login {
 	int twin; /* a duplicate of fd, always ours: to shut it down, and to watch it */
 	bool handed;
 	unsigned packet_max; /* of the channel, as the peer told */
+	const char *only;    /* host key algorithms of this attempt; NULL: as configured */
 	char *host_key;      /* "SHA256:..." */
 	const char *host_key_type;
 };
@@ -65,14 +73,6 @@ static int fail_memory(struct link_error *err)
 {
 	link_error_set(err, LINK_ERROR_LOCAL, "out of memory");
 	return -ENOMEM;
-}
-
-/* The delayed acknowledgement costs 40 ms in a dialogue; the kernel forgets that it was told so. */
-static void login_quick(const struct ssh_login *l)
-{
-	int one = 1;
-
-	setsockopt(l->twin, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
 }
 
 static int login_socket(struct ssh_login *l, const struct ssh_target *t, struct cancel *cancel, struct link_error *err)
@@ -199,7 +199,10 @@ static int login_options(struct ssh_login *l, const struct ssh_target *t, struct
 	uint32_t rekey_s = (uint32_t)t->rekey_seconds;
 	char host_keys[1024];
 
-	order_host_keys(t, host_keys, sizeof(host_keys));
+	if (l->only)
+		snprintf(host_keys, sizeof(host_keys), "%s", l->only);
+	else
+		order_host_keys(t, host_keys, sizeof(host_keys));
 	/* Its own reading of ssh_config and known_hosts is off; the name is for its messages only. */
 	bad |= ssh_options_set(s, SSH_OPTIONS_PROCESS_CONFIG, &no);
 	bad |= ssh_options_set(s, SSH_OPTIONS_HOST, "guest");
@@ -368,186 +371,11 @@ static int login_host_key(struct ssh_login *l, const struct ssh_target *t, const
 	return rc;
 }
 
-/* ------------------------------------------------------------------------------------------------------ the user */
-
-struct auth {
-	struct ssh_login *l;
-	const struct ssh_target *t;
-	unsigned offered; /* keys of files */
-	bool agent_asked;
-	bool wants_passphrase; /* set by on_passphrase */
-	const char *locked;    /* the first key file with a passphrase */
-	const char *exposed;   /* the first key file others can read */
-	bool only_public;      /* of a named key only the .pub is there: the agent must have it */
-};
-
-/* libssh asks for a passphrase: there is nobody to ask. */
-static int on_passphrase(const char *prompt, char *buf, size_t len, int echo, int verify, void *ctx)
-{
-	struct auth *a = ctx;
-
-	(void)prompt;
-	(void)buf;
-	(void)len;
-	(void)echo;
-	(void)verify;
-	a->wants_passphrase = true;
-	return -1;
-}
-
-static int auth_agent(struct auth *a)
-{
-	const char *agent = a->t->identity_agent;
-
-	if (agent ? strcmp(agent, "none") == 0 : !getenv("SSH_AUTH_SOCK"))
-		return SSH_AUTH_DENIED;
-	a->agent_asked = true;
-	login_quick(a->l);
-	return ssh_userauth_agent(a->l->session, NULL);
-}
-
-/* libssh cannot say whether a certificate is this key's (it compares their types): the guest does. */
-static int auth_certificate(struct auth *a, const char *path, const char *cert_path)
-{
-	ssh_key key = NULL, cert = NULL;
-	int rc = SSH_AUTH_DENIED;
-
-	if (ssh_pki_import_cert_file(cert_path, &cert) == SSH_OK &&
-	    ssh_pki_import_privkey_file(path, NULL, on_passphrase, a, &key) == SSH_OK &&
-	    ssh_pki_copy_cert_to_privkey(cert, key) == SSH_OK)
-		rc = ssh_userauth_publickey(a->l->session, NULL, key);
-	ssh_key_free(cert);
-	ssh_key_free(key);
-	return rc;
-}
-
-static int auth_key(struct auth *a, const char *path)
-{
-	ssh_key key = NULL;
-	char own[4096];
-	int rc;
-
-	a->wants_passphrase = false;
-	rc = ssh_pki_import_privkey_file(path, NULL, on_passphrase, a, &key);
-	if (rc != SSH_OK) {
-		if (a->wants_passphrase && !a->locked)
-			a->locked = path;
-		return SSH_AUTH_DENIED;
-	}
-	a->offered++;
-	login_quick(a->l);
-	snprintf(own, sizeof(own), "%s-cert.pub", path);
-	rc = auth_certificate(a, path, own);
-	for (size_t i = 0; rc == SSH_AUTH_DENIED && i < a->t->certificates.count; i++)
-		rc = auth_certificate(a, path, a->t->certificates.items[i]);
-	if (rc == SSH_AUTH_DENIED)
-		rc = ssh_userauth_publickey(a->l->session, NULL, key);
-	ssh_key_free(key);
-	return rc;
-}
-
-static int auth_file(struct auth *a, const char *path)
-{
-	struct stat st;
-	char public[4096];
-
-	if (stat(path, &st) < 0) {
-		snprintf(public, sizeof(public), "%s.pub", path);
-		a->only_public |= stat(public, &st) == 0;
-		return SSH_AUTH_DENIED;
-	}
-	/* As ssh: a key that others can read is not used. */
-	if (st.st_uid == getuid() && (st.st_mode & 077)) {
-		if (!a->exposed)
-			a->exposed = path;
-		return SSH_AUTH_DENIED;
-	}
-	return auth_key(a, path);
-}
-
-static int auth_files(struct auth *a)
-{
-	int rc = SSH_AUTH_DENIED;
-
-	for (size_t i = 0; rc == SSH_AUTH_DENIED && i < a->t->identities.count; i++)
-		rc = auth_file(a, a->t->identities.items[i]);
-	return rc;
-}
-
-/*
- * Keys the user named go first: an agent full of others would use up the tries sshd allows (six). With IdentitiesOnly
- * the agent is asked only when a named key cannot be used without it; it then offers all it has, because libssh cannot
- * ask it for one.
- */
-static int auth_run(struct auth *a)
-{
-	int rc;
-
-	if (!a->t->identities_chosen) {
-		rc = a->t->identities_only ? SSH_AUTH_DENIED : auth_agent(a);
-		return rc == SSH_AUTH_DENIED ? auth_files(a) : rc;
-	}
-	rc = auth_files(a);
-	if (rc == SSH_AUTH_DENIED && (!a->t->identities_only || a->locked || a->only_public))
-		rc = auth_agent(a);
-	return rc;
-}
-
-static void explain_denied(const struct auth *a, struct link_error *err)
-{
-	const struct ssh_target *t = a->t;
-	char port[24] = "";
-
-	if (t->port != 22)
-		snprintf(port, sizeof(port), "-p %u ", t->port);
-	if (a->locked) {
-		link_error_set(err, LINK_ERROR_AUTH,
-			       "%s: the key %s has a passphrase, and the ssh-agent does not hold it", t->name,
-			       a->locked);
-		link_error_advise(err, "add it to the ssh-agent: 'ssh-add %s'", a->locked);
-	} else if (a->exposed) {
-		link_error_set(err, LINK_ERROR_AUTH, "%s: the key %s can be read by others and is not used", t->name,
-			       a->exposed);
-		link_error_advise(err, "'chmod 600 %s'", a->exposed);
-	} else if (a->offered == 0 && !a->agent_asked) {
-		link_error_set(err, LINK_ERROR_AUTH, "%s: there is no key to log in with as %s", t->name, t->user);
-		link_error_advise(err, "make one with 'ssh-keygen', put it there with 'ssh-copy-id %s%s@%s'", port,
-				  t->user, t->hostname);
-	} else {
-		link_error_set(err, LINK_ERROR_AUTH, "%s: none of your keys is accepted for %s", t->name, t->user);
-		link_error_advise(err, "put one there with 'ssh-copy-id %s%s@%s'", port, t->user, t->hostname);
-	}
-}
-
-static int login_auth(struct ssh_login *l, const struct ssh_target *t, struct link_error *err)
-{
-	struct auth a = {.l = l, .t = t};
-
-	switch (auth_run(&a)) {
-	case SSH_AUTH_SUCCESS:
-		return 0;
-	case SSH_AUTH_PARTIAL:
-		link_error_set(err, LINK_ERROR_AUTH, "%s: a key alone is not enough to log in as %s", t->name, t->user);
-		link_error_advise(err, "the guest's sshd_config asks for more in AuthenticationMethods");
-		return -EACCES;
-	case SSH_AUTH_ERROR:
-		if (!ssh_is_connected(l->session)) {
-			link_error_set(err, LINK_ERROR_AUTH, "%s: the host ended the login of %s: %s", t->name, t->user,
-				       ssh_get_error(l->session));
-			return -EACCES;
-		}
-		/* fall through */
-	default:
-		explain_denied(&a, err);
-		return -EACCES;
-	}
-}
-
 /* --------------------------------------------------------------------------------------------------- the command */
 
 static int login_command(struct ssh_login *l, struct link_error *err)
 {
-	login_quick(l);
+	tcp_acknowledge_quickly(l->twin);
 	l->channel = ssh_channel_new(l->session);
 	if (!l->channel)
 		return fail_memory(err);
@@ -561,7 +389,7 @@ static int login_command(struct ssh_login *l, struct link_error *err)
 			       l->packet_max);
 		return -EPROTO;
 	}
-	login_quick(l);
+	tcp_acknowledge_quickly(l->twin);
 	if (ssh_channel_request_exec(l->channel, l->command) != SSH_OK) {
 		link_error_set(err, LINK_ERROR_COMMAND, "%s: the host runs no command: %s", l->name,
 			       ssh_get_error(l->session));
@@ -582,7 +410,7 @@ static int login_steps(struct ssh_login *l, const struct ssh_target *t, const ch
 	if (!rc)
 		rc = login_host_key(l, t, pinned, err);
 	if (!rc)
-		rc = login_auth(l, t, err);
+		rc = ssh_auth_run(l->session, l->twin, t, err);
 	if (!rc)
 		rc = login_command(l, err);
 	cancel_guard_socket(cancel, -1);
@@ -591,8 +419,8 @@ static int login_steps(struct ssh_login *l, const struct ssh_target *t, const ch
 	return rc;
 }
 
-int ssh_login_run(const struct ssh_target *target, const char *host_key, const char *command, struct cancel *cancel,
-		  struct ssh_login **login, struct link_error *err)
+static int login_once(const struct ssh_target *target, const char *pinned, const char *only, const char *command,
+		      struct cancel *cancel, struct ssh_login **login, struct link_error *err)
 {
 	struct ssh_login *l = calloc(1, sizeof(*l));
 	int rc;
@@ -600,6 +428,7 @@ int ssh_login_run(const struct ssh_target *target, const char *host_key, const c
 	if (!l)
 		return fail_memory(err);
 	l->fd = l->twin = l->proxy.fd = l->proxy.err = -1;
+	l->only = only;
 	l->name = strdup(target->name);
 	l->command = strdup(command);
 	l->session = ssh_new();
@@ -607,11 +436,8 @@ int ssh_login_run(const struct ssh_target *target, const char *host_key, const c
 		ssh_login_free(l);
 		return fail_memory(err);
 	}
-	ssh_set_log_level(SSH_LOG_PROTOCOL);
-	ssh_set_log_callback(on_libssh_log);
 	ssh_set_log_userdata(l);
-	rc = login_steps(l, target, host_key, cancel, err);
-	ssh_set_log_level(SSH_LOG_NOLOG);
+	rc = login_steps(l, target, pinned, cancel, err);
 	ssh_set_log_userdata(NULL);
 	if (rc < 0) {
 		ssh_login_free(l);
@@ -622,6 +448,28 @@ int ssh_login_run(const struct ssh_target *target, const char *host_key, const c
 	ssh_set_blocking(l->session, 0);
 	*login = l;
 	return 0;
+}
+
+int ssh_login_run(const struct ssh_target *target, const char *host_key, const char *command, struct cancel *cancel,
+		  struct ssh_login **login, struct link_error *err)
+{
+	int rc;
+
+	ssh_set_log_level(SSH_LOG_PROTOCOL);
+	ssh_set_log_callback(on_libssh_log);
+	rc = login_once(target, host_key, NULL, command, cancel, login, err);
+	for (size_t i = 0; host_key && err->kind == LINK_ERROR_HOST_KEY_CHANGED && i < PINNED_TRIES; i++) {
+		struct link_error found = {0};
+		int got = login_once(target, host_key, pinned_tries[i], command, cancel, login, &found);
+
+		/* It has no such key (nothing in common: PROTOCOL), or that is not the one either. */
+		if (found.kind == LINK_ERROR_PROTOCOL || found.kind == LINK_ERROR_HOST_KEY_CHANGED)
+			continue;
+		rc = got;
+		*err = found;
+	}
+	ssh_set_log_level(SSH_LOG_NOLOG);
+	return rc;
 }
 
 void ssh_login_free(struct ssh_login *l)

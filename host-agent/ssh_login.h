@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ssh_login: connects, checks the host's key, authenticates and starts the command, on a worker thread. What comes out
- * is made a chan on the loop by chan_ssh.h. These two files alone know libssh.
+ * is made a chan on the loop by chan_ssh.h. These two and ssh_auth.h alone know libssh.
  */
 #ifndef HOMEPORT_SSH_LOGIN_H
 #define HOMEPORT_SSH_LOGIN_H

@@ -63,12 +63,15 @@ static void set_option(int fd, int level, int name, int value)
 	setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+void tcp_acknowledge_quickly(int fd)
+{
+	set_option(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
+}
+
 static void set_options(int fd)
 {
 	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	/* The key exchange is a dialogue of small packets: the delayed acknowledgement of one costs 40 ms. The kernel
-	 * leaves this mode by itself, which suits what follows. */
-	set_option(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
+	tcp_acknowledge_quickly(fd);
 	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S);

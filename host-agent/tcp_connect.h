@@ -17,4 +17,10 @@ struct ssh_target;
  */
 int tcp_connect(const struct ssh_target *target, struct cancel *cancel, struct link_error *err);
 
+/*
+ * The delayed acknowledgement costs 40 ms in a dialogue of small packets, which logging in is, and the kernel forgets
+ * that it was told so: to be called before each step. Does nothing to what is no TCP socket.
+ */
+void tcp_acknowledge_quickly(int fd);
+
 #endif

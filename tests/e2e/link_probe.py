@@ -9,28 +9,36 @@ from lab import BUILD_AT, REPOSITORY
 LIBRARIES = ["libssh", "libevent_core", "yaml-0.1", "libseccomp"]
 
 
+def folder():
+    return os.environ.get("HOMEPORT_BUILD") or os.path.join(REPOSITORY, "build")
+
+
+def compile_once(name, newer_than, *args):
+    """A program from tests/e2e/NAME.c, made when it is missing or old. Returns where the lab sees it."""
+    binary = f"{folder()}/test/{name}"
+    source = os.path.join(REPOSITORY, f"tests/e2e/{name}.c")
+    if not os.path.exists(binary) or os.stat(binary).st_mtime < max(newer_than, os.stat(source).st_mtime):
+        os.makedirs(os.path.dirname(binary), exist_ok=True)
+        libs = subprocess.run(["pkg-config", "--libs", *LIBRARIES], check=True, capture_output=True, text=True).stdout
+        subprocess.run(["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-pthread", source, *args,
+                        *libs.split(), "-o", binary], check=True)
+    return f"{BUILD_AT}/test/{name}"
+
+
 def build():
-    """The sanitized archives where they are up to date, else those that are shipped. Returns where the lab sees it."""
-    folder = os.environ.get("HOMEPORT_BUILD") or os.path.join(REPOSITORY, "build")
+    """With the sanitized archives where they are up to date, else those that are shipped."""
     flavours = {"rel": ["-O2"], "san": ["-g", "-fsanitize=address,undefined"]}
 
     def archive(flavour):
-        return f"{folder}/{flavour}/libhost-agent.a"
+        return f"{folder()}/{flavour}/libhost-agent.a"
 
     def age(flavour):
         return os.stat(archive(flavour)).st_mtime if os.path.exists(archive(flavour)) else 0
 
     flavour = "san" if age("san") >= age("rel") else "rel"
     assert age(flavour), "the archives of the host's agent are not built"
-    binary = f"{folder}/test/link_probe"
-    source = os.path.join(REPOSITORY, "tests/e2e/link_probe.c")
-    if not os.path.exists(binary) or os.stat(binary).st_mtime < max(age(flavour), os.stat(source).st_mtime):
-        os.makedirs(os.path.dirname(binary), exist_ok=True)
-        libs = subprocess.run(["pkg-config", "--libs", *LIBRARIES], check=True, capture_output=True, text=True).stdout
-        subprocess.run(["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-pthread", *flavours[flavour],
-                        f"-I{REPOSITORY}/common", f"-I{REPOSITORY}/host-agent", source, archive(flavour),
-                        f"{folder}/{flavour}/libcommon.a", *libs.split(), "-o", binary], check=True)
-    return BUILD_AT + "/test/link_probe"
+    return compile_once("link_probe", age(flavour), *flavours[flavour], f"-I{REPOSITORY}/common",
+                        f"-I{REPOSITORY}/host-agent", archive(flavour), f"{folder()}/{flavour}/libcommon.a")
 
 
 def argv(lab, *args, user="me"):
@@ -48,9 +56,10 @@ def run(lab, *args, user="me", config=True, env=None, timeout=30):
 class Running:
     """link_probe -w, in the background: its lines as they come."""
 
-    def __init__(self, lab, *args, user="me"):
+    def __init__(self, lab, *args, user="me", env=None):
         self.lines = []
-        self.process = lab.host.popen(argv(lab, "-w", *args, user=user), user=user, stdout=subprocess.PIPE, text=True)
+        self.process = lab.host.popen(argv(lab, "-w", *args, user=user), user=user, env=env, stdout=subprocess.PIPE,
+                                      text=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

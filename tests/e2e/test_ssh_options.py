@@ -123,6 +123,17 @@ def test_a_known_rsa_key_is_asked_for_before_others(lab, make_lab, keys):  # noq
     assert status == 0, lines
 
 
+def test_a_pinned_key_may_be_any_of_the_host(make_lab):
+    other = make_lab(sshd_options=["HostKey /etc/ssh/rsa_key", "HostKey /etc/ssh/ecdsa_key"])
+    other.guest.cmd("ssh-keygen -q -t rsa -b 2048 -N '' -f /etc/ssh/rsa_key && "
+                    "ssh-keygen -q -t ecdsa -N '' -f /etc/ssh/ecdsa_key && kill -HUP $(cat /run/sshd.pid)")
+    for name in ("rsa_key", "ecdsa_key", "lab_host_key"):
+        pinned = other.guest.cmd(["ssh-keygen", "-lf", "/etc/ssh/" + name]).stdout.split()[1]
+        status, lines, _ = run(other, "-k", pinned, "-r", "1", "guest", "echo")
+        assert status == 0, lines
+        assert lines[0].split()[4] == pinned
+
+
 def test_identity_files_with_tokens_are_found(lab, host, guest, keys):  # noqa: F811
     make_key(host, f"{keys}/me-22-{guest.address}")
     public = open(f"{keys}/me-22-{guest.address}.pub").read().strip()
