@@ -32,12 +32,13 @@ static void getattr_done(struct call *call, const struct sftp_reply *reply)
 static void getattr_issue(struct call *call)
 {
 	struct wire_buf *b;
+	uint64_t fh;
 
-	if (call_wait_writes(call, call->node, getattr_issue))
+	if (!call_after_writes(call, getattr_issue, &fh))
 		return;
 	b = call_begin(call, NATIVE_GETATTR);
 	wire_put_u64(b, call->node->server);
-	wire_put_u64(b, call->file ? call->file->fh : 0);
+	wire_put_u64(b, fh);
 	call_send(call, getattr_done);
 }
 
@@ -123,13 +124,13 @@ static void put_time(struct wire_buf *b, const struct timespec *ts)
 	wire_put_u32(b, (uint32_t)ts->tv_nsec);
 }
 
-static void setattr_send(struct call *call, uint32_t mask, uint32_t uid, uint32_t gid)
+static void setattr_send(struct call *call, uint64_t fh, uint32_t mask, uint32_t uid, uint32_t gid)
 {
 	const struct stat *st = &call->setattr.st;
 	struct wire_buf *b = call_begin_modifying(call, NATIVE_SETATTR);
 
 	wire_put_u64(b, call->node->server);
-	wire_put_u64(b, call->file ? call->file->fh : 0);
+	wire_put_u64(b, fh);
 	wire_put_u32(b, mask);
 	wire_put_u32(b, idmap_mode_to_host(st->st_mode));
 	wire_put_u32(b, uid);
@@ -170,22 +171,23 @@ static void chown_done(struct call *call, const struct sftp_reply *reply)
 	else if (!call->req)
 		call_free(call); /* its caller was killed before anything was done */
 	else
-		setattr_send(call, mask | (uint32_t)owners, uid, gid);
+		setattr_send(call, call->file ? call->file->fh : 0, mask | (uint32_t)owners, uid, gid);
 }
 
 static void setattr_issue(struct call *call)
 {
 	struct wire_buf *b;
+	uint64_t fh;
 
-	if (call_wait_writes(call, call->node, setattr_issue))
+	if (!call_after_writes(call, setattr_issue, &fh))
 		return;
 	if (!(call->setattr.to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))) {
-		setattr_send(call, set_mask(call->setattr.to_set), 0, 0);
+		setattr_send(call, fh, set_mask(call->setattr.to_set), 0, 0);
 		return;
 	}
 	b = call_begin(call, NATIVE_GETATTR);
 	wire_put_u64(b, call->node->server);
-	wire_put_u64(b, call->file ? call->file->fh : 0);
+	wire_put_u64(b, fh);
 	call_send(call, chown_done);
 }
 

@@ -284,6 +284,19 @@ bool call_wait_writes(struct call *call, struct node *n, call_fn *issue)
 	return true;
 }
 
+bool call_after_writes(struct call *call, call_fn *issue, uint64_t *fh)
+{
+	struct node *n = call->node;
+	const struct file *f = n->writes ? write_behind_push(n->writes) : NULL;
+
+	if (f) {
+		*fh = f->fh;
+		return true;
+	}
+	*fh = call->file ? call->file->fh : 0;
+	return !call_wait_writes(call, n, issue);
+}
+
 bool call_wait_room(struct call *call, struct node *n, size_t room, call_fn *issue)
 {
 	if (!n->writes || !write_behind_wait_room(n->writes, room, &call->waiter, on_writes_answered, call))

@@ -116,6 +116,12 @@ void call_send(struct call *call, call_done_fn *done);
 /* Waits until the node's writes have been answered, then runs `issue` (again): true. False: nothing to wait for. */
 bool call_wait_writes(struct call *call, struct node *n, call_fn *issue);
 
+/*
+ * The handle through which a request about the node comes after its writes, without waiting for them: true, and fh (0
+ * when nothing is written and the call has no file). False: the call waits, and `issue` runs again.
+ */
+bool call_after_writes(struct call *call, call_fn *issue, uint64_t *fh);
+
 /* The same until the node's writes leave room for more. */
 bool call_wait_room(struct call *call, struct node *n, size_t room, call_fn *issue);
 

@@ -411,7 +411,9 @@ static void read_issue(struct call *call)
 {
 	struct wire_buf *b;
 
-	if (call_wait_writes(call, call->node, read_issue))
+	/* Written through the same handle: the server keeps the order. */
+	if (call->node->writes && write_behind_push(call->node->writes) != call->file &&
+	    call_wait_writes(call, call->node, read_issue))
 		return;
 	b = call_begin(call, NATIVE_READ);
 	wire_put_u64(b, call->file->fh);

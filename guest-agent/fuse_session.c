@@ -5,7 +5,7 @@
  * This is the one place that reads /dev/fuse: session_receive() sees each request as the kernel wrote it before libfuse
  * does, and session_writev() each answer before the kernel does. What libfuse 3.14 does not know is added there: it
  * never asks for FUSE_PARALLEL_DIROPS, without which one slow lookup blocks its whole directory, so the bit is set in
- * INIT's answer.
+ * INIT's answer, and the read-ahead with it.
  */
 #include "fuse_session.h"
 
@@ -110,6 +110,8 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userda
 		struct fuse_init_out *init = iov[1].iov_base;
 
 		init->flags |= s->init_flags & FUSE_PARALLEL_DIROPS;
+		/* libfuse asks for no more than the kernel offered; the helper has raised the limit behind that. */
+		init->max_readahead = MAX_WRITE;
 		s->init_unique = 0;
 	}
 	return writev(fd, iov, count);

@@ -281,7 +281,7 @@ void mount_share_input(struct mount *m, unsigned share, const uint8_t *data, siz
 
 void mount_share_writable(struct mount *m, unsigned share)
 {
-	share_flush(m->shares[share]);
+	share_writable(m->shares[share]);
 }
 
 int mount_update_shares(struct mount *m, const struct mount_share *shares, unsigned count)

@@ -48,6 +48,7 @@ struct sftp_client {
 	size_t begun;      /* where in out the request being built begins */
 	size_t begun_mark; /* of its length */
 	uint8_t begun_type;
+	bool waited_for; /* somebody waits for an answer to what is in out */
 
 	uint32_t next_id;
 	struct request *buckets[CLIENT_BUCKETS];
@@ -190,6 +191,7 @@ int sftp_client_attach(struct sftp_client *c, const struct sftp_pipe_ops *ops, v
 	if (c->out.failed)
 		return -ENOMEM;
 	c->state = GREETING;
+	c->waited_for = true;
 	return 0;
 }
 
@@ -238,10 +240,13 @@ static void client_fill(struct sftp_client *c)
 	}
 }
 
-void sftp_client_flush(struct sftp_client *c)
+bool sftp_client_flush(struct sftp_client *c, bool all)
 {
 	if (c->state == DETACHED)
-		return;
+		return false;
+	if (!c->waited_for && !all && TAILQ_EMPTY(&c->waiting))
+		return out_left(c) > 0;
+	c->waited_for = false;
 	for (;;) {
 		size_t left, taken;
 
@@ -263,6 +268,7 @@ void sftp_client_flush(struct sftp_client *c)
 		wire_buf_consume(&c->out, c->out_sent);
 		c->out_sent = 0;
 	}
+	return false;
 }
 
 struct wire_buf *sftp_client_begin(struct sftp_client *c, uint8_t type)
@@ -311,6 +317,7 @@ uint32_t sftp_client_end(struct sftp_client *c, sftp_done *done, void *ctx)
 	struct request *r;
 
 	wire_put_length_end(&c->out, c->begun_mark);
+	c->waited_for |= done || c->begun_type == NATIVE_CANCEL;
 	/* These take no place among those under way, and may overtake what waits: they name nothing that waits. */
 	if (type_unanswered(c->begun_type)) {
 		if (c->out.failed)

@@ -78,8 +78,11 @@ bool sftp_client_ready(const struct sftp_client *c);
  */
 int sftp_client_input(struct sftp_client *c, const uint8_t *data, size_t len, const char **why);
 
-/* Gives the pipe what it takes. Calls nothing back. */
-void sftp_client_flush(struct sftp_client *c);
+/*
+ * Gives the pipe what it takes. Calls nothing back. While there are only requests that nobody waits for (RELEASE and
+ * FORGET), they stay until something else goes or `all` says so: they do not wake the server alone. True: some stayed.
+ */
+bool sftp_client_flush(struct sftp_client *c, bool all);
 
 /*
  * Makes a request: begin() returns the buffer for the body, end() sends or queues it and returns its id, never 0.

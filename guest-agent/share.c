@@ -15,6 +15,8 @@
 #define BACKOFF_MIN_US 50000u
 #define BACKOFF_MAX_US 2000000u
 #define FORGETS_MAX    1024u /* entries of one FORGET */
+/* How long what nobody waits for (RELEASE, FORGET) stays for company: it would wake the server for itself. */
+#define LAZY_US 2000u
 
 static const char *const state_names[] = {"lost", "asked", "greeting", "attached"};
 static_assert(sizeof(state_names) / sizeof(*state_names) == SHARE_STATE_COUNT, "each state has a name");
@@ -66,6 +68,32 @@ static void share_start_parked(struct share *s)
 }
 
 /* ------------------------------------------------------------------------------------------------------ attaching */
+
+static void forgets_send(struct share *s)
+{
+	struct wire_buf *b;
+
+	if (!s->forget_count)
+		return;
+	if (sftp_client_ready(s->client)) {
+		b = sftp_client_begin(s->client, NATIVE_FORGET);
+		wire_put_u32(b, s->forget_count);
+		wire_put_bytes(b, s->forgets.data, s->forgets.len);
+		sftp_client_end(s->client, NULL, NULL);
+	}
+	wire_buf_reset(&s->forgets);
+	s->forget_count = 0;
+}
+
+static void on_lazy(void *ctx)
+{
+	struct share *s = ctx;
+
+	if (s->state < SHARE_GREETING)
+		return;
+	forgets_send(s);
+	sftp_client_flush(s->client, true);
+}
 
 /* The pipe is of no use: its owner ends it, and a new one is asked for later. */
 static void share_refuse(struct share *s, const char *why)
@@ -149,7 +177,8 @@ struct share *share_new(struct mount *m, uint16_t index, const char *point, bool
 	s->point = strdup(point);
 	s->client = sftp_client_new(&client_events, s);
 	s->retry = loop_timer_new(m->loop, on_retry, s);
-	if (!s->point || !s->client || !s->retry) {
+	s->lazy = loop_timer_new(m->loop, on_lazy, s);
+	if (!s->point || !s->client || !s->retry || !s->lazy) {
 		share_free(s);
 		return NULL;
 	}
@@ -165,6 +194,7 @@ void share_end(struct share *s)
 		sftp_client_detach(s->client);
 	}
 	loop_timer_stop(s->retry);
+	loop_timer_stop(s->lazy);
 }
 
 void share_free(struct share *s)
@@ -173,6 +203,7 @@ void share_free(struct share *s)
 		return;
 	sftp_client_free(s->client);
 	loop_timer_free(s->retry);
+	loop_timer_free(s->lazy);
 	wire_buf_free(&s->forgets);
 	free(s->point);
 	free(s);
@@ -186,7 +217,7 @@ int share_attach(struct share *s, const struct sftp_pipe_ops *ops, void *pipe)
 		return rc;
 	loop_timer_stop(s->retry);
 	share_set_state(s, SHARE_GREETING);
-	sftp_client_flush(s->client);
+	sftp_client_flush(s->client, true);
 	return 0;
 }
 
@@ -218,22 +249,6 @@ void share_input(struct share *s, const uint8_t *data, size_t len)
 
 /* ------------------------------------------------------------------------------------------------------- sending */
 
-static void forgets_send(struct share *s)
-{
-	struct wire_buf *b;
-
-	if (!s->forget_count)
-		return;
-	if (sftp_client_ready(s->client)) {
-		b = sftp_client_begin(s->client, NATIVE_FORGET);
-		wire_put_u32(b, s->forget_count);
-		wire_put_bytes(b, s->forgets.data, s->forgets.len);
-		sftp_client_end(s->client, NULL, NULL);
-	}
-	wire_buf_reset(&s->forgets);
-	s->forget_count = 0;
-}
-
 void share_forget(struct share *s, uint64_t server, uint64_t lookups)
 {
 	if (!sftp_client_ready(s->client))
@@ -251,8 +266,19 @@ void share_forget(struct share *s, uint64_t server, uint64_t lookups)
 
 void share_flush(struct share *s)
 {
+	bool stayed;
+
 	if (s->state < SHARE_GREETING)
 		return;
-	forgets_send(s);
-	sftp_client_flush(s->client);
+	if (s->forget_count >= FORGETS_MAX)
+		forgets_send(s);
+	stayed = sftp_client_flush(s->client, false);
+	if ((stayed || s->forget_count) && !loop_timer_is_set(s->lazy))
+		loop_timer_set(s->lazy, LAZY_US);
+}
+
+void share_writable(struct share *s)
+{
+	if (s->state >= SHARE_GREETING)
+		sftp_client_flush(s->client, true);
 }

@@ -54,7 +54,7 @@ struct share {
 	struct statvfs space; /* as last told */
 	bool space_known;
 
-	struct loop_timer *retry;
+	struct loop_timer *retry, *lazy;
 	uint64_t backoff_us;
 	struct wire_buf forgets; /* entries of the next FORGET */
 	uint32_t forget_count;
@@ -74,8 +74,11 @@ int share_attach(struct share *s, const struct sftp_pipe_ops *ops, void *pipe);
 void share_lost(struct share *s);
 void share_input(struct share *s, const uint8_t *data, size_t len);
 
-/* Sends what waits to be sent. */
+/* Sends what somebody waits for, and with it, or a little later, what nobody does. */
 void share_flush(struct share *s);
+
+/* The pipe takes more. */
+void share_writable(struct share *s);
 
 /* Lookups to give back with the next flush. */
 void share_forget(struct share *s, uint64_t server, uint64_t lookups);

@@ -79,7 +79,7 @@ static bool chunk_may_go(const struct write_behind *w, const struct write_chunk 
 		return true;
 	if (w->under_way >= WRITE_WINDOW || chunk_must_follow(w, c))
 		return false;
-	return !last || c->len >= WRITE_COALESCE || !TAILQ_EMPTY(&w->waiters);
+	return !last || c->len >= WRITE_COALESCE || w->pushing || !TAILQ_EMPTY(&w->waiters);
 }
 
 static void note_error(struct write_behind *w, int error)
@@ -262,6 +262,30 @@ bool write_behind_wait_room(struct write_behind *w, size_t room, struct write_wa
 			break;
 	}
 	return wait_until(w, c->seq, waiter, fn, ctx);
+}
+
+/* Whether everything was written through one handle, and nothing of it has to wait. */
+static void *sole_owner(const struct write_behind *w)
+{
+	const struct write_chunk *c = TAILQ_FIRST(&w->chunks);
+	void *owner = c ? c->owner : NULL;
+
+	for (; c; c = TAILQ_NEXT(c, link))
+		if (c->owner != owner)
+			return NULL;
+	return w->bytes <= WRITE_WINDOW ? owner : NULL;
+}
+
+void *write_behind_push(struct write_behind *w)
+{
+	void *owner = sole_owner(w);
+
+	if (!owner)
+		return NULL;
+	w->pushing = true;
+	write_behind_kick(w);
+	w->pushing = false;
+	return w->under_way == w->bytes && w->bytes ? owner : NULL;
 }
 
 void write_behind_leave(struct write_waiter *waiter)

@@ -63,7 +63,7 @@ struct write_behind {
 	uint64_t next_seq;
 	uint64_t errors;
 	int error; /* the last one, positive */
-	bool calling;
+	bool calling, pushing;
 	write_send_fn *send;
 	void *ctx;
 };
@@ -97,6 +97,12 @@ bool write_behind_wait(struct write_behind *w, struct write_waiter *waiter, void
 /* The same, until at most `room` bytes are unanswered. */
 bool write_behind_wait_room(struct write_behind *w, size_t room, struct write_waiter *waiter, void (*fn)(void *ctx),
 			    void *ctx);
+
+/*
+ * Sends all that waits, if one owner wrote it all and it may all be under way at once: then the owner, through whose
+ * handle a request comes after the writes without anybody waiting for them. Else NULL, also when nothing is written.
+ */
+void *write_behind_push(struct write_behind *w);
 
 /* Not interested any more. One that does not wait is fine. */
 void write_behind_leave(struct write_waiter *waiter);
