@@ -15,7 +15,7 @@
 /* After what only a person can mend: a mended configuration is noticed soon enough, and nothing is hammered. */
 #define BACKOFF_PERMANENT_US 10000000u
 /* A connection that stood so long was a good one: the next pause starts small again. */
-#define BACKOFF_GOOD_US 5000000u
+#define BACKOFF_GOOD_US 1000000u
 
 struct backoff {
 	uint64_t next_us;      /* the pause the next failure gets; 0: the first */

@@ -135,7 +135,7 @@ def test_fifty_cuts_under_load_lose_and_double_nothing(lab, homeport, host_home)
     streams = [start(lab.host, STREAM, str(n)) for n in range(3)]
     rng = random.Random(5)
     for cut in range(CUTS):
-        time.sleep(rng.uniform(0, 0.15))
+        time.sleep(rng.uniform(0, 1.2))
         if cut % SILENT_EVERY == SILENT_EVERY - 1:
             lab.link_cut()
             time.sleep(4.5)
