@@ -43,8 +43,8 @@
 struct race {
 	const struct ssh_target *target;
 	struct addrinfo *addresses[ADDRESSES_MAX];
-	struct pollfd fds[ATTEMPTS_MAX + 1]; /* the last started one comes last, before it the cancel at [0] */
-	size_t count;                         /* addresses */
+	struct pollfd fds[ATTEMPTS_MAX + 1]; /* the cancel, then the attempts as they started */
+	size_t count;                        /* addresses */
 	size_t started;
 	int error; /* the one that says most so far */
 };

@@ -88,6 +88,18 @@ def test_a_machine_that_is_silent(lab, guest):
         lab.link_restore()
 
 
+@pytest.mark.long
+def test_a_machine_that_is_silent_for_longer_than_there_are_addresses(lab, guest):
+    """A fresh attempt each second beside the old ones: more of them than a host can have addresses."""
+    lab.link_cut()
+    try:
+        assert_fails(lab, ["-o", "ConnectTimeout=12"], "timeout passing",
+                     f"guest: {guest.address} port 22: no answer within 12 s",
+                     "is the machine running, and does a firewall stand between?")
+    finally:
+        lab.link_restore()
+
+
 LISTENER = """
 import socket, sys
 s = socket.create_server(("", int(sys.argv[1])))
