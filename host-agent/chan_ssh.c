@@ -115,7 +115,12 @@ void chan_ssh_outcome_unref(struct chan_ssh_outcome *outcome)
 static void explain(struct chan_ssh *c, struct link_error *err)
 {
 	const char *name = ssh_login_name(c->login), *command = ssh_login_command(c->login);
-	int word = (int)strcspn(command, " ");
+	int word;
+
+	/* The agent's way of leaving no shell between: the program's name comes after it. */
+	if (strncmp(command, "exec ", strlen("exec ")) == 0)
+		command += strlen("exec ");
+	word = (int)strcspn(command, " ");
 
 	if (c->exit_status == STATUS_NOT_FOUND || c->exit_status == STATUS_NOT_RUNNABLE) {
 		link_error_set(err, LINK_ERROR_COMMAND, "%s: %.*s %s in the guest: %s", name, word, command,
