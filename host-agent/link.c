@@ -2,16 +2,19 @@
 /*
  * Keeps one connection wanted. Runs on the loop's thread; the attempts themselves run in connector.c.
  *
- * A timer ticks while a connection is wanted: it ends the pause between attempts, and looks whether the machine slept
- * (CLOCK_BOOTTIME ran on while CLOCK_MONOTONIC stood still). After a sleep, and when a route or an address appears, the
- * pause is over at once; a connection that is up is then only doubtful, which its owner may look into.
+ * While a connection is wanted, a timer looks whether the machine slept (CLOCK_BOOTTIME ran on while CLOCK_MONOTONIC
+ * stood still). It is a timerfd of CLOCK_BOOTTIME, which after a sleep is due the moment the machine is back. After a
+ * sleep, and when a route or an address appears, the pause is over at once; a connection that is up is then only
+ * doubtful, which its owner may look into.
  */
 #include "link.h"
 
 #include <assert.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "backoff.h"
 #include "chan.h"
@@ -24,8 +27,8 @@
 #include "ssh_login.h"
 #include "ssh_target.h"
 
-/* How often to look for a sleep: as often as a connection would be found dead anyway (SESSION_LOST_US). */
-#define SLEEP_LOOK_US 2000000u
+/* A shorter sleep is no more than a slow network to a connection. */
+#define SLEEP_LOOK_S 2
 
 struct link {
 	struct loop *loop;
@@ -33,9 +36,10 @@ struct link {
 	const struct link_events *events;
 	void *ctx;
 	enum link_state state;
-	struct connector *connector;      /* while CONNECTING */
-	struct loop_timer *pause;         /* while WAITING */
-	struct loop_timer *look;          /* while not IDLE */
+	struct connector *connector; /* while CONNECTING */
+	struct loop_timer *pause;    /* while WAITING */
+	int look_fd;                 /* ticks while not IDLE */
+	struct loop_fd *look;
 	struct route_watch *routes;       /* NULL where it cannot be had */
 	struct chan_ssh_outcome *outcome; /* of the chan last handed out */
 	struct backoff backoff;
@@ -153,13 +157,22 @@ static void retry(struct link *link, const char *why)
 	}
 }
 
-static void on_look(void *ctx)
+static void on_look(void *ctx, int fd, unsigned what)
 {
 	struct link *link = ctx;
+	uint64_t ticks;
 
-	loop_timer_set(link->look, SLEEP_LOOK_US);
+	(void)what;
+	(void)!read(fd, &ticks, sizeof(ticks));
 	if (sleep_watch_slept(&link->sleep, clock_us(CLOCK_BOOTTIME), clock_us(CLOCK_MONOTONIC)))
 		retry(link, "this machine was asleep");
+}
+
+static void look_every(struct link *link, time_t seconds)
+{
+	const struct itimerspec spec = {{seconds, 0}, {seconds, 0}};
+
+	timerfd_settime(link->look_fd, 0, &spec, NULL);
 }
 
 static void on_route(void *ctx)
@@ -178,7 +191,9 @@ struct link *link_new(struct loop *loop, const struct link_params *params, const
 	link->ctx = ctx;
 	link->params = link_params_copy(params);
 	link->pause = loop_timer_new(loop, on_pause_over, link);
-	link->look = loop_timer_new(loop, on_look, link);
+	link->look_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (link->look_fd >= 0)
+		link->look = loop_fd_new(loop, link->look_fd, LOOP_READ, on_look, link);
 	if (!link->params || !link->pause || !link->look) {
 		link_free(link);
 		return NULL;
@@ -195,7 +210,9 @@ void link_free(struct link *link)
 	chan_ssh_outcome_unref(link->outcome);
 	route_watch_free(link->routes);
 	loop_timer_free(link->pause);
-	loop_timer_free(link->look);
+	loop_fd_free(link->look);
+	if (link->look_fd >= 0)
+		close(link->look_fd);
 	link_params_free(link->params);
 	free(link);
 }
@@ -206,7 +223,8 @@ void link_start(struct link *link)
 		return;
 	backoff_reset(&link->backoff);
 	link->sleep.started = false;
-	on_look(link);
+	sleep_watch_slept(&link->sleep, clock_us(CLOCK_BOOTTIME), clock_us(CLOCK_MONOTONIC));
+	look_every(link, SLEEP_LOOK_S);
 	/* From the loop, so that a failure to start is not told before this returns. */
 	wait_for(link, 0);
 }
@@ -216,7 +234,7 @@ void link_stop(struct link *link)
 	connector_cancel(link->connector);
 	link->connector = NULL;
 	loop_timer_stop(link->pause);
-	loop_timer_stop(link->look);
+	look_every(link, 0);
 	set_state(link, LINK_IDLE);
 }
 
