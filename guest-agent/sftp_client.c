@@ -427,7 +427,7 @@ static int on_invalidate(struct sftp_client *c, struct wire_reader r)
 	what.offset = wire_get_u64(&r);
 	what.length = wire_get_u64(&r);
 	if (!wire_read_done(&r) || what.kind < NATIVE_INVALIDATE_ENTRY || what.kind > NATIVE_INVALIDATE_ALL ||
-	    (what.kind == NATIVE_INVALIDATE_ENTRY && !sftp_name_valid(what.name, what.name_len)))
+	    ((what.kind == NATIVE_INVALIDATE_ENTRY || what.name_len) && !sftp_name_valid(what.name, what.name_len)))
 		return refuse(c, "an invalidation is malformed");
 	c->events->invalidate(c->ctx, &what);
 	return 0;

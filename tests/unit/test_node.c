@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "node.h"
+
+#define DIR       0040755u
+#define FILE_MODE 0100644u
+
+/* What was given back to the server. */
+static struct {
+	uint64_t server, given;
+	unsigned calls;
+} forgotten;
+
+static void on_forget(void *ctx, uint16_t share, uint64_t server, uint64_t given)
+{
+	(void)ctx;
+	(void)share;
+	forgotten.server = server;
+	forgotten.given = given;
+	forgotten.calls++;
+}
+
+static struct node_table *table(struct node **root)
+{
+	struct node_table *t = node_table_new(on_forget, NULL);
+
+	memset(&forgotten, 0, sizeof(forgotten));
+	*root = node_add_root(t, 0, NULL, NULL);
+	node_bind(t, *root, NATIVE_ROOT, 1);
+	return t;
+}
+
+static struct sftp_attr attr_of(uint64_t ino, uint32_t mode, int64_t sec)
+{
+	return (struct sftp_attr){.ino = ino,
+				  .mode = mode,
+				  .size = 10,
+				  .flags = SFTP_ATTR_BTIME,
+				  .btime = {100, 5},
+				  .mtime = {sec, 0},
+				  .ctime = {sec, 0}};
+}
+
+static struct node *found(struct node_table *t, struct node *parent, const char *name, uint64_t server, uint64_t ino,
+			  uint32_t mode)
+{
+	struct sftp_attr attr = attr_of(ino, mode, 1000);
+
+	return node_found(t, parent, name, strlen(name), server, 1, &attr);
+}
+
+static void a_node_lives_while_the_kernel_or_somebody_here_holds_it(void **state)
+{
+	struct node *root, *n;
+	struct node_table *t = table(&root);
+	uint64_t id;
+
+	(void)state;
+	assert_int_equal(root->id, 1);
+	n = found(t, root, "a", 7, 70, FILE_MODE);
+	id = n->id;
+	node_told(n);
+	node_unref(t, n);
+	assert_ptr_equal(node_by_id(t, id), n);
+	assert_ptr_equal(node_by_server(t, 0, 7), n);
+	assert_ptr_equal(node_by_name(t, root, "a", 1), n);
+	node_forget(t, n, 1);
+	assert_null(node_by_id(t, id));
+	assert_int_equal(forgotten.server, 7);
+	assert_int_equal(forgotten.given, 1);
+	n = found(t, root, "a", 8, 70, FILE_MODE);
+	assert_true(n->id > id); /* never used again */
+	node_unref(t, n);
+	assert_int_equal(node_table_count(t), 1);
+	node_table_free(t);
+}
+
+static void lookups_of_the_server_are_counted_and_given_back_together(void **state)
+{
+	struct node *root, *n;
+	struct node_table *t = table(&root);
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		n = found(t, root, i ? "a" : "b", 7, 70, FILE_MODE);
+		node_told(n);
+		node_unref(t, n);
+	}
+	node_forget(t, n, 2);
+	assert_int_equal(forgotten.calls, 0);
+	node_forget(t, n, 100); /* more than it was told: no harm */
+	assert_int_equal(forgotten.given, 3);
+	node_table_free(t);
+}
+
+static void children_keep_their_parents_and_deep_paths_go_at_once(void **state)
+{
+	struct node *root, *n;
+	struct node_table *t = table(&root);
+	struct node *at;
+
+	(void)state;
+	at = node_ref(root);
+	for (uint64_t i = 0; i < 20000; i++) {
+		n = found(t, at, "d", 100 + i, 1000 + i, DIR);
+		node_unref(t, at);
+		at = n;
+	}
+	assert_int_equal(node_table_count(t), 20001);
+	node_unref(t, at);
+	assert_int_equal(node_table_count(t), 1);
+	assert_int_equal(root->refs, 0);
+	assert_int_equal(forgotten.calls, 20000);
+	node_table_free(t);
+}
+
+static void a_renamed_node_is_found_by_its_new_name_only(void **state)
+{
+	struct node *root, *d, *n;
+	struct node_table *t = table(&root);
+
+	(void)state;
+	d = found(t, root, "d", 6, 60, DIR);
+	n = found(t, root, "a", 7, 70, FILE_MODE);
+	node_set_name(t, n, d, "b", 1);
+	assert_null(node_by_name(t, root, "a", 1));
+	assert_ptr_equal(node_by_name(t, d, "b", 1), n);
+	assert_null(node_by_name(t, d, "bb", 2));
+	node_unref(t, d); /* its child keeps it */
+	assert_ptr_equal(node_by_name(t, root, "d", 1), d);
+	node_unref(t, n);
+	assert_int_equal(node_table_count(t), 1);
+	node_table_free(t);
+}
+
+static void a_node_is_found_again_in_a_new_attachment_by_name_and_identity(void **state)
+{
+	struct node *root, *same, *other;
+	struct node_table *t = table(&root);
+	struct sftp_attr attr = attr_of(70, FILE_MODE, 2000), replaced = attr_of(99, FILE_MODE, 2000);
+	struct node *n;
+
+	(void)state;
+	same = found(t, root, "same", 7, 70, FILE_MODE);
+	other = found(t, root, "other", 8, 80, FILE_MODE);
+	node_table_detach(t, 0);
+	assert_int_equal(same->server, 0);
+	assert_null(node_by_server(t, 0, 7));
+	node_bind(t, root, NATIVE_ROOT, 2);
+	n = node_found(t, root, "same", 4, 7, 2, &attr);
+	assert_ptr_equal(n, same);
+	assert_int_equal(n->generation, 2);
+	node_unref(t, n);
+	n = node_found(t, root, "other", 5, 8, 2, &replaced);
+	assert_ptr_not_equal(n, other);
+	node_unref(t, n);
+	/* What the old attachment counted is not given back to the new one. */
+	forgotten.calls = 0;
+	node_unref(t, other);
+	assert_int_equal(forgotten.calls, 0);
+	node_unref(t, same);
+	assert_int_equal(forgotten.calls, 1);
+	node_table_free(t);
+}
+
+static void a_birth_time_tells_a_number_used_again(void **state)
+{
+	struct sftp_attr attr = attr_of(70, FILE_MODE, 2000);
+	struct node n = {0};
+
+	(void)state;
+	node_set_identity(&n, &attr);
+	assert_true(node_is(&n, &attr));
+	attr.btime.nsec++;
+	assert_false(node_is(&n, &attr));
+	attr.btime.nsec--;
+	attr.mode = DIR;
+	assert_false(node_is(&n, &attr));
+}
+
+static void the_first_open_drops_nothing_that_could_be_there(void **state)
+{
+	struct sftp_attr attr = attr_of(70, FILE_MODE, 2000);
+	struct node n = {0};
+	struct node_opened o;
+
+	(void)state;
+	node_tell(&n, &attr);
+	o = node_opened(&n, &attr);
+	assert_true(o.drop);
+	assert_false(o.tell);
+	o = node_opened(&n, &attr);
+	assert_false(o.drop);
+	assert_false(o.tell);
+}
+
+static void a_stat_in_between_does_not_hide_a_change(void **state)
+{
+	struct sftp_attr before = attr_of(70, FILE_MODE, 2000), after = attr_of(70, FILE_MODE, 2001);
+	struct node n = {0};
+	struct node_opened o;
+
+	(void)state;
+	node_tell(&n, &before);
+	node_opened(&n, &before);
+	node_tell(&n, &after); /* the stat: the kernel knows the new time, and keeps the old pages */
+	o = node_opened(&n, &after);
+	assert_true(o.drop);
+	assert_true(o.tell);
+	assert_false(node_opened(&n, &after).drop);
+}
+
+static void a_racy_version_counts_as_changed_once_more(void **state)
+{
+	struct sftp_attr attr = attr_of(70, FILE_MODE, 2000);
+	struct node n = {0};
+
+	(void)state;
+	attr.flags |= SFTP_ATTR_RACY;
+	node_tell(&n, &attr);
+	assert_true(node_opened(&n, &attr).drop);
+	attr.flags &= ~(uint32_t)SFTP_ATTR_RACY;
+	assert_true(node_opened(&n, &attr).drop);
+	assert_false(node_opened(&n, &attr).drop);
+}
+
+static void our_own_change_is_known_and_a_strangers_is_not(void **state)
+{
+	struct sftp_attr before = attr_of(70, FILE_MODE, 2000), own = attr_of(70, FILE_MODE, 2001),
+			 later = attr_of(70, FILE_MODE, 2003);
+	struct sftp_change change = {.size = before.size, .mtime = before.mtime, .ctime = before.ctime, .after = own};
+	struct node n = {0};
+
+	(void)state;
+	node_tell(&n, &before);
+	node_opened(&n, &before);
+	node_changed(&n, &change, 5);
+	assert_false(node_opened(&n, &own).drop);
+	assert_int_equal(n.changed, 5);
+	/* Somebody wrote between: before our change it was not what we knew. */
+	change.mtime.sec = 2002;
+	change.after = later;
+	node_changed(&n, &change, 6);
+	assert_true(node_opened(&n, &later).drop);
+}
+
+static void many_nodes_are_found_by_every_key(void **state)
+{
+	enum { COUNT = 50000 };
+	struct node *root, *n;
+	struct node_table *t = table(&root);
+	char name[16];
+
+	(void)state;
+	for (uint64_t i = 0; i < COUNT; i++) {
+		snprintf(name, sizeof(name), "f%u", (unsigned)i);
+		n = found(t, root, name, 10 + i, i, FILE_MODE);
+		node_told(n);
+		node_unref(t, n);
+	}
+	for (uint64_t i = 0; i < COUNT; i++) {
+		snprintf(name, sizeof(name), "f%u", (unsigned)i);
+		n = node_by_name(t, root, name, strlen(name));
+		assert_ptr_equal(n, node_by_server(t, 0, 10 + i));
+		assert_ptr_equal(n, node_by_id(t, n->id));
+		if (i % 2)
+			node_forget(t, n, 1);
+	}
+	assert_int_equal(node_table_count(t), 1 + COUNT / 2);
+	node_table_free(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_node_lives_while_the_kernel_or_somebody_here_holds_it),
+		cmocka_unit_test(lookups_of_the_server_are_counted_and_given_back_together),
+		cmocka_unit_test(children_keep_their_parents_and_deep_paths_go_at_once),
+		cmocka_unit_test(a_renamed_node_is_found_by_its_new_name_only),
+		cmocka_unit_test(a_node_is_found_again_in_a_new_attachment_by_name_and_identity),
+		cmocka_unit_test(a_birth_time_tells_a_number_used_again),
+		cmocka_unit_test(the_first_open_drops_nothing_that_could_be_there),
+		cmocka_unit_test(a_stat_in_between_does_not_hide_a_change),
+		cmocka_unit_test(a_racy_version_counts_as_changed_once_more),
+		cmocka_unit_test(our_own_change_is_known_and_a_strangers_is_not),
+		cmocka_unit_test(many_nodes_are_found_by_every_key),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
