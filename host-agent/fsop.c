@@ -216,8 +216,13 @@ ssize_t fsop_read(int fd, void *data, size_t len, uint64_t offset, bool now)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && now && (errno == EAGAIN || errno == EOPNOTSUPP))
+		if (n < 0 && now && errno == EAGAIN)
 			return -EAGAIN;
+		/* tmpfs and others cannot say; they hardly ever block either. */
+		if (n < 0 && now && errno == EOPNOTSUPP) {
+			now = false;
+			continue;
+		}
 		if (n < 0)
 			return done ? (ssize_t)done : -errno;
 		if (n == 0)

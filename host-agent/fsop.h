@@ -40,7 +40,8 @@ struct fsop_set {
 };
 int fsop_set(const struct root *root, int fd, uint8_t type, bool writable_fd, const struct fsop_set *set);
 
-/* All of it up to the end of the file; the count, or negative errno. `now`: only what is in memory, else -EAGAIN. */
+/* All of it up to the end of the file; the count, or negative errno. `now`: only what is in memory,
+ * else -EAGAIN, where the file system can tell. */
 ssize_t fsop_read(int fd, void *data, size_t len, uint64_t offset, bool now);
 
 /* All of it, or how much until an error; the error when nothing was written. `append`: fd has O_APPEND. */

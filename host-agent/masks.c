@@ -311,7 +311,7 @@ static int target_add(struct masks *m, const char *home, const char *path, enum 
 /* Each folder on the way to the home. */
 static int way_add(struct masks *m, const char *home)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX] = "";
 	int r = 0;
 
 	if (!realpath(home, path))

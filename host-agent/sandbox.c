@@ -75,7 +75,7 @@ long sandbox_limit_resources(void)
 	limit.rlim_cur = limit.rlim_max > most ? most : limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
 		return -errno;
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	struct rlimit memory = {SFTP_MEMORY_MAX, SFTP_MEMORY_MAX};
 
 	if (setrlimit(RLIMIT_AS, &memory) < 0 && errno != EPERM)

@@ -7,6 +7,7 @@
 #define HOMEPORT_SFTP_IO_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,7 +33,8 @@ struct sftp_output {
 	pthread_cond_t room;
 	struct job_list small, bulk;
 	size_t reserved;
-	bool writing, broken;
+	bool writing;
+	atomic_bool broken; /* the peer reads no more: replies are dropped */
 };
 
 void sftp_output_init(struct sftp_output *out, int fd, void (*sent)(struct sftp_job *));

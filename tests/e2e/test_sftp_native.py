@@ -76,10 +76,13 @@ def test_a_node_outlives_one_of_its_names(serve, tmp_path):
     assert c.getattr(node).nlink == 1
 
 
-def test_a_replaced_file_is_stale_and_its_name_means_another_node(serve, tmp_path):
+@pytest.mark.parametrize("held", [False, True], ids=["by name alone", "by a descriptor"])
+def test_a_replaced_file_is_stale_and_its_name_means_another_node(serve, tmp_path, held):
     (tmp_path / "f").write_text("old")
     c = serve()
     node, _ = c.lookup(ROOT, b"f")
+    if held:
+        c.getattr(node)
     (tmp_path / "new").write_text("other")
     os.rename(tmp_path / "new", tmp_path / "f")
     assert errno_of(c.getattr, node) == errno.ESTALE
