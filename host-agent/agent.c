@@ -41,8 +41,10 @@
 #include "runtime_dir.h"
 #include "shares.h"
 
-#define AGENT_STOP_US  5000000u
-#define AGENT_DOUBT_US (SESSION_PING_US + 200000u)
+#define AGENT_STOP_US 5000000u
+/* How long an agent that failed waits for the `up` that started it to ask why. */
+#define AGENT_LAST_WORDS_US 300000u
+#define AGENT_DOUBT_US      (SESSION_PING_US + 200000u)
 
 /* sh, so that the login shell may be any; a PATH that ssh's short one may lack. */
 #define GUEST_COMMAND "exec sh -c 'PATH=\"$PATH:/usr/local/bin:$HOME/.local/bin\"; exec homeport-guest attach'"
@@ -112,13 +114,19 @@ void agent_fail(struct agent *a, int exit_status)
 {
 	a->exit_status = exit_status;
 	log_error("%s%s%s", a->error.sentence, a->error.advice[0] ? "; " : "", a->error.advice);
-	end_now(a);
+	set_state(a, AGENT_STOPPED);
+	link_stop(a->link);
+	loop_timer_set(a->stop_timer, AGENT_LAST_WORDS_US);
 }
 
 static void on_stop_timer(void *ctx)
 {
 	struct agent *a = ctx;
 
+	if (a->state == AGENT_STOPPED) {
+		loop_stop(a->loop);
+		return;
+	}
 	log_warn("session %s: the guest did not unmount in time; it does so when it hears that this side has gone",
 		 a->dir->name);
 	end_now(a);
@@ -169,6 +177,8 @@ static void on_peer_up(void *ctx, bool resumed, const struct session_hello *remo
 	struct agent *a = ctx;
 
 	(void)remote;
+	if (a->state == AGENT_STOPPED)
+		return;
 	a->error = (struct link_error){0};
 	if (a->ever_connected)
 		a->reconnects++;
@@ -179,14 +189,23 @@ static void on_peer_up(void *ctx, bool resumed, const struct session_hello *remo
 	agent_changed(a);
 }
 
+/* The sentence, without the host's name in front, which some have already. */
+static const char *without_name(const struct agent *a, const char *why)
+{
+	size_t len = strlen(a->config->ssh.host);
+
+	return !strncmp(why, a->config->ssh.host, len) && !strncmp(why + len, ": ", 2) ? why + len + 2 : why;
+}
+
 static void on_peer_down(void *ctx, const char *why)
 {
 	struct agent *a = ctx;
 
+	if (a->state == AGENT_STOPPED)
+		return;
 	log_warn("session %s: %s", a->dir->name, why);
 	set_state(a, a->ever_connected ? AGENT_RECONNECTING : AGENT_CONNECTING);
-	if (!link_last_error(a->link)->kind)
-		link_error_set(&a->error, LINK_ERROR_LOST, "the connection to the guest was lost: %s", why);
+	link_error_set(&a->error, LINK_ERROR_LOST, "%s: %s", a->config->ssh.host, without_name(a, why));
 	link_lost(a->link);
 	agent_changed(a);
 }
@@ -224,6 +243,8 @@ static void on_peer_dead(void *ctx, enum session_reason reason, const char *text
 	agent_changed(a);
 	if (a->stopping) {
 		end_now(a);
+	} else if (a->state == AGENT_STOPPED) {
+		return;
 	} else if (death_is_final(a, reason, why)) {
 		agent_fail(a, 1);
 	} else {
@@ -305,6 +326,8 @@ static void on_link_failed(void *ctx, const struct link_error *err)
 {
 	struct agent *a = ctx;
 
+	if (a->state == AGENT_STOPPED)
+		return;
 	a->error = *err;
 	agent_changed(a);
 	if (err->permanent && !a->ever_connected && !a->stopping)
@@ -393,7 +416,8 @@ static void agent_turn(void *ctx)
 {
 	struct agent *a = ctx;
 
-	agent_guest_reconcile(a);
+	if (a->state != AGENT_STOPPED)
+		agent_guest_reconcile(a);
 	if (a->stopping && a->state != AGENT_STOPPED)
 		stop_step(a);
 	tell_manager(a);
@@ -506,15 +530,12 @@ static void restrict_process(void)
 	signal(SIGHUP, SIG_IGN);
 }
 
-int agent_run(const struct config *config, const struct runtime_dir *dir)
+int agent_run(const struct config *config, const struct runtime_dir *dir, const uint8_t instance[INSTANCE_SIZE])
 {
 	struct agent a = {.config = config, .dir = dir, .since = time(NULL)};
-	int rc = runtime_dir_instance(dir, a.instance);
+	int rc;
 
-	if (rc < 0) {
-		log_error("%s: %s", dir->state, strerror(-rc));
-		return 1;
-	}
+	memcpy(a.instance, instance, sizeof(a.instance));
 	restrict_process();
 	rc = begin(&a);
 	if (rc < 0)

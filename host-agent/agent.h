@@ -3,13 +3,14 @@
 #ifndef HOMEPORT_AGENT_H
 #define HOMEPORT_AGENT_H
 
+#include "runtime_dir.h"
+
 struct config;
-struct runtime_dir;
 
 /*
  * Makes what the configuration asks for true and keeps it so, until it is told to stop or finds that it cannot begin.
- * Logs what a person should know. Returns the exit status.
+ * `instance` is runtime_dir_instance()'s. Logs what a person should know. Returns the exit status.
  */
-int agent_run(const struct config *config, const struct runtime_dir *dir);
+int agent_run(const struct config *config, const struct runtime_dir *dir, const uint8_t instance[INSTANCE_SIZE]);
 
 #endif

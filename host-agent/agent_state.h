@@ -118,7 +118,7 @@ struct agent {
 const char *agent_state_name(enum agent_state state);
 void agent_changed(struct agent *a); /* something status shows, or `up` waits for: looked at in the next turn */
 void agent_stop(struct agent *a);    /* unmount, say goodbye, end */
-void agent_fail(struct agent *a, int exit_status); /* end at once; a->error says why */
+void agent_fail(struct agent *a, int exit_status); /* end; a->error says why */
 bool agent_settled(const struct agent *a);         /* each mount is mounted or failed, the ports are known */
 size_t agent_failed_mounts(const struct agent *a);
 

@@ -31,9 +31,12 @@
 /* ----------------------------------------------------------------------------------------------- what both begin with
  */
 
-/* The desired state, its paths looked at, and the session's folders. EXIT_DONE, or the exit status, the reasons said.
+/*
+ * The desired state, its paths looked at, the session's folders and its number. EXIT_DONE, or the exit status, with the
+ * reasons said.
  */
-static int prepare(const struct options *options, struct desired *desired, struct runtime_dir *dir)
+static int prepare(const struct options *options, struct desired *desired, struct runtime_dir *dir,
+		   uint8_t instance[INSTANCE_SIZE])
 {
 	struct problems *problems = problems_new();
 	char why[RUNTIME_WHY_MAX];
@@ -53,6 +56,8 @@ static int prepare(const struct options *options, struct desired *desired, struc
 	if (rc < 0)
 		return EXIT_USAGE;
 	rc = runtime_dir_open(dir, desired->name, true, why);
+	if (!rc && (rc = runtime_dir_instance(dir, instance)) < 0)
+		snprintf(why, sizeof(why), "%s: %s", dir->state, strerror(-rc));
 	if (rc < 0) {
 		desired_clear(desired);
 		return cmd_fail(rc == -EINVAL ? EXIT_USAGE : EXIT_FAILED, "%s: %s", command_name(options->command),
@@ -68,8 +73,9 @@ int cmd_run(const struct options *options)
 {
 	struct desired desired;
 	struct runtime_dir dir;
+	uint8_t instance[INSTANCE_SIZE];
 	pid_t other;
-	int rc = prepare(options, &desired, &dir), place;
+	int rc = prepare(options, &desired, &dir, instance), place;
 
 	if (rc != EXIT_DONE)
 		return rc;
@@ -82,7 +88,7 @@ int cmd_run(const struct options *options)
 		log_init("homeport", options->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 		/* Every path is absolute by now; a working folder would only keep its file system busy. */
 		if (chdir("/") == 0)
-			rc = agent_run(desired.config, &dir);
+			rc = agent_run(desired.config, &dir, instance);
 		runtime_dir_clean(&dir);
 		close(place);
 	}
@@ -267,7 +273,8 @@ int cmd_up(const struct options *options, char **argv)
 	struct config *running;
 	struct desired desired;
 	struct runtime_dir dir;
-	int rc = prepare(options, &desired, &dir), lock;
+	uint8_t instance[INSTANCE_SIZE];
+	int rc = prepare(options, &desired, &dir, instance), lock;
 
 	if (rc != EXIT_DONE)
 		return rc;
