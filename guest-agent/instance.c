@@ -335,6 +335,7 @@ static int on_config(struct instance *i, struct control_msg *msg)
 		return -EPROTO;
 	i->seat->configured = true;
 	i->config = msg->config;
+	log_info("host %s: connected", i->config.instance_name);
 	send_guest(i);
 	loop_timer_set(i->claim, CLAIM_US);
 	return begin_ports(i);
@@ -459,17 +460,30 @@ static void on_up(void *ctx, bool resumed, const struct session_hello *remote)
 
 	(void)remote;
 	seat_tell_mounts(seat, true);
-	log_info("host %s: %s", seat->instance ? seat->instance->config.instance_name : "",
-		 resumed ? "connected again" : "connected");
+	if (resumed && seat->instance)
+		log_info("host %s: connected again", seat->instance->config.instance_name);
 }
 
+/*
+ * A host that goes before it has said what it wants may never have heard from us (a login shell that prints without end
+ * stands between), and comes back as somebody new: there is nothing to keep.
+ */
 static void on_down(void *ctx, const char *why)
 {
 	struct seat *seat = ctx;
+	struct instance *i = seat->instance;
 
-	log_info("host %s: %s", seat->instance ? seat->instance->config.instance_name : "", why);
 	seat_tell_mounts(seat, false);
 	seat_leave_connection(seat, NULL);
+	if (i && seat->configured) {
+		log_info("host %s: %s", i->config.instance_name, why);
+		return;
+	}
+	loop_defer(seat->loop, seat_free, seat);
+	if (i) {
+		leave_seat(i);
+		check_ended(i);
+	}
 }
 
 static void on_dead(void *ctx, enum session_reason reason, const char *text)

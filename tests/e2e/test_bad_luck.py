@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""Bad input and bad luck, a row each: the exact line, the exit status, and everything as it was before.
+
+Rows for which waiting may help (a VM that still boots) go on trying until --timeout; the others end at once.
+"""
+import os
+import re
+import shutil
+import time
+
+import pytest
+
+from conftest import wait_until
+
+SHA = r"SHA256:[A-Za-z0-9+/]{43}"
+ADDRESS = r"10\.\d+\.0\.2"
+
+
+class Row:
+    """`line` is a regular expression for all of stderr; `before` and `after` get the fixtures by name."""
+
+    def __init__(self, name, line, args=(), status=1, host="guest", timeout="2s", before=None, after=None, out=""):
+        self.name, self.line, self.args, self.status, self.host = name, line, list(args), status, host
+        self.timeout, self.before, self.after, self.out = timeout, before, after, out
+
+
+def other_key(f):
+    """A key pair the guest does not know, in the host's home."""
+    f.host.cmd(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/home/me/other"], user="me")
+    return open(f.home / "other.pub").read().split()[:2]
+
+
+def only_other_key(f):
+    """A configuration with a key nobody accepts. IdentityFile is a list in ssh: -i would only add to it."""
+    other_key(f)
+    text = open(f.lab.ssh_config()).read()
+    f.home.write("config", re.sub(r"IdentityFile .*", "IdentityFile /home/me/other", text))
+
+
+def changed_host_key(f):
+    f.home.write("known", f"{f.lab.guest.address} {' '.join(other_key(f))}\n")
+
+
+def in_guest(command, undo=None):
+    def do(f):
+        f.guest.cmd(command)
+        if undo:
+            f.undo.append(lambda: f.guest.cmd(undo, check=False))
+    return do
+
+
+def bashrc(text):
+    def do(f):
+        path = f.guest.path("/home/me.guest/.bashrc")
+        with open(path, "w") as file:
+            file.write(text)
+        f.undo.append(lambda: os.unlink(path))
+    return do
+
+
+def full_disk(f):
+    f.host.cmd("mkdir -p /mnt/full && mount -t tmpfs -o size=16k,mode=777 x /mnt/full && head -c 1M /dev/zero >/mnt/full/x;"
+               "true")
+    f.env["XDG_STATE_HOME"] = "/mnt/full"
+    f.undo.append(lambda: f.host.cmd("umount /mnt/full"))
+
+
+def open_folder(f):
+    os.makedirs(f.homeport.env["XDG_RUNTIME_DIR"] + "/homeport/guest")
+    for folder in ("homeport", "homeport/guest"):
+        path = f"{f.homeport.env['XDG_RUNTIME_DIR']}/{folder}"
+        os.chown(path, 1000, 1000)
+        os.chmod(path, 0o755)
+
+
+ROWS = [
+    # ------------------------------------------------------------------------------------------------ the connection
+    Row("wrong host", r"homeport: up: gave up: nowhere.invalid: the name nowhere.invalid cannot be resolved: .*; "
+        r"check the spelling, or that its Host entry in ~/.ssh/config has a HostName", host="nowhere.invalid"),
+    Row("refused", rf"homeport: up: gave up: guest: {ADDRESS} port 1: connection refused; "
+        r"is sshd running there, and on this port\?", ["-p", "1"]),
+    Row("no route", r"homeport: up: gave up: guest: 10\.99\.0\.1 port 22: Network is unreachable; "
+        r"is the machine running, and is the network up\?", ["-o", "HostName=10.99.0.1"]),
+    Row("no route, IPv6", r"homeport: up: gave up: guest: 2001:db8::1 port 22: Network is unreachable; "
+        r"is the machine running, and is the network up\?", ["-o", "HostName=2001:db8::1"]),
+    Row("changed key", rf"homeport: guest: host key has changed: it is {SHA}, /home/me/known:1 has another; somebody may be "
+        rf"listening in; if the host was made anew, remove the old key with 'ssh-keygen -f /home/me/known -R \"{ADDRESS}\"'",
+        ["-o", "UserKnownHostsFile=/home/me/known"], before=changed_host_key),
+    Row("unknown key", rf"homeport: guest: host key {SHA} is not known; add it with 'ssh-keyscan -t ed25519 {ADDRESS} >> "
+        rf"/home/me/known' or give --host-key {SHA}", ["-o", "UserKnownHostsFile=/home/me/known"]),
+    Row("another key than the pinned one", rf"homeport: guest: host key is {SHA}, but {SHA} is the one to expect; somebody "
+        r"may be listening in; if the host was made anew, give its new key", ["--host-key", "SHA256:" + "A" * 43]),
+    Row("no key the guest accepts", rf"homeport: guest: none of your keys is accepted for me; put one there with "
+        rf"'ssh-copy-id me@{ADDRESS}'", ["-F", "/home/me/config"], before=only_other_key),
+    Row("no such user", rf"homeport: guest: none of your keys is accepted for ghost; put one there with "
+        rf"'ssh-copy-id ghost@{ADDRESS}'", ["-o", "User=ghost"], timeout="20s"),
+    Row("no key file", r'homeport: -i: identityFile: "/home/me/none" does not exist; create it or correct the path',
+        ["-i", "/home/me/none"], status=2),
+    # ----------------------------------------------------------------------------------------- the other side of it
+    Row("no homeport-guest there", r"homeport: guest: homeport-guest was not found in the guest: .*not found; install "
+        r"homeport-guest there, or say where it is with --guest-command",
+        before=in_guest("mv /usr/local/bin/homeport-guest /usr/local/bin/gone",
+                        "mv /usr/local/bin/gone /usr/local/bin/homeport-guest")),
+    Row("no homeport-guest at the place named", r"homeport: guest: /nowhere/hg was not found in the guest: .*: No such file "
+        r"or directory; install homeport-guest there, or say where it is with --guest-command",
+        ["--guest-command", "/nowhere/hg"]),
+    Row("garbage", r"homeport: up: gave up: guest: head ended in the guest",
+        ["--guest-command", "head -c 4096 /dev/urandom #"]),
+    Row("garbage without end", r"homeport: up: gave up: guest: what answers is not homeport-guest: it prints without end",
+        ["--guest-command", "cat /dev/urandom #"]),
+    Row("a banner", "", status=0, before=bashrc("echo Welcome to the guest; head -c 3000 /dev/zero | tr '\\0' x\n"),
+        out="mount /home/me: /home/me, read-only\n", timeout="20s"),
+    Row("a banner of 1 GiB", r"homeport: up: gave up: guest: what answers is not homeport-guest: it prints without end",
+        before=bashrc("head -c 1G /dev/zero\n")),
+    # ------------------------------------------------------------------------------------------------------ the mount
+    Row("no /dev/fuse, with sudo", r"homeport: mount: /dev/fuse: No such file or directory", status=4,
+        before=in_guest("mv /dev/fuse /dev/gone", "mv /dev/gone /dev/fuse")),
+    Row("no /dev/fuse, without", r"homeport: mount: fusermount3: fuse device not found, try 'modprobe fuse' first",
+        ["--mount", "~:/tmp/plain"], status=4, host="guest-plain",
+        before=in_guest("mv /dev/fuse /dev/gone", "mv /dev/gone /dev/fuse")),
+    Row("busy mount point", r"homeport: mount: /tmp/busy: something is mounted there", ["--mount", "~:/tmp/busy"], status=4,
+        before=in_guest("mkdir -p /tmp/busy && mount -t tmpfs x /tmp/busy", "umount /tmp/busy")),
+    Row("non-empty mount point", r"homeport: mount: /tmp/full: the folder is not empty, and the mount would hide what is in "
+        r"it", ["--mount", "~:/tmp/full"], status=4, before=in_guest("mkdir -p /tmp/full && touch /tmp/full/x")),
+    Row("a file for a mount point", r"homeport: mount: /tmp/file: a symlink or a file is in the way",
+        ["--mount", "~:/tmp/file"], status=4, before=in_guest("touch /tmp/file")),
+    Row("missing mount point, with sudo", "", ["--mount", "~:/made/deep"], status=0, timeout="20s",
+        out="mount /made/deep: /home/me, read-only\n"),
+    Row("missing mount point, without", r"homeport: mount: /made2/deep: Permission denied", ["--mount", "~:/made2/deep"],
+        status=4, host="guest-plain"),
+    Row("a folder of the system", r"homeport: mount: /etc: not a place for a mount: it is the system's",
+        ["--mount", "~:/etc"], status=4),
+    Row("one of two mounts fails", r"homeport: mount: /tmp/full: the folder is not empty, and the mount would hide what is in "
+        r"it", ["--mount", "~:/tmp/good", "--mount", "~/src:/tmp/full"], status=4, timeout="20s",
+        before=in_guest("mkdir -p /tmp/full && touch /tmp/full/x"), out="mount /tmp/good: /home/me, read-only\n"),
+    Row("a location that does not exist", r'homeport: --mount ~/none: location: "/home/me/none" does not exist; create it or '
+        r"correct the path", ["--mount", "~/none"], status=2),
+    # ------------------------------------------------------------------------------------------------------ this side
+    Row("full disk", r"homeport: up: /mnt/full/homeport/guest: No space left on device", before=full_disk),
+    Row("a folder others can enter", r"homeport: up: .*/homeport/guest must be a folder of yours that nobody else can enter "
+        r"\(chmod 700\)", before=open_folder),
+    Row("a name that is none", r'homeport: --name: "a/b" has a character a name cannot have; there are letters, digits, and \. _ @ : -', ["--name", "a/b"], status=2),
+    Row("an option that is none", r"homeport: unknown option --nonsense: see homeport up --help", ["--nonsense"], status=2),
+]
+
+
+class Fixtures:
+    def __init__(self, **given):
+        self.__dict__.update(given)
+        self.undo = []
+        self.env = {}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name.replace(" ", "-"))
+def test_row(row, homeport, lab, host, guest, host_home):
+    os.makedirs(host_home / "src", exist_ok=True)
+    os.chown(host_home / "src", 1000, 1000)
+    f = Fixtures(homeport=homeport, lab=lab, host=host, guest=guest, home=host_home)
+    try:
+        if row.before:
+            row.before(f)
+        done = homeport.up("--timeout", row.timeout, "--name", "guest", *row.args, host=row.host, check=False,
+                           env=f.env) if "--name" not in row.args else \
+            homeport.run("up", "-F", lab.ssh_config(), *row.args, row.host)
+        assert re.fullmatch(row.line + "\n" if row.line else "", done.stderr), done.stderr
+        assert (done.returncode, done.stdout) == (row.status, row.out)
+        if row.status in (0, 4):
+            homeport.down("guest")
+        assert homeport.run("status", env=f.env).returncode == 3
+    finally:
+        for undo in reversed(f.undo):
+            undo()
+    left = homeport.env["XDG_RUNTIME_DIR"] + "/homeport/guest"
+    assert not {"control", "pid"} & set(os.listdir(left) if os.path.isdir(left) else [])
+
+
+def test_a_banner_is_kept_in_the_log(homeport, guest, host_home):
+    f = Fixtures(guest=guest)
+    bashrc("echo Welcome to the guest\n")(f)
+    try:
+        homeport.up()
+    finally:
+        f.undo[0]()
+    assert "the guest's login shell printed, before homeport-guest: Welcome to the guest" in homeport.logs()
+
+
+def test_a_share_deleted_while_mounted_gives_errors_and_nothing_hangs(homeport, guest, host_home):
+    host_home.write("src/a", "a\n")
+    homeport.up("--mount", "~/src:/tmp/src:w")
+    assert guest.cmd("cat /tmp/src/a", user="me").stdout == "a\n"
+    shutil.rmtree(host_home / "src")
+    time.sleep(1.1)
+    done = guest.cmd("cat /tmp/src/a; echo x > /tmp/src/b; ls /tmp/src", user="me", check=False, timeout=10)
+    assert "/tmp/src/a: No such file or directory" in done.stderr or "Stale file handle" in done.stderr
+    assert homeport.status()["state"] == "connected"
+    assert not os.path.exists(host_home / "src")
+
+
+def test_descriptors_and_memory_are_where_they_were_after_many_sessions(homeport, lab, host, guest, host_home):
+    """The guest's agent is started by the first and would keep what any of them leaked."""
+    homeport.up("--name", "first", "--no-mount")
+    serve = next(outer for outer, (_, line) in guest.processes().items() if "homeport-guest serve" in line)
+    before = len(os.listdir(f"/proc/{serve}/fd"))
+    for _ in range(5):
+        homeport.up("--name", "other", "--mount", "~:/tmp/other")
+        homeport.down("other")
+    wait_until(lambda: len(os.listdir(f"/proc/{serve}/fd")) == before, timeout=5)
+    homeport.down("first")
