@@ -120,6 +120,9 @@ static void explain(struct chan_ssh *c, struct link_error *err)
 	/* The agent's way of leaving no shell between: the program's name comes after it. */
 	if (strncmp(command, "exec ", strlen("exec ")) == 0)
 		command += strlen("exec ");
+	/* And its way of finding it where ssh's PATH is short: a line of sh. */
+	if (strncmp(command, "sh -c ", strlen("sh -c ")) == 0)
+		command = "homeport-guest";
 	word = (int)strcspn(command, " ");
 
 	if (c->exit_status == STATUS_NOT_FOUND || c->exit_status == STATUS_NOT_RUNNABLE) {

@@ -195,45 +195,65 @@ int runtime_dir_lock_up(const struct runtime_dir *dir, unsigned seconds)
 	return fd;
 }
 
-/* Written beside and renamed: a full disk or a crash leaves no half of a number. */
-static int write_instance(const struct runtime_dir *dir, const uint8_t instance[INSTANCE_SIZE])
+static int read_instance(const struct runtime_dir *dir, uint8_t instance[INSTANCE_SIZE])
 {
-	char path[RUNTIME_PATH_MAX + 32], fresh[RUNTIME_PATH_MAX + 32];
-	int fd = open_in(dir->state, "instance.new", O_WRONLY | O_CREAT | O_TRUNC), rc = 0;
+	int fd = open_in(dir->state, "instance", O_RDONLY);
 	ssize_t n;
 
 	if (fd < 0)
 		return fd;
-	snprintf(path, sizeof(path), "%s/instance", dir->state);
-	snprintf(fresh, sizeof(fresh), "%s/instance.new", dir->state);
-	n = write(fd, instance, INSTANCE_SIZE);
+	n = read(fd, instance, INSTANCE_SIZE);
+	close(fd);
+	return n == INSTANCE_SIZE ? 0 : -EBADMSG;
+}
+
+static int write_whole(int fd, const uint8_t instance[INSTANCE_SIZE])
+{
+	ssize_t n = write(fd, instance, INSTANCE_SIZE);
+
 	if (n != INSTANCE_SIZE)
-		rc = n < 0 ? -errno : -ENOSPC;
-	else if (fsync(fd) < 0)
+		return n < 0 ? -errno : -ENOSPC;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+/*
+ * Written beside and linked: a full disk or a crash leaves no half of a number, and of two that make one at the same
+ * time the first wins (-EEXIST for the other).
+ */
+static int write_instance(const struct runtime_dir *dir, const uint8_t instance[INSTANCE_SIZE])
+{
+	char path[RUNTIME_PATH_MAX + 32], fresh[RUNTIME_PATH_MAX + 32], name[32];
+	int fd, rc;
+
+	snprintf(name, sizeof(name), "instance.%d", (int)getpid());
+	snprintf(path, sizeof(path), "%s/instance", dir->state);
+	snprintf(fresh, sizeof(fresh), "%s/%s", dir->state, name);
+	fd = open_in(dir->state, name, O_WRONLY | O_CREAT | O_TRUNC);
+	if (fd < 0)
+		return fd;
+	rc = write_whole(fd, instance);
+	close(fd);
+	if (!rc && link(fresh, path) < 0)
 		rc = -errno;
-	if (close(fd) < 0 && !rc)
-		rc = -errno;
-	if (!rc && rename(fresh, path) < 0)
-		rc = -errno;
-	if (rc)
-		unlink(fresh);
+	unlink(fresh);
 	return rc;
 }
 
 int runtime_dir_instance(const struct runtime_dir *dir, uint8_t instance[INSTANCE_SIZE])
 {
-	int fd = open_in(dir->state, "instance", O_RDONLY);
-	ssize_t n = -1;
+	char path[RUNTIME_PATH_MAX + 32];
+	int rc = read_instance(dir, instance);
 
-	if (fd >= 0) {
-		n = read(fd, instance, INSTANCE_SIZE);
-		close(fd);
+	if (rc == -EBADMSG) {
+		snprintf(path, sizeof(path), "%s/instance", dir->state);
+		unlink(path);
+	} else if (rc != -ENOENT) {
+		return rc;
 	}
-	if (n == INSTANCE_SIZE)
-		return 0;
 	if (getrandom(instance, INSTANCE_SIZE, 0) != INSTANCE_SIZE)
 		return -EIO;
-	return write_instance(dir, instance);
+	rc = write_instance(dir, instance);
+	return rc == -EEXIST ? read_instance(dir, instance) : rc;
 }
 
 void runtime_dir_log_path(const struct runtime_dir *dir, char path[RUNTIME_PATH_MAX])
