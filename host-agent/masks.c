@@ -280,7 +280,7 @@ static int real_add(struct masks *m, char *path, enum mask mask)
 {
 	char *slash = strrchr(path, '/');
 	struct stat st;
-	size_t folder;
+	size_t folder = 0;
 	int r;
 
 	if (!slash || !slash[1])

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two intrusive hash tables over one kind of record: by number, and by identity. A tree of a million files is a million
- * of these, so a record is 80 bytes and a name 17 bytes and its letters, and there is no table of (parent, name): who
+ * of these, so a record is 72 bytes and a name 17 bytes and its letters, and there is no table of (parent, name): who
  * looks a name up asks the kernel, and only then which node that is.
  *
  * A name refers to its parent and keeps it in memory. To be sure that this ends, a node whose lookups reach zero loses
@@ -32,12 +32,13 @@ struct node {
 	struct node *id_next, *identity_next;
 	uint64_t id;
 	struct node_identity identity;
+	uint32_t children; /* names that refer to this node */
 	uint64_t lookups;
 	struct node_name *names; /* the latest first */
-	uint32_t children;       /* names that refer to this node */
 	uint32_t opens;
 	uint8_t type, flags;
 };
+static_assert(sizeof(void *) != 8 || sizeof(struct node) == 72, "a record has no holes");
 
 struct nodes {
 	pthread_mutex_t lock;

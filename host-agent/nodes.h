@@ -16,9 +16,9 @@
 
 struct node_identity {
 	uint64_t ino;
-	uint64_t version; /* the time of birth in ns, or a hash of the file handle's bytes, or 0 */
-	uint32_t device;  /* index within the share */
-};
+	uint64_t version;              /* the time of birth in ns, or a hash of the file handle's bytes, or 0 */
+	uint32_t device;               /* index within the share */
+} __attribute__((packed, aligned(4))); /* without a hole, of which there would be one a node */
 
 static inline bool node_identity_same(const struct node_identity *a, const struct node_identity *b)
 {

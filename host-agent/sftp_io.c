@@ -178,6 +178,7 @@ static void take_list(struct sftp_output *out, struct job_list *list)
 	}
 }
 
+/* Leaves the lock held. */
 static void give_back(struct sftp_output *out, struct job_list *list)
 {
 	struct sftp_job *job;
@@ -219,5 +220,14 @@ void sftp_output_send(struct sftp_output *out, struct sftp_job *job)
 		give_back(out, &list);
 	}
 	out->writing = false;
+	pthread_mutex_unlock(&out->lock);
+}
+
+void sftp_output_drop(struct sftp_output *out, struct sftp_job *job)
+{
+	struct job_list list = TAILQ_HEAD_INITIALIZER(list);
+
+	TAILQ_INSERT_TAIL(&list, job, link);
+	give_back(out, &list);
 	pthread_mutex_unlock(&out->lock);
 }

@@ -46,4 +46,7 @@ void sftp_output_reserve(struct sftp_output *out, struct sftp_job *job, size_t s
 /* Sends job->out: now, or when who is writing comes to it; the job is `sent`'s from here on. Small ones go first. */
 void sftp_output_send(struct sftp_output *out, struct sftp_job *job);
 
+/* Gives the job back without a reply. */
+void sftp_output_drop(struct sftp_output *out, struct sftp_job *job);
+
 #endif

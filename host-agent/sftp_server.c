@@ -28,6 +28,8 @@
 
 #define DEVICE_OF_PATHS SFTP_DEVICES_MAX /* of requests by path, which may lead to any */
 #define JOBS_KEPT       16u              /* finished jobs kept with their buffers */
+#define JOBS_KEPT_LARGE 4u               /* no large ones beyond this many */
+#define JOB_LARGE       (512u << 10)
 #define END_PATIENCE_MS 1000u
 #define REPLY_MIN       8192u /* room for every reply but those that carry what was asked for by length */
 
@@ -87,7 +89,7 @@ static void job_done(struct sftp_job *job)
 	bool keep;
 
 	pthread_mutex_lock(&s->lock);
-	keep = s->kept_count < JOBS_KEPT;
+	keep = s->kept_count < (job->in.cap + job->out.cap > JOB_LARGE ? JOBS_KEPT_LARGE : JOBS_KEPT);
 	if (keep) {
 		TAILQ_INSERT_HEAD(&s->kept, job, link);
 		s->kept_count++;
@@ -310,7 +312,7 @@ static void job_carry_out(struct sftp_job *job)
 	/* 256 bytes are the least a buffer has, so that the header at least has its place (wire.c). */
 	if (!wire_buf_reserve(&job->out, 256)) {
 		log_warn("no memory for a reply");
-		job_done(job);
+		sftp_output_drop(&s->output, job);
 		return;
 	}
 	job->out.len = header;
