@@ -101,13 +101,42 @@ static void way_issue(struct call *call)
 	call_send(call, way_done);
 }
 
-/* The root of a nested share, as last told: it is there also while its server is not. */
-static void lookup_nested(struct call *call, struct share *s)
+static void nested_done(struct call *call, const struct sftp_reply *reply)
 {
+	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 
-	mount_root_attr(call->mount, s, &attr);
-	call_reply_entry(call, node_ref(s->root), &attr);
+	if (reply_failed(call, reply))
+		return;
+	sftp_attr_get(&r, &attr);
+	if (!wire_read_done(&r))
+		call_reply_malformed(call);
+	else
+		call_reply_entry(call, node_ref(call->node), &attr);
+}
+
+static void nested_issue(struct call *call)
+{
+	struct wire_buf *b = call_begin(call, NATIVE_GETATTR);
+
+	wire_put_u64(b, call->node->server);
+	wire_put_u64(b, 0);
+	call_send(call, nested_done);
+}
+
+/* The root of a nested share. While its server is away it is as last told: the way to it and past it stays open. */
+static void lookup_nested(struct call *call, struct share *s)
+{
+	if (s->root_known && !share_attached(s)) {
+		call_reply_entry(call, node_ref(s->root), &s->root_attr);
+		return;
+	}
+	/* From here on it is a call to the nested share about its root. */
+	node_unref(call->mount->nodes, call->node);
+	call->node = node_ref(s->root);
+	call->share = s;
+	call->issue = nested_issue;
+	call_start(call);
 }
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)

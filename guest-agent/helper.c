@@ -441,6 +441,9 @@ int cmd_helper(int argc, char **argv)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
+	/* sudo would stay beside us, and stop and continue us as a terminal's job. */
+	if (h.caller != 0 && !h.user && fork() > 0)
+		_exit(0);
 	setsid();
 	umask(0);
 	helper_serve(&h);

@@ -23,7 +23,7 @@ static const char *const way_names[] = {"root", "sudo", "fusermount3", "none"};
 /* TRYING a way -> (its helper ended) -> TRYING the next, or failed; -> MOUNTED -> ENDING -> ended. */
 enum phase { PHASE_TRYING, PHASE_MOUNTED, PHASE_ENDING };
 
-/* A helper's process, until it has been waited for: a mounter that goes first leaves it behind. */
+/* The process we have started, until it has been waited for: a mounter that goes first leaves it behind. */
 struct child {
 	struct mounter *mounter; /* NULL: nobody cares */
 	struct loop_fd *watch;
@@ -48,7 +48,7 @@ struct mounter {
 static void mounter_try(struct mounter *m);
 
 /* The helper of the present way has gone. */
-static void child_gone(struct mounter *m)
+static void helper_gone(struct mounter *m)
 {
 	switch (m->phase) {
 	case PHASE_TRYING:
@@ -73,10 +73,12 @@ static void on_child_exit(void *ctx, int fd, unsigned what)
 	loop_fd_free(c->watch);
 	close(fd);
 	free(c);
-	if (m) {
-		m->child = NULL;
-		child_gone(m);
-	}
+	if (!m)
+		return;
+	m->child = NULL;
+	/* One that sudo has started goes on alone: its end is that of the socket. */
+	if (m->sock < 0)
+		helper_gone(m);
 }
 
 /* NULL (no memory, no descriptor): it stays a zombie until we end. */
@@ -99,7 +101,6 @@ static struct child *child_new(struct mounter *m, pid_t pid)
 	return c;
 }
 
-/* The helper ends when its socket closes. */
 static void socket_close(struct mounter *m)
 {
 	loop_fd_free(m->watch);
@@ -109,11 +110,19 @@ static void socket_close(struct mounter *m)
 	m->sock = -1;
 }
 
-static void helper_end(struct mounter *m)
+/* The helper has closed its end. */
+static void on_socket_end(struct mounter *m)
 {
 	socket_close(m);
 	if (!m->child)
-		child_gone(m);
+		helper_gone(m);
+}
+
+/* The helper ends when it hears no more from us; we wait for that. */
+static void helper_end(struct mounter *m)
+{
+	if (m->sock < 0 || shutdown(m->sock, SHUT_WR) < 0)
+		on_socket_end(m);
 }
 
 static void on_mount_reply(struct mounter *m, const struct helper_reply *reply, int fd)
@@ -161,7 +170,7 @@ static void on_helper(void *ctx, int sock, unsigned what)
 		return;
 	if (len <= 0 || helper_reply_get(buf, (size_t)len, &reply) < 0) {
 		/* It never came to be (no sudo, or no right to it), or it has died. */
-		helper_end(m);
+		on_socket_end(m);
 		return;
 	}
 	if (reply.type == HELPER_MOUNT)

@@ -257,7 +257,8 @@ def test_a_signal_that_does_not_kill_interrupts_nothing(folder):
     command = [sys.executable, delayed, "100", HOST, "sftp-server", "--writable", f"{folder}/host"]
     with Mounted(folder, command=command) as m:
         script = ("import os,signal,sys; signal.signal(signal.SIGALRM, lambda *a: None);"
-                  "signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01); os.mkdir(sys.argv[1]); os.stat(sys.argv[1])")
+                  "signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01); os.mkdir(sys.argv[1]); os.stat(sys.argv[1]);"
+                  "signal.setitimer(signal.ITIMER_REAL, 0)")
         subprocess.run([sys.executable, "-c", script, m.guest + "/d"], check=True, timeout=20)
         assert os.path.isdir(m.host + "/d")
 

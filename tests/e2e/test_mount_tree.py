@@ -12,7 +12,7 @@ from mounted import Mounted
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
-FILES = 10000
+FILES = 2000
 
 
 @pytest.fixture
