@@ -127,6 +127,12 @@ static void helper_end(struct mounter *m)
 
 static void on_mount_reply(struct mounter *m, const struct helper_reply *reply, int fd)
 {
+	if (m->phase == PHASE_ENDING) {
+		/* Too late: it is taken away again. */
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
 	if (!reply->error && fd >= 0) {
 		log_debug("mounted %s by %s", m->request.target, way_names[m->way]);
 		m->phase = PHASE_MOUNTED;
