@@ -325,6 +325,7 @@ static void on_link_connected(void *ctx, struct chan *chan, const struct link_in
 static void on_link_failed(void *ctx, const struct link_error *err)
 {
 	struct agent *a = ctx;
+	bool news = a->error.kind != err->kind || strcmp(a->error.sentence, err->sentence);
 
 	if (a->state == AGENT_STOPPED)
 		return;
@@ -332,7 +333,7 @@ static void on_link_failed(void *ctx, const struct link_error *err)
 	agent_changed(a);
 	if (err->permanent && !a->ever_connected && !a->stopping)
 		agent_fail(a, 1);
-	else
+	else if (news) /* once, not with every attempt of a night: status says that it is so still */
 		log_warn("session %s: %s", a->dir->name, err->sentence);
 }
 

@@ -2,6 +2,7 @@
 /* homeport down: asks the agent to unmount and end, and returns when it has ended. */
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,5 +44,7 @@ int cmd_down(const struct options *options)
 		rc = EXIT_DONE; /* it ended: that is what was asked for */
 	if (rc == EXIT_DONE)
 		wait_for_end(&dir);
+	if (rc == EXIT_DONE)
+		printf("%s: stopped\n", dir.name);
 	return cmd_asked(options, &dir, rc);
 }
