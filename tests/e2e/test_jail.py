@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import struct
+import subprocess
 
 import pytest
 
@@ -414,3 +415,28 @@ def test_files_of_a_privileged_server_are_given_to_the_caller(serve_writable, ho
     d, _ = c.lookup(ROOT, b"d")
     _, attr, _, _ = c.create(d, b"in", uid=1234, gid=2345)
     assert (attr.uid, attr.gid) == (1234, 77)
+
+
+def without_landlock():
+    """In the child: a kernel that answers ENOSYS for landlock_create_ruleset(2), by a filter of seccomp(2)."""
+    import ctypes
+    program = struct.pack("HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, 444, 0x06, 0, 0, 0x50000 | errno.ENOSYS, 0x06, 0, 0,
+                          0x7FFF0000)
+    code = ctypes.create_string_buffer(program)
+    libc = ctypes.CDLL(None)
+    libc.prctl(38, 1, 0, 0, 0)
+    assert libc.prctl(22, 2, ctypes.c_char_p(struct.pack("HxxxxxxQ", 4, ctypes.addressof(code)))) == 0
+
+
+def test_without_landlock_it_refuses_in_one_line_unless_told_to_do_its_best(home):
+    argv = [HOMEPORT, "sftp-server", "--no-mask", str(home)]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, preexec_fn=without_landlock)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "no Landlock" in done.stderr and "--sandbox=best-effort" in done.stderr
+    argv.insert(2, "--sandbox=best-effort")
+    with Client.spawn(argv, preexec_fn=without_landlock, stderr=subprocess.PIPE, text=True) as c:
+        c.lookup(ROOT, b"file")
+        status = open(f"/proc/{c.process.pid}/status").read()
+        assert "NoNewPrivs:\t1\n" in status and "Seccomp:\t2\n" in status
+    assert "no Landlock" in c.process.stderr.read()
+    c.process.stderr.close()
