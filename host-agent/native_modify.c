@@ -14,30 +14,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "limits.h"
 
-/* A folder about to be changed, and a name in it. */
-struct place {
-	uint64_t node;
-	struct node_info info;
-	struct fd_ref ref;
-	char name[SFTP_NAME_MAX + 1];
-	struct sftp_change change;
-};
-
-/* u64 parent, name. */
-static int place_read(struct wire_reader *in, struct place *p)
+int native_place_read(struct wire_reader *in, struct native_place *p)
 {
 	p->node = wire_get_u64(in);
 	return native_get_name(in, p->name);
 }
 
-/* The folder's descriptor and what it is before; -EACCES where the masks say so. `folder_ok`: for making and removing
- * folders, which those that hold masked names allow. */
-static int place_get(struct sftp_job *job, struct place *p, bool folder_ok)
+int native_place_get(struct sftp_job *job, struct native_place *p, bool folder_ok)
 {
 	enum mask mask;
 	int r = share_node_get(job->share, p->node, true, &p->info, &p->ref);
@@ -56,8 +43,7 @@ static int place_get(struct sftp_job *job, struct place *p, bool folder_ok)
 	return r;
 }
 
-/* Gives the folder back; on success puts its change. */
-static int place_put(struct sftp_job *job, struct place *p, int r)
+int native_place_put(struct sftp_job *job, struct native_place *p, int r)
 {
 	if (r == 0)
 		r = fsop_change_after(&job->share->root, p->ref.fd, &p->change);
@@ -65,257 +51,6 @@ static int place_put(struct sftp_job *job, struct place *p, int r)
 		sftp_change_put(&job->out, &p->change);
 	share_node_put(job->share, &p->ref);
 	return r;
-}
-
-/*
- * What a privileged server made belongs to its caller, but a group given by a set-group-id folder stays. Changing the
- * owner clears set-id bits: they are set again through `mode`.
- */
-static int give_to_caller(struct sftp_job *job, const struct place *p, const struct sftp_caller *caller, int fd,
-			  const char *name)
-{
-	gid_t gid = caller->gid;
-
-	if (!job->share->root.privileged)
-		return 0;
-	if (p->change.after.mode & S_ISGID)
-		gid = (gid_t)-1;
-	return fchownat(fd, name, caller->uid, gid, AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH)) < 0 ? -errno : 0;
-}
-
-/* ---- making ---- */
-
-/* Finds out about the folder's mode once, before something is made in it. */
-static int place_for_making(struct sftp_job *job, struct place *p, bool folder_ok)
-{
-	int r = place_get(job, p, folder_ok);
-
-	if (r < 0)
-		return r;
-	r = fsop_change_after(&job->share->root, p->ref.fd, &p->change);
-	if (r < 0)
-		share_node_put(job->share, &p->ref);
-	return r;
-}
-
-/* The reply of what was just made by name: its node, attributes, and the folder's change. */
-static int put_made(struct sftp_job *job, struct place *p, const struct sftp_caller *caller, int r)
-{
-	if (r == 0) {
-		sftp_job_changed(job);
-		r = give_to_caller(job, p, caller, p->ref.fd, p->name);
-	}
-	if (r == 0)
-		r = native_put_found(job, p->node, &p->info, p->ref.fd, p->name, MASK_NONE);
-	return place_put(job, p, r);
-}
-
-int native_symlink(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
-	char target[SFTP_PATH_MAX + 1];
-	const uint8_t *p;
-	struct place place;
-	size_t len;
-	int r;
-
-	sftp_caller_get(&in, &caller);
-	r = place_read(&in, &place);
-	p = wire_get_string(&in, &len, SFTP_PACKET_MAX);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	if (len == 0 || memchr(p, '\0', len))
-		return -EINVAL;
-	if (len >= SFTP_PATH_MAX)
-		return -ENAMETOOLONG;
-	memcpy(target, p, len);
-	target[len] = '\0';
-	r = place_for_making(job, &place, false);
-	if (r < 0)
-		return r;
-	r = symlinkat(target, place.ref.fd, place.name) < 0 ? -errno : 0;
-	return put_made(job, &place, &caller, r);
-}
-
-int native_mkdir(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
-	struct place place;
-	uint32_t mode;
-	int r;
-
-	sftp_caller_get(&in, &caller);
-	r = place_read(&in, &place);
-	mode = wire_get_u32(&in);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	r = place_for_making(job, &place, true);
-	if (r < 0)
-		return r;
-	r = mkdirat(place.ref.fd, place.name, mode & 07777) < 0 ? -errno : 0;
-	return put_made(job, &place, &caller, r);
-}
-
-/* Regular files alone: devices, sockets and FIFOs of the guest are nothing the host should get. */
-int native_mknod(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
-	struct place place;
-	uint32_t mode;
-	int r;
-
-	sftp_caller_get(&in, &caller);
-	r = place_read(&in, &place);
-	mode = wire_get_u32(&in);
-	wire_get_u32(&in);
-	wire_get_u32(&in);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	if (!S_ISREG(mode))
-		return -EPERM;
-	r = place_for_making(job, &place, false);
-	if (r < 0)
-		return r;
-	r = mknodat(place.ref.fd, place.name, S_IFREG | (mode & 07777), 0) < 0 ? -errno : 0;
-	return put_made(job, &place, &caller, r);
-}
-
-int native_link(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
-	struct node_info info;
-	struct place place;
-	struct fd_ref ref;
-	uint64_t node;
-	int r;
-
-	sftp_caller_get(&in, &caller);
-	node = wire_get_u64(&in);
-	r = place_read(&in, &place);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	r = share_node_get(job->share, node, true, &info, &ref);
-	if (r < 0)
-		return r;
-	/* A second name would be a way around what protects the first. */
-	r = info.flags & NODE_PROTECTED ? -EACCES : info.type == DT_DIR ? -EPERM : place_get(job, &place, false);
-	if (r == 0) {
-		r = fsop_link(&job->share->root, ref.fd, place.ref.fd, place.name);
-		if (r == 0) {
-			sftp_job_changed(job);
-			r = native_put_found(job, place.node, &place.info, place.ref.fd, place.name, MASK_NONE);
-		}
-		r = place_put(job, &place, r);
-	}
-	share_node_put(job->share, &ref);
-	return r;
-}
-
-/* An existing file, opened as OPEN would: found by O_PATH first, so that nothing but a regular file is. */
-static int create_existing(struct sftp_job *job, const struct place *p, int flags)
-{
-	struct fsop_stat st;
-	int fd = root_open_beneath(p->ref.fd, p->name, O_PATH);
-	int r;
-
-	if (fd < 0)
-		return fd;
-	r = fsop_stat(&job->share->root, fd, NULL, false, &st);
-	if (r == 0 && st.type != DT_REG)
-		r = st.type == DT_DIR ? -EISDIR : st.type == DT_LNK ? -ESTALE : -ENXIO;
-	if (r == 0)
-		r = root_reopen(&job->share->root, fd, flags);
-	close(fd);
-	return r;
-}
-
-static int create_file(struct sftp_job *job, const struct place *p, const struct sftp_caller *caller, uint32_t flags,
-		       uint32_t mode)
-{
-	int open_flags, fd, r;
-
-	r = fsop_open_flags(flags, &open_flags);
-	if (r < 0)
-		return r;
-	/* ENOENT: an existing one went just now; once more, then it is the caller's turn. */
-	for (int tries = 0; tries < 2; tries++) {
-		fd = openat(p->ref.fd, p->name, open_flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
-			    mode & 07777);
-		if (fd >= 0) {
-			r = give_to_caller(job, p, caller, fd, "");
-			if (r == 0 && job->share->root.privileged && mode & (S_ISUID | S_ISGID))
-				r = fchmod(fd, mode & 07777) < 0 ? -errno : 0;
-			if (r == 0)
-				return fd;
-			close(fd);
-			return r;
-		}
-		if (errno != EEXIST || flags & NATIVE_O_EXCL)
-			return -errno;
-		fd = create_existing(job, p, open_flags);
-		if (fd != -ENOENT)
-			return fd;
-	}
-	return fd;
-}
-
-/* Of the descriptor, not the name, which may be another's by now: node, attributes, handle. */
-static int put_created(struct sftp_job *job, const struct place *p, int fd, uint32_t flags)
-{
-	struct share *share = job->share;
-	struct handle *handle;
-	struct node_info info;
-	struct fsop_stat st;
-	uint64_t node;
-	int r = fsop_stat(&share->root, fd, NULL, false, &st);
-
-	if (r == 0)
-		r = nodes_look_up(share->nodes, p->node, p->name, &st.identity, st.type, 0, &node);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	info = (struct node_info){.identity = st.identity, .type = st.type};
-	r = share_handle_open(share, fd, node, &info, flags, &handle);
-	if (r < 0) {
-		if (nodes_forget(share->nodes, node, 1))
-			fdcache_drop(share->fds, node);
-		return r;
-	}
-	wire_put_u64(&job->out, node);
-	sftp_attr_put(&job->out, &st.attr);
-	wire_put_u64(&job->out, handle->fh);
-	share_handle_put(share, handle);
-	return 0;
-}
-
-int native_create(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
-	struct place place;
-	uint32_t flags, mode;
-	int r;
-
-	sftp_caller_get(&in, &caller);
-	r = place_read(&in, &place);
-	flags = wire_get_u32(&in);
-	mode = wire_get_u32(&in);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	r = place_for_making(job, &place, false);
-	if (r < 0)
-		return r;
-	r = create_file(job, &place, &caller, flags, mode);
-	if (r >= 0) {
-		sftp_job_changed(job);
-		r = put_created(job, &place, r, flags);
-	}
-	return place_put(job, &place, r);
 }
 
 /* ---- removing and moving ---- */
@@ -326,14 +61,14 @@ int native_unlink(struct sftp_job *job)
 	struct root *root = &job->share->root;
 	struct sftp_caller caller;
 	struct fsop_stat st;
-	struct place place;
+	struct native_place place;
 	int r, fd;
 
 	sftp_caller_get(&in, &caller);
-	r = place_read(&in, &place);
+	r = native_place_read(&in, &place);
 	if (r < 0 || !wire_read_done(&in))
 		return r < 0 ? r : -EBADMSG;
-	r = place_get(job, &place, false);
+	r = native_place_get(job, &place, false);
 	if (r < 0)
 		return r;
 	/* Held while it is unlinked, so that what is left of it (its other names) can be told. */
@@ -364,14 +99,14 @@ int native_rmdir(struct sftp_job *job)
 	struct wire_reader in = job_body(job);
 	struct sftp_caller caller;
 	struct fsop_stat st;
-	struct place place;
+	struct native_place place;
 	int r;
 
 	sftp_caller_get(&in, &caller);
-	r = place_read(&in, &place);
+	r = native_place_read(&in, &place);
 	if (r < 0 || !wire_read_done(&in))
 		return r < 0 ? r : -EBADMSG;
-	r = place_get(job, &place, true);
+	r = native_place_get(job, &place, true);
 	if (r < 0)
 		return r;
 	r = fsop_stat(&job->share->root, place.ref.fd, place.name, true, &st);
@@ -381,11 +116,11 @@ int native_rmdir(struct sftp_job *job)
 		sftp_job_changed(job);
 		nodes_name_remove(job->share->nodes, &st.identity, place.node, place.name);
 	}
-	return place_put(job, &place, r);
+	return native_place_put(job, &place, r);
 }
 
 /* Who had which name after a rename. `there` is what stood at the new name before; NULL: nothing. */
-static void rename_nodes(struct nodes *nodes, const struct place *from, const struct place *to,
+static void rename_nodes(struct nodes *nodes, const struct native_place *from, const struct native_place *to,
 			 const struct node_identity *moved, const struct node_identity *there, uint32_t flags)
 {
 	/* Two names of one file: rename(2) does nothing. */
@@ -400,7 +135,7 @@ static void rename_nodes(struct nodes *nodes, const struct place *from, const st
 		nodes_name_add(nodes, there, from->node, from->name);
 }
 
-static int rename_place(struct sftp_job *job, struct place *from, struct place *to, uint32_t flags)
+static int rename_place(struct sftp_job *job, struct native_place *from, struct native_place *to, uint32_t flags)
 {
 	struct fsop_stat moved, there;
 	bool is_there;
@@ -421,31 +156,31 @@ int native_rename(struct sftp_job *job)
 {
 	struct wire_reader in = job_body(job);
 	struct root *root = &job->share->root;
-	struct place from, to;
+	struct native_place from, to;
 	struct sftp_caller caller;
 	uint32_t flags;
 	int r;
 
 	sftp_caller_get(&in, &caller);
-	r = place_read(&in, &from);
+	r = native_place_read(&in, &from);
 	if (r == 0)
-		r = place_read(&in, &to);
+		r = native_place_read(&in, &to);
 	flags = wire_get_u32(&in);
 	if (r < 0 || !wire_read_done(&in))
 		return r < 0 ? r : -EBADMSG;
 	if (flags & ~(uint32_t)(NATIVE_RENAME_NOREPLACE | NATIVE_RENAME_EXCHANGE))
 		return -EINVAL;
-	r = place_get(job, &from, false);
+	r = native_place_get(job, &from, false);
 	if (r < 0)
 		return r;
-	r = place_get(job, &to, false);
+	r = native_place_get(job, &to, false);
 	if (r == 0) {
 		r = rename_place(job, &from, &to, flags);
 		if (r == 0)
 			r = fsop_change_after(root, from.ref.fd, &from.change);
 		if (r == 0)
 			sftp_change_put(&job->out, &from.change);
-		r = place_put(job, &to, r);
+		r = native_place_put(job, &to, r);
 	}
 	share_node_put(job->share, &from.ref);
 	return r;

@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -83,8 +82,7 @@ static int put_path(struct sftp_job *job, const char *path, size_t len)
 
 /* ---- paths ---- */
 
-/* The next string as a path, found. */
-static int find_next(struct sftp_job *job, struct wire_reader *in, bool follow, struct stock_found *found)
+int stock_find_next(struct sftp_job *job, struct wire_reader *in, bool follow, struct stock_found *found)
 {
 	size_t len;
 	const uint8_t *path = wire_get_string(in, &len, SFTP_PACKET_MAX);
@@ -92,10 +90,9 @@ static int find_next(struct sftp_job *job, struct wire_reader *in, bool follow, 
 	return path ? stock_path_find(job->share, path, len, follow, found) : -EBADMSG;
 }
 
-/* The same, and it is there. */
-static int find_there(struct sftp_job *job, struct wire_reader *in, bool follow, struct stock_found *found)
+int stock_find_there(struct sftp_job *job, struct wire_reader *in, bool follow, struct stock_found *found)
 {
-	int r = find_next(job, in, follow, found);
+	int r = stock_find_next(job, in, follow, found);
 
 	if (r < 0 || found->fd >= 0)
 		return r;
@@ -103,8 +100,7 @@ static int find_there(struct sftp_job *job, struct wire_reader *in, bool follow,
 	return -ENOENT;
 }
 
-/* May this name be made, replaced or removed? `folder_ok`: as a folder. */
-static int may_alter(const struct stock_found *f, bool folder_ok)
+int stock_may_alter(const struct stock_found *f, bool folder_ok)
 {
 	if (!f->name[0])
 		return -EBUSY; /* the shared folder itself */
@@ -117,7 +113,7 @@ static int stat_path(struct sftp_job *job, bool follow)
 {
 	struct wire_reader in = job_body(job);
 	struct stock_found f;
-	int r = find_there(job, &in, follow, &f);
+	int r = stock_find_there(job, &in, follow, &f);
 
 	if (r < 0)
 		return r;
@@ -141,7 +137,7 @@ static int stock_realpath(struct sftp_job *job)
 {
 	struct wire_reader in = job_body(job);
 	struct stock_found f;
-	int r = find_next(job, &in, true, &f);
+	int r = stock_find_next(job, &in, true, &f);
 
 	if (r < 0)
 		return r;
@@ -156,7 +152,7 @@ static int stock_readlink(struct sftp_job *job)
 	char target[SFTP_PATH_MAX];
 	struct stock_found f;
 	ssize_t n;
-	int r = find_there(job, &in, false, &f);
+	int r = stock_find_there(job, &in, false, &f);
 
 	if (r < 0)
 		return r;
@@ -181,7 +177,7 @@ static int open_found(struct sftp_job *job, const struct stock_found *f, uint32_
 	int r = fsop_open_flags(open_flags(pflags), &flags);
 
 	if (r == 0 && alters)
-		r = job->share->writable ? may_alter(f, false) : -EROFS;
+		r = job->share->writable ? stock_may_alter(f, false) : -EROFS;
 	if (r < 0)
 		return r;
 	if (alters)
@@ -199,7 +195,7 @@ static int open_found(struct sftp_job *job, const struct stock_found *f, uint32_
 	return root_reopen(&job->share->root, f->fd, flags);
 }
 
-static mode_t mode_to_make(const struct sftp_job *job, const struct fsop_set *set, mode_t otherwise)
+mode_t stock_mode_to_make(const struct sftp_job *job, const struct fsop_set *set, mode_t otherwise)
 {
 	return (set->mask & NATIVE_SET_MODE ? set->mode : otherwise) & ~(mode_t)job->share->umask;
 }
@@ -213,12 +209,12 @@ static int stock_open(struct sftp_job *job)
 	uint32_t pflags;
 	int fd, r;
 
-	r = find_next(job, &in, true, &f);
+	r = stock_find_next(job, &in, true, &f);
 	if (r < 0)
 		return r;
 	pflags = wire_get_u32(&in);
 	stock_attrs_get(&in, &set);
-	fd = wire_read_done(&in) ? open_found(job, &f, pflags, mode_to_make(job, &set, 0666)) : -EBADMSG;
+	fd = wire_read_done(&in) ? open_found(job, &f, pflags, stock_mode_to_make(job, &set, 0666)) : -EBADMSG;
 	if (fd >= 0) {
 		r = fsop_stat(&job->share->root, fd, NULL, false, &st);
 		if (r == 0)
@@ -236,7 +232,7 @@ static int stock_opendir(struct sftp_job *job)
 	struct stock_found f;
 	int fd, r;
 
-	r = find_there(job, &in, true, &f);
+	r = stock_find_there(job, &in, true, &f);
 	if (r < 0)
 		return r;
 	if (f.st.type != DT_DIR)
@@ -249,163 +245,9 @@ static int stock_opendir(struct sftp_job *job)
 	return r;
 }
 
-/* ---- changing ---- */
-
-static int setstat_path(struct sftp_job *job, bool follow)
-{
-	struct wire_reader in = job_body(job);
-	struct stock_found f;
-	struct fsop_set set;
-	int r = find_there(job, &in, follow, &f);
-
-	if (r < 0)
-		return r;
-	stock_attrs_get(&in, &set);
-	r = !wire_read_done(&in) ? -EBADMSG : f.protected ? -EACCES : 0;
-	if (r == 0) {
-		sftp_job_changed(job);
-		r = fsop_set(&job->share->root, f.fd, f.st.type, false, &set);
-	}
-	stock_found_close(&f);
-	return r;
-}
-
-static int stock_setstat(struct sftp_job *job)
-{
-	return setstat_path(job, true);
-}
-
-static int remove_path(struct sftp_job *job, int flag)
-{
-	struct wire_reader in = job_body(job);
-	struct stock_found f;
-	int r = find_there(job, &in, false, &f);
-
-	if (r < 0)
-		return r;
-	r = may_alter(&f, flag == AT_REMOVEDIR);
-	if (r == 0) {
-		sftp_job_changed(job);
-		r = unlinkat(f.dir, f.name, flag) < 0 ? -errno : 0;
-	}
-	stock_found_close(&f);
-	return r;
-}
-
-static int stock_remove(struct sftp_job *job)
-{
-	return remove_path(job, 0);
-}
-
-static int stock_rmdir(struct sftp_job *job)
-{
-	return remove_path(job, AT_REMOVEDIR);
-}
-
-static int stock_mkdir(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-	struct stock_found f;
-	struct fsop_set set;
-	int r = find_next(job, &in, false, &f);
-
-	if (r < 0)
-		return r;
-	stock_attrs_get(&in, &set);
-	r = wire_read_done(&in) ? 0 : -EBADMSG;
-	if (r == 0 && f.fd >= 0)
-		r = -EEXIST;
-	if (r == 0)
-		r = may_alter(&f, true);
-	if (r == 0) {
-		sftp_job_changed(job);
-		r = mkdirat(f.dir, f.name, mode_to_make(job, &set, 0777)) < 0 ? -errno : 0;
-	}
-	stock_found_close(&f);
-	return r;
-}
-
-/* Two paths, both of whose names may be altered, and what is done with them. */
-static int with_two(struct sftp_job *job, struct wire_reader *in, bool from_follows,
-		    int (*act)(struct sftp_job *, const struct stock_found *, const struct stock_found *))
-{
-	struct stock_found from, to;
-	int r = find_there(job, in, from_follows, &from);
-
-	if (r < 0)
-		return r;
-	r = find_next(job, in, false, &to);
-	if (r == 0) {
-		r = wire_read_done(in) ? may_alter(&from, false) : -EBADMSG;
-		if (r == 0)
-			r = may_alter(&to, false);
-		if (r == 0) {
-			sftp_job_changed(job);
-			r = act(job, &from, &to);
-		}
-		stock_found_close(&to);
-	}
-	stock_found_close(&from);
-	return r;
-}
-
-static int act_rename(struct sftp_job *job, const struct stock_found *from, const struct stock_found *to)
-{
-	return renameat2(from->dir, from->name, to->dir, to->name, RENAME_NOREPLACE) < 0 ? -errno : 0;
-}
-
-static int act_replace(struct sftp_job *job, const struct stock_found *from, const struct stock_found *to)
-{
-	return renameat(from->dir, from->name, to->dir, to->name) < 0 ? -errno : 0;
-}
-
-static int act_link(struct sftp_job *job, const struct stock_found *from, const struct stock_found *to)
-{
-	if (from->st.type == DT_DIR)
-		return -EPERM;
-	return fsop_link(&job->share->root, from->fd, to->dir, to->name);
-}
-
-static int stock_rename(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-
-	return with_two(job, &in, false, act_rename);
-}
-
-/* OpenSSH sends the target first, against the draft (its PROTOCOL, section 4.1), and so does everybody since. */
-static int stock_symlink(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-	size_t len;
-	const uint8_t *p = wire_get_string(&in, &len, SFTP_PACKET_MAX);
-	char target[SFTP_PATH_MAX];
-	struct stock_found f;
-	int r;
-
-	if (!p)
-		return -EBADMSG;
-	if (len >= sizeof(target))
-		return -ENAMETOOLONG;
-	if (len == 0 || memchr(p, '\0', len))
-		return -EINVAL;
-	memcpy(target, p, len);
-	target[len] = '\0';
-	r = find_next(job, &in, false, &f);
-	if (r < 0)
-		return r;
-	r = !wire_read_done(&in) ? -EBADMSG : f.fd >= 0 ? -EEXIST : may_alter(&f, false);
-	if (r == 0) {
-		sftp_job_changed(job);
-		r = symlinkat(target, f.dir, f.name) < 0 ? -errno : 0;
-	}
-	stock_found_close(&f);
-	return r;
-}
-
 /* ---- OpenSSH's extensions (its PROTOCOL, section 4): the body begins with the extension's name ---- */
 
-static struct wire_reader body_after_name(const struct sftp_job *job)
+struct wire_reader stock_body_after_name(const struct sftp_job *job)
 {
 	struct wire_reader in = job_body(job);
 	size_t len;
@@ -414,44 +256,11 @@ static struct wire_reader body_after_name(const struct sftp_job *job)
 	return in;
 }
 
-static int stock_posix_rename(struct sftp_job *job)
-{
-	struct wire_reader in = body_after_name(job);
-
-	return with_two(job, &in, false, act_replace);
-}
-
-static int stock_hardlink(struct sftp_job *job)
-{
-	struct wire_reader in = body_after_name(job);
-
-	return with_two(job, &in, false, act_link);
-}
-
-static int stock_lsetstat(struct sftp_job *job)
-{
-	struct wire_reader in = body_after_name(job);
-	struct stock_found f;
-	struct fsop_set set;
-	int r = find_there(job, &in, false, &f);
-
-	if (r < 0)
-		return r;
-	stock_attrs_get(&in, &set);
-	r = !wire_read_done(&in) ? -EBADMSG : f.protected ? -EACCES : 0;
-	if (r == 0) {
-		sftp_job_changed(job);
-		r = fsop_set(&job->share->root, f.fd, f.st.type, false, &set);
-	}
-	stock_found_close(&f);
-	return r;
-}
-
 static int stock_statvfs(struct sftp_job *job)
 {
-	struct wire_reader in = body_after_name(job);
+	struct wire_reader in = stock_body_after_name(job);
 	struct stock_found f;
-	int r = find_there(job, &in, true, &f);
+	int r = stock_find_there(job, &in, true, &f);
 
 	if (r < 0)
 		return r;
@@ -482,7 +291,7 @@ static int stock_home(struct sftp_job *job)
 /* "~" and "~name" are the shared folder; the rest is resolved as REALPATH does. */
 static int stock_expand_path(struct sftp_job *job)
 {
-	struct wire_reader in = body_after_name(job);
+	struct wire_reader in = stock_body_after_name(job);
 	size_t len;
 	const uint8_t *path = wire_get_string(&in, &len, SFTP_PACKET_MAX);
 	struct stock_found f;

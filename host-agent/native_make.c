@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The native requests that make something: its name is looked at, it is made, given to its caller, and answered with
+ * its node, its attributes and the folder's change.
+ */
+#include "sftp_native.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "limits.h"
+
+/*
+ * What a privileged server made belongs to its caller, but a group given by a set-group-id folder stays. Changing the
+ * owner clears set-id bits: they are set again through `mode`.
+ */
+static int give_to_caller(struct sftp_job *job, const struct native_place *p, const struct sftp_caller *caller, int fd,
+			  const char *name)
+{
+	gid_t gid = caller->gid;
+
+	if (!job->share->root.privileged)
+		return 0;
+	if (p->change.after.mode & S_ISGID)
+		gid = (gid_t)-1;
+	return fchownat(fd, name, caller->uid, gid, AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH)) < 0 ? -errno : 0;
+}
+
+/* Finds out about the folder's mode once, before something is made in it. */
+static int place_for_making(struct sftp_job *job, struct native_place *p, bool folder_ok)
+{
+	int r = native_place_get(job, p, folder_ok);
+
+	if (r < 0)
+		return r;
+	r = fsop_change_after(&job->share->root, p->ref.fd, &p->change);
+	if (r < 0)
+		share_node_put(job->share, &p->ref);
+	return r;
+}
+
+/* The reply of what was just made by name: its node, attributes, and the folder's change. */
+static int put_made(struct sftp_job *job, struct native_place *p, const struct sftp_caller *caller, int r)
+{
+	if (r == 0) {
+		sftp_job_changed(job);
+		r = give_to_caller(job, p, caller, p->ref.fd, p->name);
+	}
+	if (r == 0)
+		r = native_put_found(job, p->node, &p->info, p->ref.fd, p->name, MASK_NONE);
+	return native_place_put(job, p, r);
+}
+
+int native_symlink(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	struct sftp_caller caller;
+	char target[SFTP_PATH_MAX + 1];
+	const uint8_t *p;
+	struct native_place place;
+	size_t len;
+	int r;
+
+	sftp_caller_get(&in, &caller);
+	r = native_place_read(&in, &place);
+	p = wire_get_string(&in, &len, SFTP_PACKET_MAX);
+	if (r < 0 || !wire_read_done(&in))
+		return r < 0 ? r : -EBADMSG;
+	if (len == 0 || memchr(p, '\0', len))
+		return -EINVAL;
+	if (len >= SFTP_PATH_MAX)
+		return -ENAMETOOLONG;
+	memcpy(target, p, len);
+	target[len] = '\0';
+	r = place_for_making(job, &place, false);
+	if (r < 0)
+		return r;
+	r = symlinkat(target, place.ref.fd, place.name) < 0 ? -errno : 0;
+	return put_made(job, &place, &caller, r);
+}
+
+int native_mkdir(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	struct sftp_caller caller;
+	struct native_place place;
+	uint32_t mode;
+	int r;
+
+	sftp_caller_get(&in, &caller);
+	r = native_place_read(&in, &place);
+	mode = wire_get_u32(&in);
+	if (r < 0 || !wire_read_done(&in))
+		return r < 0 ? r : -EBADMSG;
+	r = place_for_making(job, &place, true);
+	if (r < 0)
+		return r;
+	r = mkdirat(place.ref.fd, place.name, mode & 07777) < 0 ? -errno : 0;
+	return put_made(job, &place, &caller, r);
+}
+
+/* Regular files alone: devices, sockets and FIFOs of the guest are nothing the host should get. */
+int native_mknod(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	struct sftp_caller caller;
+	struct native_place place;
+	uint32_t mode;
+	int r;
+
+	sftp_caller_get(&in, &caller);
+	r = native_place_read(&in, &place);
+	mode = wire_get_u32(&in);
+	wire_get_u32(&in);
+	wire_get_u32(&in);
+	if (r < 0 || !wire_read_done(&in))
+		return r < 0 ? r : -EBADMSG;
+	if (!S_ISREG(mode))
+		return -EPERM;
+	r = place_for_making(job, &place, false);
+	if (r < 0)
+		return r;
+	r = mknodat(place.ref.fd, place.name, S_IFREG | (mode & 07777), 0) < 0 ? -errno : 0;
+	return put_made(job, &place, &caller, r);
+}
+
+int native_link(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	struct sftp_caller caller;
+	struct node_info info;
+	struct native_place place;
+	struct fd_ref ref;
+	uint64_t node;
+	int r;
+
+	sftp_caller_get(&in, &caller);
+	node = wire_get_u64(&in);
+	r = native_place_read(&in, &place);
+	if (r < 0 || !wire_read_done(&in))
+		return r < 0 ? r : -EBADMSG;
+	r = share_node_get(job->share, node, true, &info, &ref);
+	if (r < 0)
+		return r;
+	/* A second name would be a way around what protects the first. */
+	r = info.flags & NODE_PROTECTED ? -EACCES : info.type == DT_DIR ? -EPERM : native_place_get(job, &place, false);
+	if (r == 0) {
+		r = fsop_link(&job->share->root, ref.fd, place.ref.fd, place.name);
+		if (r == 0) {
+			sftp_job_changed(job);
+			r = native_put_found(job, place.node, &place.info, place.ref.fd, place.name, MASK_NONE);
+		}
+		r = native_place_put(job, &place, r);
+	}
+	share_node_put(job->share, &ref);
+	return r;
+}
+
+/* An existing file, opened as OPEN would: found by O_PATH first, so that nothing but a regular file is. */
+static int create_existing(struct sftp_job *job, const struct native_place *p, int flags)
+{
+	struct fsop_stat st;
+	int fd = root_open_beneath(p->ref.fd, p->name, O_PATH);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = fsop_stat(&job->share->root, fd, NULL, false, &st);
+	if (r == 0 && st.type != DT_REG)
+		r = st.type == DT_DIR ? -EISDIR : st.type == DT_LNK ? -ESTALE : -ENXIO;
+	if (r == 0)
+		r = root_reopen(&job->share->root, fd, flags);
+	close(fd);
+	return r;
+}
+
+static int create_file(struct sftp_job *job, const struct native_place *p, const struct sftp_caller *caller,
+		       uint32_t flags, uint32_t mode)
+{
+	int open_flags, fd, r;
+
+	r = fsop_open_flags(flags, &open_flags);
+	if (r < 0)
+		return r;
+	/* ENOENT: an existing one went just now; once more, then it is the caller's turn. */
+	for (int tries = 0; tries < 2; tries++) {
+		fd = openat(p->ref.fd, p->name, open_flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
+			    mode & 07777);
+		if (fd >= 0) {
+			r = give_to_caller(job, p, caller, fd, "");
+			if (r == 0 && job->share->root.privileged && mode & (S_ISUID | S_ISGID))
+				r = fchmod(fd, mode & 07777) < 0 ? -errno : 0;
+			if (r == 0)
+				return fd;
+			close(fd);
+			return r;
+		}
+		if (errno != EEXIST || flags & NATIVE_O_EXCL)
+			return -errno;
+		fd = create_existing(job, p, open_flags);
+		if (fd != -ENOENT)
+			return fd;
+	}
+	return fd;
+}
+
+/* Of the descriptor, not the name, which may be another's by now: node, attributes, handle. */
+static int put_created(struct sftp_job *job, const struct native_place *p, int fd, uint32_t flags)
+{
+	struct share *share = job->share;
+	struct handle *handle;
+	struct node_info info;
+	struct fsop_stat st;
+	uint64_t node;
+	int r = fsop_stat(&share->root, fd, NULL, false, &st);
+
+	if (r == 0)
+		r = nodes_look_up(share->nodes, p->node, p->name, &st.identity, st.type, 0, &node);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	info = (struct node_info){.identity = st.identity, .type = st.type};
+	r = share_handle_open(share, fd, node, &info, flags, &handle);
+	if (r < 0) {
+		if (nodes_forget(share->nodes, node, 1))
+			fdcache_drop(share->fds, node);
+		return r;
+	}
+	wire_put_u64(&job->out, node);
+	sftp_attr_put(&job->out, &st.attr);
+	wire_put_u64(&job->out, handle->fh);
+	share_handle_put(share, handle);
+	return 0;
+}
+
+int native_create(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	struct sftp_caller caller;
+	struct native_place place;
+	uint32_t flags, mode;
+	int r;
+
+	sftp_caller_get(&in, &caller);
+	r = native_place_read(&in, &place);
+	flags = wire_get_u32(&in);
+	mode = wire_get_u32(&in);
+	if (r < 0 || !wire_read_done(&in))
+		return r < 0 ? r : -EBADMSG;
+	r = place_for_making(job, &place, false);
+	if (r < 0)
+		return r;
+	r = create_file(job, &place, &caller, flags, mode);
+	if (r >= 0) {
+		sftp_job_changed(job);
+		r = put_created(job, &place, r, flags);
+	}
+	return native_place_put(job, &place, r);
+}
