@@ -257,6 +257,12 @@ static void read_complaint(struct helper *h, int fd)
 
 	h->reply.text[len > 0 ? len : 0] = '\0';
 	h->reply.text[strcspn(h->reply.text, "\n")] = '\0';
+	if (strstr(h->reply.text, "no write access")) {
+		size_t used = strlen(h->reply.text);
+
+		snprintf(h->reply.text + used, sizeof(h->reply.text) - used,
+			 "; choose one below its home, or allow it sudo without a password");
+	}
 }
 
 /* Runs fusermount3 with these arguments; sock (or -1) is where it sends the descriptor. Returns what it may read from.
