@@ -34,7 +34,11 @@
 #define SHARE_DEATHS_MAX       5u
 #define SHARE_DEATHS_WITHIN_US 10000000u
 #define SHARE_KILL_AFTER_US    1000000u
-#define SHARE_COUNTERS_FD      3 /* where a server finds its counters */
+/* A guest that opens streams without end starts processes without end: so many of a share may be there at once, those
+ * that were given up and have not gone (a disk hangs) included, and so many be started in SHARE_DEATHS_WITHIN_US. */
+#define SHARE_SERVERS_MAX 4u
+#define SHARE_STARTS_MAX  20u
+#define SHARE_COUNTERS_FD 3 /* where a server finds its counters */
 
 /* One process. It outlives its relay until it was reaped. */
 struct server {
@@ -53,8 +57,9 @@ struct served {
 	struct server *current;
 	struct share_counters *counters; /* in the memfd */
 	int counters_fd;
-	uint64_t deaths_since_us;
-	unsigned deaths;
+	uint64_t deaths_since_us, starts_since_us;
+	unsigned deaths, starts;
+	unsigned servers; /* processes of its own, until they are reaped */
 	char error[160];
 };
 
@@ -73,6 +78,7 @@ static void server_free(struct server *server)
 
 	if (server->share->current == server)
 		server->share->current = NULL;
+	server->share->servers--;
 	TAILQ_REMOVE(&s->servers, server, next);
 	loop_timer_free(server->kill_timer);
 	free(server);
@@ -217,6 +223,18 @@ static bool served_is_failing(struct served *share)
 	       loop_now_us(share->shares->loop) - share->deaths_since_us < SHARE_DEATHS_WITHIN_US;
 }
 
+/* Whether one more process may be started; counts it. */
+static bool served_may_start(struct served *share)
+{
+	uint64_t now = loop_now_us(share->shares->loop);
+
+	if (now - share->starts_since_us > SHARE_DEATHS_WITHIN_US) {
+		share->starts_since_us = now;
+		share->starts = 0;
+	}
+	return share->servers < SHARE_SERVERS_MAX && share->starts < SHARE_STARTS_MAX && ++share->starts;
+}
+
 void served_stream(struct served *share, struct mux_stream *stream)
 {
 	struct shares *s = share->shares;
@@ -225,6 +243,10 @@ void served_stream(struct served *share, struct mux_stream *stream)
 
 	if (served_is_failing(share)) {
 		mux_stream_refuse(stream, MUX_REASON_INTERNAL);
+		return;
+	}
+	if (!served_may_start(share)) {
+		mux_stream_refuse(stream, MUX_REASON_RESOURCES);
 		return;
 	}
 	if (old) {
@@ -249,6 +271,7 @@ void served_stream(struct served *share, struct mux_stream *stream)
 		return;
 	}
 	TAILQ_INSERT_TAIL(&s->servers, server, next);
+	share->servers++;
 	share->current = server;
 	/* Out of memory resets the stream and closes fd: the server ends, and is reaped as one without a relay. */
 	server->relay = relay_new(s->loop, fd, stream, NULL, on_relay_done, server);
