@@ -174,15 +174,24 @@ static void chown_done(struct call *call, const struct sftp_reply *reply)
 		setattr_send(call, call->file ? call->file->fh : 0, mask | (uint32_t)owners, uid, gid);
 }
 
+/* With root on both sides owners pass as they are, and nothing has to be known of the present ones. */
+static uint32_t owner_mask(int owners)
+{
+	return (owners & FUSE_SET_ATTR_UID ? NATIVE_SET_UID : 0) | (owners & FUSE_SET_ATTR_GID ? NATIVE_SET_GID : 0);
+}
+
 static void setattr_issue(struct call *call)
 {
 	struct wire_buf *b;
 	uint64_t fh;
+	int owners;
 
 	if (!call_after_writes(call, setattr_issue, &fh))
 		return;
-	if (!(call->setattr.to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))) {
-		setattr_send(call, fh, set_mask(call->setattr.to_set), 0, 0);
+	owners = call->setattr.to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+	if (!owners || idmap_is_identity(&call->mount->ids)) {
+		setattr_send(call, fh, set_mask(call->setattr.to_set) | owner_mask(owners), call->setattr.st.st_uid,
+			     call->setattr.st.st_gid);
 		return;
 	}
 	b = call_begin(call, NATIVE_GETATTR);

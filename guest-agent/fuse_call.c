@@ -150,6 +150,12 @@ static void find_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
+	if (reply->error && reply->error != ENOENT && reply->error != ENOTDIR && reply->error != ESTALE) {
+		/* It may be there all the same. */
+		node_unref(call->mount->nodes, n);
+		call_reply_err(call, reply->error);
+		return;
+	}
 	if (reply->error == 0 && node_is(n, &attr) && !node_by_server(call->mount->nodes, n->share, server)) {
 		node_bind(call->mount->nodes, n, server, call->share->generation);
 		n->given = 1;
@@ -407,6 +413,8 @@ void call_reply_found(struct call *call, struct node *parent, const char *name, 
 	}
 	if (!n->graft && n->flags & NODE_IS_DIR)
 		n->graft = graft_child(parent->graft, name, strlen(name));
+	if (call->fresh)
+		n->absent_until = loop_now_us(m->loop) + (uint64_t)(MOUNT_KEEP_S * 1000000);
 	if (!attr_is_old(n, stamp) || !call->req) {
 		call_reply_entry(call, n, attr);
 		return;

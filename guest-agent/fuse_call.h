@@ -54,6 +54,7 @@ struct call {
 	enum call_state state;
 	bool interrupted;
 	bool local; /* asks nothing of the host after it has waited for writes */
+	bool fresh; /* what it makes is a directory that nobody had before */
 	call_fn *issue;
 	call_done_fn *done;
 	uint32_t request; /* under way */

@@ -14,6 +14,7 @@
 #include "fuse_call.h"
 #include "fuse_file.h"
 #include "fuse_ops.h"
+#include "loop.h"
 
 /* Whether the name below the node belongs to a nested share. */
 static bool name_is_ours(const struct node *parent, const char *name)
@@ -139,7 +140,16 @@ static void lookup_nested(struct call *call, struct share *s)
 	call_start(call);
 }
 
-void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+/* Whether the name is surely not there: what fills a folder it has just made asks for each name first. */
+static bool lookup_lacks(const struct mount *m, fuse_ino_t parent, const char *name)
+{
+	const struct node *dir = node_by_id(m->nodes, parent);
+
+	return dir && dir->absent_until && !name_is_ours(dir, name) &&
+	       node_lacks(m->nodes, dir, name, strlen(name), loop_now_us(m->loop));
+}
+
+static void lookup_ask(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct call *call = call_new(req, parent, lookup_issue);
 	const struct graft *ours;
@@ -162,6 +172,14 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (ours)
 		call->issue = way_issue;
 	call_start(call);
+}
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	if (lookup_lacks(fuse_req_userdata(req), parent, name))
+		fuse_reply_err(req, strlen(name) > SFTP_NAME_MAX ? ENAMETOOLONG : ENOENT);
+	else
+		lookup_ask(req, parent, name);
 }
 
 static void forget_one(struct mount *m, uint64_t ino, uint64_t lookups)
@@ -230,12 +248,18 @@ static struct wire_buf *make_begin(struct call *call, uint8_t type)
 	return b;
 }
 
+static void mkdir_done(struct call *call, const struct sftp_reply *reply)
+{
+	call->fresh = !reply->error;
+	made_done(call, reply);
+}
+
 static void mkdir_issue(struct call *call)
 {
 	struct wire_buf *b = make_begin(call, NATIVE_MKDIR);
 
 	wire_put_u32(b, call->make.mode);
-	call_send(call, made_done);
+	call_send(call, mkdir_done);
 }
 
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)

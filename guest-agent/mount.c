@@ -301,6 +301,7 @@ static void node_doubt(void *ctx, struct node *n)
 {
 	(void)ctx;
 	n->flags |= NODE_RACY;
+	n->absent_until = 0;
 }
 
 void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invalidation *what)
@@ -309,6 +310,8 @@ void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invali
 
 	switch (what->kind) {
 	case NATIVE_INVALIDATE_ENTRY:
+		if (n)
+			n->absent_until = 0;
 		if (n)
 			invalidate_entry(m->invalidator, n->id, (const char *)what->name, what->name_len);
 		break;

@@ -229,6 +229,8 @@ static void node_drop(struct node_table *t, struct node *n)
 {
 	if (n->server && n->given)
 		t->forget(t->ctx, n->share, n->server, n->given);
+	if (n->parent)
+		n->parent->absent_until = 0; /* the name may go on without its node */
 	unlink_server(t, n);
 	unlink_name(t, n);
 	unlink_id(t, n);
@@ -277,6 +279,11 @@ void node_set_name(struct node_table *t, struct node *n, struct node *parent, co
 	if (n->name && n->parent == parent && strlen(n->name) == len && memcmp(n->name, name, len) == 0)
 		return;
 	copy = strndup(name, len);
+	/* It may have both names from here on, and only one is kept. */
+	if (old)
+		old->absent_until = 0;
+	if (!copy)
+		parent->absent_until = 0;
 	unlink_name(t, n);
 	n->parent = node_ref(parent);
 	n->name = copy;
@@ -328,6 +335,11 @@ struct node *node_by_name(const struct node_table *t, const struct node *parent,
 	while (n && (n->parent != parent || strncmp(n->name, name, len) != 0 || n->name[len] != '\0'))
 		n = n->by_name;
 	return n;
+}
+
+bool node_lacks(const struct node_table *t, const struct node *dir, const char *name, size_t len, uint64_t now_us)
+{
+	return now_us < dir->absent_until && !node_by_name(t, dir, name, len);
 }
 
 static int64_t time_ns(const struct sftp_time *t)
@@ -406,6 +418,7 @@ void node_table_detach(struct node_table *t, uint16_t share)
 			/* Whatever happened meanwhile: the next OPEN drops the pages. Stamps start anew. */
 			n->flags &= (uint16_t)~NODE_HAS_DATA;
 			n->changed = 0;
+			n->absent_until = 0;
 		}
 	}
 }

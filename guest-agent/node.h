@@ -69,6 +69,9 @@ struct node {
 	struct version data; /* of the pages the kernel may hold */
 	uint64_t changed;    /* stamp of the last change of ours: what was read before it is not told any more */
 
+	/* Of a directory that we have just made: until then (microseconds), a name that no node here has is not there.
+	 */
+	uint64_t absent_until;
 	struct write_behind *writes; /* NULL: none wait */
 	const struct graft *graft;   /* where nested shares lie below it */
 };
@@ -96,6 +99,9 @@ struct node *node_by_name(const struct node_table *t, const struct node *parent,
  */
 struct node *node_found(struct node_table *t, struct node *parent, const char *name, size_t len, uint64_t server,
 			uint32_t generation, const struct sftp_attr *attr);
+
+/* Whether the directory has no such name, as far as can be known here without asking. */
+bool node_lacks(const struct node_table *t, const struct node *dir, const char *name, size_t len, uint64_t now_us);
 
 /* The name leads to the node (a rename, a link). Out of memory: it keeps the old one, and is found by nobody. */
 void node_set_name(struct node_table *t, struct node *n, struct node *parent, const char *name, size_t len);

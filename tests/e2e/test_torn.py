@@ -79,6 +79,22 @@ def test_a_change_on_the_host_is_seen_whole_at_the_next_open(m, kind):
             area.close()
 
 
+def test_a_stat_in_between_does_not_hide_a_change(m):
+    """The same size, the time put back, and nothing of it so young that it would be asked for again anyway."""
+    for k in range(8):
+        put(f"{m.host}/{k}", b"A" * 10, "in place")
+    time.sleep(0.15)
+    for k in range(8):
+        assert read_all(f"{m.guest}/{k}", k) == b"A" * 10
+        stat = os.stat(f"{m.guest}/{k}")
+        put(f"{m.host}/{k}", b"B" * 10, "in place")
+        os.utime(f"{m.host}/{k}", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    time.sleep(1.1)
+    for k in range(8):
+        os.stat(f"{m.guest}/{k}")
+        check(f"{m.guest}/{k}", b"B" * 10, k)
+
+
 def appender(path, seconds, told):
     """Appends byte i % 251 + 1 at offset i; `told` holds the length that is surely there."""
     fd, size, i = os.open(path, os.O_WRONLY | os.O_APPEND), 0, 0
