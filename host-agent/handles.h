@@ -35,7 +35,7 @@ struct handle {
 	struct handle_listing listing;
 	char *path; /* a stock client's folder as it named it, for links in it; NULL */
 
-	/* The server's, under its lock: see sftp_server.c, "Order". */
+	/* The order's, under its lock (sftp_order.h); refs is ours. */
 	unsigned refs, shared;
 	bool exclusive, closed;
 	struct job_list waiting;

@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A request's way: read (sftp_io) by whoever leads (pool), given its row and its place in the order here, carried out
- * by its row's function (sftp_native, sftp_stock), answered (sftp_io).
- *
- * Order. Requests on one handle are begun in the order sent; those marked ROW_SHARED (READ) may run beside one another,
- * the others run alone. Requests on a file system other than the root's own take at most all threads but two, so that
- * one that hangs leaves the rest alone; the paths of a stock client may lead anywhere and share such a limit of their
- * own. A request whose turn has not come waits in the list of its handle or device, without a thread; whoever finishes
- * one hands the next on to the pool. A place in the order is given by the reader, one at a time, hence in the order
- * sent.
- *
- * The lock is held for moments and never over a system call. Lock order: server, then handles or nodes or fds.
+ * A request's way: read (sftp_io) by whoever leads (pool), given its row here and its place (sftp_order), carried out
+ * by its row's function (sftp_native, sftp_stock), answered (sftp_io). What is put aside meanwhile the pool carries out
+ * when its turn has come.
  */
 #include "sftp_server.h"
 
@@ -25,18 +17,14 @@
 #include "pool.h"
 #include "sftp_io.h"
 #include "sftp_job.h"
+#include "sftp_order.h"
 
-#define DEVICE_OF_PATHS SFTP_DEVICES_MAX /* of requests by path, which may lead to any */
-#define JOBS_KEPT       16u              /* finished jobs kept with their buffers */
-#define JOBS_KEPT_LARGE 4u               /* no large ones beyond this many */
+#define JOBS_KEPT       16u /* finished jobs kept with their buffers */
+#define JOBS_KEPT_LARGE 4u  /* no large ones beyond this many */
 #define JOB_LARGE       (512u << 10)
 #define END_PATIENCE_MS 1000u
-#define REPLY_MIN       8192u /* room for every reply but those that carry what was asked for by length */
-
-struct device {
-	unsigned active;
-	struct job_list waiting;
-};
+/* Room for every reply but those that carry as much as was asked for: a stock listing is the longest. */
+#define REPLY_MIN (68u << 10)
 
 struct sftp_server {
 	struct share *share;
@@ -45,12 +33,11 @@ struct sftp_server {
 	struct sftp_output output;
 	int error; /* of the input */
 
-	pthread_mutex_t lock; /* of all that follows, and of what handles.h says */
-	pthread_cond_t room;
-	struct device devices[SFTP_DEVICES_MAX + 1];
-	struct job_list kept, waiting;
-	unsigned kept_count, under_way;
-	size_t waiting_bytes;
+	struct sftp_order order;
+
+	pthread_mutex_t lock; /* of what follows */
+	struct job_list kept;
+	unsigned kept_count;
 };
 
 /* ---- jobs ---- */
@@ -83,19 +70,24 @@ static void job_free(struct sftp_job *job)
 	free(job);
 }
 
+static bool is_answered(const struct sftp_job *job)
+{
+	return !job->row || !(job->row->flags & ROW_NO_REPLY);
+}
+
 static void job_done(struct sftp_job *job)
 {
 	struct sftp_server *s = job->server;
 	bool keep;
 
+	if (is_answered(job))
+		sftp_order_count_out(&s->order);
 	pthread_mutex_lock(&s->lock);
 	keep = s->kept_count < (job->in.cap + job->out.cap > JOB_LARGE ? JOBS_KEPT_LARGE : JOBS_KEPT);
 	if (keep) {
 		TAILQ_INSERT_HEAD(&s->kept, job, link);
 		s->kept_count++;
 	}
-	if (!(job->row && job->row->flags & ROW_NO_REPLY) && s->under_way-- == SFTP_REQUESTS_MAX + 1)
-		pthread_cond_signal(&s->room);
 	pthread_mutex_unlock(&s->lock);
 	if (!keep)
 		job_free(job);
@@ -105,118 +97,6 @@ void sftp_job_may_block(struct sftp_job *job)
 {
 	if (job->server->pool)
 		pool_yield(job->server->pool);
-}
-
-/* ---- order ---- */
-
-static void wait_in(struct sftp_server *s, struct job_list *list, struct sftp_job *job)
-{
-	TAILQ_INSERT_TAIL(list, job, link);
-	TAILQ_INSERT_TAIL(&s->waiting, job, waiting_link);
-	job->waits_in = list;
-	s->waiting_bytes += job->in.cap;
-}
-
-static void wait_no_more(struct sftp_server *s, struct sftp_job *job)
-{
-	TAILQ_REMOVE(job->waits_in, job, link);
-	TAILQ_REMOVE(&s->waiting, job, waiting_link);
-	job->waits_in = NULL;
-	s->waiting_bytes -= job->in.cap;
-	pthread_cond_signal(&s->room);
-}
-
-static bool handle_free_for(const struct handle *h, const struct sftp_job *job)
-{
-	return !h->exclusive && (job->row->flags & ROW_SHARED || !h->shared);
-}
-
-static void handle_enter(struct handle *h, struct sftp_job *job)
-{
-	job->in_handle = true;
-	if (job->row->flags & ROW_SHARED)
-		h->shared++;
-	else
-		h->exclusive = true;
-}
-
-/* True: the device takes it, run it. False: it waits. */
-static bool device_enter(struct sftp_server *s, struct sftp_job *job)
-{
-	struct device *d = &s->devices[job->device];
-
-	if (job->device != 0 && d->active >= SFTP_THREADS_MAX - 2) {
-		wait_in(s, &d->waiting, job);
-		return false;
-	}
-	d->active++;
-	job->in_device = true;
-	return true;
-}
-
-static bool order_enter(struct sftp_server *s, struct sftp_job *job)
-{
-	struct handle *h = job->handle;
-	bool run;
-
-	pthread_mutex_lock(&s->lock);
-	if (h && (!TAILQ_EMPTY(&h->waiting) || !handle_free_for(h, job))) {
-		wait_in(s, &h->waiting, job);
-		run = false;
-	} else {
-		if (h)
-			handle_enter(h, job);
-		run = device_enter(s, job);
-	}
-	pthread_mutex_unlock(&s->lock);
-	return run;
-}
-
-/* With the lock: what may run now that this job has left its device and its handle. */
-static void order_leave(struct sftp_server *s, struct sftp_job *job, struct job_list *ready)
-{
-	struct device *d = &s->devices[job->device];
-	struct handle *h = job->handle;
-	struct sftp_job *next;
-
-	if (job->in_device) {
-		d->active--;
-		next = TAILQ_FIRST(&d->waiting);
-		if (next) {
-			wait_no_more(s, next);
-			device_enter(s, next);
-			TAILQ_INSERT_TAIL(ready, next, link);
-		}
-	}
-	if (!job->in_handle)
-		return;
-	if (job->row->flags & ROW_SHARED)
-		h->shared--;
-	else
-		h->exclusive = false;
-	while ((next = TAILQ_FIRST(&h->waiting)) && handle_free_for(h, next)) {
-		wait_no_more(s, next);
-		handle_enter(h, next);
-		if (device_enter(s, next))
-			TAILQ_INSERT_TAIL(ready, next, link);
-	}
-}
-
-static void order_finish(struct sftp_server *s, struct sftp_job *job)
-{
-	struct job_list ready = TAILQ_HEAD_INITIALIZER(ready);
-	struct sftp_job *next;
-
-	pthread_mutex_lock(&s->lock);
-	order_leave(s, job, &ready);
-	pthread_mutex_unlock(&s->lock);
-	while ((next = TAILQ_FIRST(&ready))) {
-		TAILQ_REMOVE(&ready, next, link);
-		pool_push(s->pool, next);
-	}
-	if (job->handle)
-		share_handle_put(s->share, job->handle);
-	job->handle = NULL;
 }
 
 /* ---- a request's row, handle and device ---- */
@@ -255,7 +135,7 @@ static void find_place(struct sftp_server *s, struct sftp_job *job)
 	else if (node && nodes_info(s->share->nodes, node, &info) == 0)
 		job->device = info.identity.device;
 	else if (row->flags & ROW_STOCK)
-		job->device = DEVICE_OF_PATHS;
+		job->device = SFTP_DEVICE_OF_PATHS;
 }
 
 /* The largest reply this request can have. */
@@ -330,6 +210,22 @@ static void job_carry_out(struct sftp_job *job)
 	sftp_output_send(&s->output, job);
 }
 
+/* Gives the job's place away, and back what it held. */
+static void finish(struct sftp_server *s, struct sftp_job *job)
+{
+	struct job_list ready = TAILQ_HEAD_INITIALIZER(ready);
+	struct sftp_job *next;
+
+	sftp_order_leave(&s->order, job, &ready);
+	while ((next = TAILQ_FIRST(&ready))) {
+		TAILQ_REMOVE(&ready, next, link);
+		pool_push(s->pool, next);
+	}
+	if (job->handle)
+		share_handle_put(s->share, job->handle);
+	job->handle = NULL;
+}
+
 static void on_job(void *ctx, void *arg)
 {
 	struct sftp_server *s = ctx;
@@ -337,11 +233,11 @@ static void on_job(void *ctx, void *arg)
 	struct sftp_job place = *job;
 
 	/* Where a server answers, or another disk, the others need not first see how long it takes. */
-	if (job->device != DEVICE_OF_PATHS && (job->device != 0 || s->share->root.devices[0].remote))
+	if (job->device != SFTP_DEVICE_OF_PATHS && (job->device != 0 || s->share->root.devices[0].remote))
 		sftp_job_may_block(job);
 	sftp_output_reserve(&s->output, job, reply_max(job));
 	job_carry_out(job); /* and gives the job away */
-	order_finish(s, &place);
+	finish(s, &place);
 }
 
 /* ---- what is not put in order: INIT, FORGET, CANCEL, and what is no request ---- */
@@ -372,17 +268,8 @@ static int take_init(struct sftp_job *job)
 /* A request that waits is answered at once, wherever it stands; one that has begun runs on. */
 static void cancel(struct sftp_server *s, uint32_t id)
 {
-	struct sftp_job *job;
+	struct sftp_job *job = sftp_order_cancel(&s->order, id);
 
-	pthread_mutex_lock(&s->lock);
-	TAILQ_FOREACH(job, &s->waiting, waiting_link)
-	if (job->id == id && job->row->flags & ROW_NATIVE)
-		break;
-	if (job) {
-		wait_no_more(s, job);
-		job->cancelled = true;
-	}
-	pthread_mutex_unlock(&s->lock);
 	if (job)
 		pool_push(s->pool, job);
 }
@@ -426,24 +313,6 @@ static int job_parse(struct sftp_server *s, struct sftp_job *job)
 
 /* ---- the reader ---- */
 
-/* Reads no more than can be kept: a client has at most so many requests under way, and waiting ones take memory. */
-static void wait_for_room(struct sftp_server *s)
-{
-	pthread_mutex_lock(&s->lock);
-	while (s->under_way > SFTP_REQUESTS_MAX || s->waiting_bytes > SFTP_WAITING_MAX)
-		pthread_cond_wait(&s->room, &s->lock);
-	pthread_mutex_unlock(&s->lock);
-}
-
-static void count_in(struct sftp_server *s, const struct sftp_job *job)
-{
-	if (job->row && job->row->flags & ROW_NO_REPLY)
-		return;
-	pthread_mutex_lock(&s->lock);
-	s->under_way++;
-	pthread_mutex_unlock(&s->lock);
-}
-
 /* The next job that may run; one that may not yet is left in its list. */
 static void *on_next(void *ctx)
 {
@@ -453,7 +322,7 @@ static void *on_next(void *ctx)
 		struct sftp_job *job;
 		int r;
 
-		wait_for_room(s);
+		sftp_order_wait_for_room(&s->order);
 		job = job_new(s);
 		r = job ? sftp_input_next(&s->input, &job->in) : -ENOMEM;
 		if (r > 0)
@@ -461,7 +330,8 @@ static void *on_next(void *ctx)
 		else if (r == 0)
 			r = -ENODATA;
 		if (r == 0) {
-			count_in(s, job);
+			if (is_answered(job))
+				sftp_order_count_in(&s->order);
 			r = take_at_once(s, job);
 		}
 		if (r < 0) {
@@ -470,7 +340,7 @@ static void *on_next(void *ctx)
 				job_free(job);
 			return NULL;
 		}
-		if (r == 0 && order_enter(s, job))
+		if (r == 0 && sftp_order_enter(&s->order, job))
 			return job;
 	}
 }
@@ -485,11 +355,8 @@ struct sftp_server *sftp_server_new(struct share *share)
 		return NULL;
 	s->share = share;
 	TAILQ_INIT(&s->kept);
-	TAILQ_INIT(&s->waiting);
-	for (size_t i = 0; i <= SFTP_DEVICES_MAX; i++)
-		TAILQ_INIT(&s->devices[i].waiting);
+	sftp_order_init(&s->order);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->room, NULL);
 	sftp_output_init(&s->output, -1, job_done);
 	return s;
 }
@@ -505,8 +372,8 @@ void sftp_server_free(struct sftp_server *s)
 		job_free(job);
 	}
 	sftp_output_clear(&s->output);
+	sftp_order_clear(&s->order);
 	pthread_mutex_destroy(&s->lock);
-	pthread_cond_destroy(&s->room);
 	free(s);
 }
 
@@ -539,14 +406,15 @@ int sftp_server_packet(struct sftp_server *s, const uint8_t *packet, size_t len,
 	wire_put_bytes(&job->in, packet, len);
 	r = len && !job->in.failed ? job_parse(s, job) : -EPROTO;
 	if (r == 0) {
-		count_in(s, job);
+		if (is_answered(job))
+			sftp_order_count_in(&s->order);
 		r = take_at_once(s, job);
 	}
 	if (r < 0) {
 		job_free(job);
 		return r;
 	}
-	if (r == 0 && order_enter(s, job))
+	if (r == 0 && sftp_order_enter(&s->order, job))
 		on_job(s, job);
 	return 0;
 }
