@@ -6,7 +6,8 @@
  * the user changed it, refused by name: silently doing otherwise would connect in a way the user ruled out. Options of
  * what runs in a session (forwardings, terminals, environment) mean nothing here and are passed over, as is what only
  * adds a way in (passwords, GSSAPI): without it the login fails with its own sentence. StrictHostKeyChecking is not
- * asked: an unknown key is never taken.
+ * asked: an unknown key is never taken. NoHostAuthenticationForLocalhost is, as what a VM reached through a port of
+ * this machine is configured with (Lima): the path to such a key never leaves the machine.
  *
  * `ssh -G` does not expand tokens and leaves most `~`: that is done here, by ssh_config(5), "TOKENS".
  */
@@ -379,6 +380,7 @@ static int take_keys(const struct build *b)
 {
 	struct ssh_target *t = b->t;
 	const char *only = ssh_settings_get(b->mine, "identitiesonly");
+	const char *loopback = ssh_settings_get(b->mine, "nohostauthenticationforlocalhost");
 	int rc;
 
 	if ((rc = list_words(b, &t->known_hosts, "userknownhostsfile", "UserKnownHostsFile")) < 0)
@@ -389,6 +391,8 @@ static int take_keys(const struct build *b)
 	    (rc = list_lines(b, &t->certificates, "certificatefile", "CertificateFile")) < 0 ||
 	    (rc = take_agent(b)) < 0)
 		return rc;
+	/* As ssh: a key that goes by a name of its own is looked up all the same. */
+	t->loopback_is_trusted = loopback && strcmp(loopback, "yes") == 0 && !t->host_key_alias;
 	t->identities_chosen = changed(b, "identityfile");
 	t->identities_only = only && strcmp(only, "yes") == 0;
 	return 0;

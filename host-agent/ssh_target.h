@@ -44,6 +44,8 @@ struct ssh_target {
 	unsigned connect_timeout_s;
 	bool compression;
 
+	/* NoHostAuthenticationForLocalhost, where it applies: any host key will do if the peer is loopback. */
+	bool loopback_is_trusted;
 	struct ssh_list known_hosts; /* the user's files, then the machine's */
 	size_t user_known_hosts;     /* how many of them are the user's */
 	struct ssh_list identities;

@@ -2,6 +2,7 @@
 /* From what `ssh -G` prints to where and how to connect. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -100,6 +101,27 @@ static void what_the_user_configured_counts(void **state)
 	assert_int_equal(t->rsa_min_bits, 2048);
 	assert_true(t->identities_only);
 	ssh_target_free(t);
+}
+
+static bool loopback_is_trusted(const char *mine)
+{
+	struct ssh_target *t = target(mine);
+	bool trusted;
+
+	assert_non_null(t);
+	trusted = t->loopback_is_trusted;
+	ssh_target_free(t);
+	return trusted;
+}
+
+static void loopback_is_trusted_where_the_user_says_so_and_the_key_has_no_name(void **state)
+{
+	(void)state;
+	assert_false(loopback_is_trusted(""));
+	assert_false(loopback_is_trusted("nohostauthenticationforlocalhost no\n"));
+	assert_false(loopback_is_trusted("stricthostkeychecking false\nuserknownhostsfile /dev/null\n"));
+	assert_true(loopback_is_trusted("nohostauthenticationforlocalhost yes\n"));
+	assert_false(loopback_is_trusted("nohostauthenticationforlocalhost yes\nhostkeyalias vm\n"));
 }
 
 static void tokens_tilde_and_variables_are_expanded(void **state)
@@ -242,6 +264,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_unconfigured_host_is_reached_as_ssh_would),
 		cmocka_unit_test(what_the_user_configured_counts),
+		cmocka_unit_test(loopback_is_trusted_where_the_user_says_so_and_the_key_has_no_name),
 		cmocka_unit_test(tokens_tilde_and_variables_are_expanded),
 		cmocka_unit_test(what_cannot_be_expanded_is_named),
 		cmocka_unit_test(the_agent_is_a_path_a_variable_or_none),
