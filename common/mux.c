@@ -24,7 +24,6 @@
 /* Each is one stream the peer opened and we ended. Twice as many as it may have open: it does not read, but opens. */
 #define MUX_ORPHAN      (MUX_HEADER + 1u)
 #define MUX_ORPHANS_MAX (2u * MUX_STREAMS_MAX * MUX_ORPHAN)
-#define MUX_LAST_OWN_ID (UINT32_MAX - 4u)
 
 static const char *const mux_reason_names[] = {
 	[MUX_REASON_NONE] = "none",
@@ -324,7 +323,7 @@ struct mux_stream *mux_open(struct mux *m, enum mux_kind kind, const uint8_t *ar
 {
 	struct mux_stream *s;
 
-	if (len > MUX_ARGS_MAX || m->next_id > MUX_LAST_OWN_ID - 2 * MUX_STREAMS_MAX)
+	if (len > MUX_ARGS_MAX || m->next_id > MUX_LAST_ID - 2 * MUX_STREAMS_MAX)
 		return NULL;
 	s = mux_stream_new(m, MUX_STATE_OPENING, kind);
 	if (!s)

@@ -10,7 +10,8 @@
 #include "limits.h"
 #include "mux.h"
 
-#define MUX_HEADER 8u
+#define MUX_HEADER  8u
+#define MUX_LAST_ID (UINT32_MAX - 4u) /* of a stream, either side's: no id comes twice, and 0 is never one */
 
 /* PROTOCOL.md, "Mux: frames". */
 enum mux_frame {

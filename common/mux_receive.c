@@ -31,6 +31,8 @@ static const char *on_open(struct mux *m, struct mux_stream *s, const uint8_t *p
 
 	if (id != m->peer_next_id)
 		return "a stream was opened out of order";
+	if (id > MUX_LAST_ID)
+		return "more streams were opened than there are ids";
 	m->peer_next_id += 2;
 	s = mux_stream_new(m, MUX_STATE_OFFERED, (enum mux_kind)payload[0]);
 	if (!s) {

@@ -11,6 +11,7 @@
 
 #include "limits.h"
 #include "mux.h"
+#include "mux_priv.h"
 #include "wire.h"
 
 /* Two muxes, and bytes carried between them by hand. */
@@ -560,11 +561,27 @@ static void each_reason_has_a_name(void **state)
 	assert_string_equal(mux_reason_name((enum mux_reason)77), "unknown");
 }
 
+/* Ids are used once: a peer that has used up all of its own does not begin anew, least of all with 0. */
+static void a_peer_that_has_opened_all_its_streams_opens_no_more(void **state)
+{
+	static const uint8_t open[] = {0xff, 0xff, 0xff, 0xfe, MUX_OPEN, 0, 0, 1, MUX_KIND_SFTP};
+	const char *why = NULL;
+
+	(void)state;
+	host.next = &b;
+	host.m->peer_next_id = 0xfffffffe;
+	assert_int_equal(mux_receive(host.m, open, sizeof(open), &why), -EPROTO);
+	assert_non_null(why);
+	assert_int_equal(host.opens, 0);
+	assert_int_equal(mux_stats(host.m)->streams, 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, two_sides, no_sides)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_peer_that_has_opened_all_its_streams_opens_no_more),
 		TEST(a_stream_opens_carries_bytes_both_ways_and_ends_once),
 		TEST(frames_may_come_byte_by_byte),
 		TEST(a_refused_stream_tells_why_and_is_gone),
