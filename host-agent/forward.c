@@ -307,12 +307,11 @@ static void on_ports_begin(struct forward *f, uint64_t epoch)
 
 	f->in_snapshot = true;
 	f->epoch = epoch;
-	HASH_CLEAR(hh, f->by_key);
-	HASH_CLEAR(hh_stale, f->stale);
-	for (row = TAILQ_FIRST(&f->rows); row; row = next) {
-		next = TAILQ_NEXT(row, next);
-		if (row->is_static)
-			continue;
+	/* Those that are stale already stay so: what a snapshot costs is bounded by what was named since the last one.
+	 */
+	HASH_ITER(hh, f->by_key, row, next)
+	{
+		HASH_DELETE(hh, f->by_key, row);
 		row->stale = true;
 		HASH_ADD(hh_stale, f->stale, place, sizeof(row->place), row);
 		if (!row->hh_stale.tbl)
