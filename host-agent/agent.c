@@ -29,6 +29,7 @@
 #include "agent_state.h"
 #include "chan.h"
 #include "config.h"
+#include "daemonize.h"
 #include "forward.h"
 #include "limits.h"
 #include "log.h"
@@ -42,8 +43,12 @@
 #include "shares.h"
 
 #define AGENT_STOP_US 5000000u
-/* How long an agent that failed waits for the `up` that started it to ask why. */
-#define AGENT_LAST_WORDS_US 300000u
+/*
+ * How long an agent that failed waits for the `up` that started it to ask why (on a machine that is busy with other
+ * things it asks late), and then for the answer to leave.
+ */
+#define AGENT_LAST_WORDS_US 10000000u
+#define AGENT_TOLD_US       50000u
 #define AGENT_DOUBT_US      (SESSION_PING_US + 200000u)
 
 /* sh, so that the login shell may be any; a PATH that ssh's short one may lack. */
@@ -116,7 +121,12 @@ void agent_fail(struct agent *a, int exit_status)
 	log_error("%s%s%s", a->error.sentence, a->error.advice[0] ? "; " : "", a->error.advice);
 	set_state(a, AGENT_STOPPED);
 	link_stop(a->link);
-	loop_timer_set(a->stop_timer, AGENT_LAST_WORDS_US);
+	loop_timer_set(a->stop_timer, getenv(DAEMONIZE_ENV) ? AGENT_LAST_WORDS_US : AGENT_TOLD_US);
+}
+
+void agent_told(struct agent *a)
+{
+	loop_timer_set(a->stop_timer, AGENT_TOLD_US);
 }
 
 static void on_stop_timer(void *ctx)

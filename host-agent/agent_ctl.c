@@ -192,8 +192,10 @@ static void watcher_update(struct agent *a, struct watcher *w)
 		return;
 	}
 	if (a->state == AGENT_STOPPED) {
-		if (w->kind == WATCHER_WAIT)
+		if (w->kind == WATCHER_WAIT) {
 			tell_error(a, w->client);
+			agent_told(a);
+		}
 		ctl_client_exit(w->client, w->kind == WATCHER_DOWN ? EXIT_OK : EXIT_FAILED);
 	} else if (w->kind == WATCHER_WAIT && agent_settled(a)) {
 		tell_settled(a, w->client);

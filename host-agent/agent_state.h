@@ -116,6 +116,7 @@ struct agent {
 
 /* agent.c */
 const char *agent_state_name(enum agent_state state);
+void agent_told(struct agent *a);    /* `up` knows why it failed: there is nothing left to do */
 void agent_changed(struct agent *a); /* something status shows, or `up` waits for: looked at in the next turn */
 void agent_stop(struct agent *a);    /* unmount, say goodbye, end */
 void agent_fail(struct agent *a, int exit_status); /* end; a->error says why */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <linux/close_range.h>
@@ -20,6 +21,7 @@ pid_t daemonize_start(char *const argv[], int log_fd)
 
 	if (pid == 0) {
 		setsid();
+		setenv(DAEMONIZE_ENV, "1", 1);
 		if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(log_fd, STDERR_FILENO) < 0)
 			_exit(127);
 		close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
