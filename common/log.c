@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "utf8.h"
@@ -35,7 +36,7 @@ static_assert(sizeof(log_levels) / sizeof(log_levels[0]) == LOG_LEVEL_COUNT, "ea
 
 static const char *log_program = "homeport";
 static atomic_int log_max = LOG_LEVEL_INFO;
-static atomic_bool log_to_journal;
+static atomic_bool log_to_journal, log_to_file;
 
 static pthread_mutex_t log_sink_lock = PTHREAD_MUTEX_INITIALIZER;
 static log_sink_fn *log_sink;
@@ -54,10 +55,19 @@ static bool stderr_is_journal(void)
 	       st.st_dev == dev && st.st_ino == ino;
 }
 
+/* A file has nobody who notes when a line came. */
+static bool stderr_is_file(void)
+{
+	struct stat st;
+
+	return !fstat(STDERR_FILENO, &st) && S_ISREG(st.st_mode);
+}
+
 void log_init(const char *program, enum log_level max)
 {
 	log_program = program;
 	log_to_journal = stderr_is_journal();
+	log_to_file = stderr_is_file();
 	log_set_level(max);
 }
 
@@ -104,6 +114,14 @@ static void line_flatten(char *s)
 			*s = ' ';
 }
 
+static size_t put_time(char *line, size_t size)
+{
+	time_t now = time(NULL);
+	struct tm utc;
+
+	return strftime(line, size, "%Y-%m-%dT%H:%M:%SZ ", gmtime_r(&now, &utc));
+}
+
 void log_at(enum log_level level, const char *fmt, ...)
 {
 	int saved = errno;
@@ -116,6 +134,8 @@ void log_at(enum log_level level, const char *fmt, ...)
 		return;
 	if (log_to_journal)
 		at += (size_t)snprintf(line, sizeof(line), "<%d>", log_levels[level].priority);
+	else if (log_to_file)
+		at += put_time(line, sizeof(line));
 	at += (size_t)snprintf(line + at, 256, "%s: ", log_program);
 	va_start(ap, fmt);
 	errno = saved;

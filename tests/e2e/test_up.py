@@ -106,7 +106,7 @@ def test_down_unmounts_and_closes_and_leaves_nothing(homeport, host, guest, host
     homeport.up()
     assert "127.0.0.1:8093" in host.listeners()
     done = homeport.down()
-    assert (done.stdout, done.stderr) == ("", "")
+    assert (done.stdout, done.stderr) == ("guest: stopped\n", "")
     assert guest.mounts("fuse.homeport") == []
     assert "127.0.0.1:8093" not in host.listeners()
     assert homeport.status() is None
