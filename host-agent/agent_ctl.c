@@ -105,13 +105,21 @@ static void port_line(void *ctx, const struct forward_info *info)
 	}
 }
 
+/* A path of the guest's, fit for a terminal. */
+static const char *shown_path(char text[1200], const char *path)
+{
+	return text_printable(text, 1200, path, strlen(path));
+}
+
 static void mount_lines(const struct agent_mount *mount, struct ctl_client *client)
 {
+	char text[1200];
+
 	for (size_t i = 0; i < mount->plan->share_count; i++) {
 		const struct planned_share *share = &mount->plan->shares[i];
 		char *path = mount_plan_path(mount->target, share->point);
 
-		ctl_client_line(client, 'o', "mount %s: %s, %s", path ? path : mount->target,
+		ctl_client_line(client, 'o', "mount %s: %s, %s", shown_path(text, path ? path : mount->target),
 				share->source->location.path, share->source->writable ? "writable" : "read-only");
 		free(path);
 	}
@@ -160,10 +168,12 @@ static void tell_progress(const struct agent *a, struct ctl_client *client)
 /* For an `up` that has waited long enough. */
 static void tell_why(const struct agent *a, struct ctl_client *client)
 {
+	char text[1200];
+
 	for (size_t i = 0; i < a->plan.count && a->state == AGENT_CONNECTED; i++)
 		if (a->mounts[i].status == MOUNT_MOUNTING) {
 			ctl_client_line(client, 'e', "homeport: up: gave up: %s is still not mounted",
-					a->mounts[i].target);
+					shown_path(text, a->mounts[i].target));
 			return;
 		}
 	if (a->state == AGENT_CONNECTED)

@@ -23,6 +23,8 @@
 #include "rules.h"
 #include "runtime_dir.h"
 
+#define STATE_LOG_BURST 20 /* lines a second about mounts, which the guest can cause */
+
 /* ---------------------------------------------------------------------------------------------------- to the guest */
 
 /* A message that cannot be queued means that the guest has long stopped reading: the connection is given up. */
@@ -135,6 +137,8 @@ static int forward_begin(struct agent *a, uint16_t ssh_port)
 
 static int on_guest(struct agent *a, const struct control_msg *msg)
 {
+	const struct control_guest *guest = &msg->guest;
+	char hostname[256], user[256], version[128];
 	int rc;
 
 	if (a->guest_known)
@@ -144,7 +148,10 @@ static int on_guest(struct agent *a, const struct control_msg *msg)
 		return rc;
 	a->guest = msg->guest;
 	a->guest_known = true;
-	log_info("guest %s: %s, homeport-guest %s", a->guest.hostname, a->guest.user, a->guest.agent_version);
+	log_info("guest %s: %s, homeport-guest %s",
+		 text_printable(hostname, sizeof(hostname), guest->hostname, strlen(guest->hostname)),
+		 text_printable(user, sizeof(user), guest->user, strlen(guest->user)),
+		 text_printable(version, sizeof(version), guest->agent_version, strlen(guest->agent_version)));
 	return 0;
 }
 
@@ -156,11 +163,26 @@ static struct agent_mount *mount_find(struct agent *a, uint32_t id)
 	return NULL;
 }
 
+static void log_mount_state(const struct agent *a, const struct agent_mount *mount, const char *target)
+{
+	static struct log_limit limit;
+
+	if (mount->status == MOUNT_MOUNTING || !log_limit_pass(&limit, loop_now_us(a->loop), STATE_LOG_BURST))
+		return;
+	if (mount->status == MOUNT_MOUNTED)
+		log_info("mount %s: mounted%s%s", target, mount->text[0] ? "; " : "", mount->text);
+	else if (mount->status == MOUNT_FAILED)
+		log_error("mount: %s", mount->text);
+	else
+		log_info("mount %s: unmounted", target);
+}
+
+/* The target is kept as it is, for programs; in text it is printable, as all that the guest sent. */
 static int on_mount_state(struct agent *a, const struct control_msg *msg)
 {
 	const struct control_mount_state *state = &msg->mount_state;
 	struct agent_mount *mount = mount_find(a, state->id);
-	char text[sizeof(mount->text)];
+	char target[sizeof(mount->target)], text[sizeof(mount->text)];
 
 	if (!mount || !mount->sent)
 		return -EPROTO;
@@ -168,24 +190,12 @@ static int on_mount_state(struct agent *a, const struct control_msg *msg)
 	mount->error = state->error;
 	if (state->target[0])
 		snprintf(mount->target, sizeof(mount->target), "%s", state->target);
+	text_printable(target, sizeof(target), mount->target, strlen(mount->target));
 	text_printable(text, sizeof(text), state->text, strlen(state->text));
 	snprintf(mount->text, sizeof(mount->text), "%s", text);
-	switch (state->status) {
-	case MOUNT_MOUNTED:
-		log_info("mount %s: mounted%s%s", mount->target, text[0] ? "; " : "", text);
-		break;
-	case MOUNT_FAILED:
-		if (!text[0])
-			snprintf(mount->text, sizeof(mount->text), "%.400s: %s", mount->target,
-				 strerror((int)mount->error));
-		log_error("mount: %s", mount->text);
-		break;
-	case MOUNT_UNMOUNTED:
-		log_info("mount %s: unmounted", mount->target);
-		break;
-	default:
-		break;
-	}
+	if (state->status == MOUNT_FAILED && !text[0])
+		snprintf(mount->text, sizeof(mount->text), "%.400s: %s", target, strerror((int)mount->error));
+	log_mount_state(a, mount, target);
 	return 0;
 }
 

@@ -79,6 +79,14 @@ static void client_flush(struct ctl_client *c)
 		client_lose(c);
 }
 
+/* A line is one line: nothing in a text ends it, or speaks to the terminal it is shown on. */
+static void flatten(uint8_t *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (text[i] < ' ' || text[i] == 0x7f)
+			text[i] = ' ';
+}
+
 void ctl_client_text(struct ctl_client *c, char tag, const char *text, size_t len)
 {
 	if (c->lost || c->over)
@@ -86,6 +94,8 @@ void ctl_client_text(struct ctl_client *c, char tag, const char *text, size_t le
 	wire_put_u8(&c->out, (uint8_t)tag);
 	wire_put_u8(&c->out, ' ');
 	wire_put_bytes(&c->out, text, len);
+	if (!c->out.failed)
+		flatten(c->out.data + c->out.len - len, len);
 	wire_put_u8(&c->out, '\n');
 }
 

@@ -247,7 +247,7 @@ static void human_age(time_t since, FILE *out)
 
 static void human_session(const struct agent *a, FILE *out)
 {
-	char text[256];
+	char text[256], version[128];
 
 	fprintf(out, "%s: %s", a->dir->name, agent_state_name(a->state));
 	if (a->ssh_host[0])
@@ -264,7 +264,9 @@ static void human_session(const struct agent *a, FILE *out)
 	if (a->guest_known)
 		fprintf(out, "  %s runs homeport-guest %s, host key %s\n",
 			text_printable(text, sizeof(text), a->guest.hostname, strlen(a->guest.hostname)),
-			a->guest.agent_version, a->ssh_key);
+			text_printable(version, sizeof(version), a->guest.agent_version,
+				       strlen(a->guest.agent_version)),
+			a->ssh_key);
 }
 
 struct status_text status_human(const struct agent *a)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A guest that speaks the protocol, and means harm: it can end its own session, and nothing else."""
+import os
 import threading
 import time
 
+from conftest import wait_until
 from raw_peer import hostile
 
 
@@ -33,6 +35,11 @@ class Watch:
             time.sleep(0.02)
 
 
+def log_size(homeport):
+    return sum(os.path.getsize(os.path.join(folder, name))
+               for folder, _, names in os.walk(homeport.env["XDG_STATE_HOME"]) for name in names if "log" in name)
+
+
 def test_ten_thousand_streams_are_no_ten_thousand_processes(homeport, host, guest, host_home):
     """Each sftp stream is a process of the host: the guest decides how many streams, the host how many processes."""
     with hostile(guest, """
@@ -50,3 +57,37 @@ def test_ten_thousand_streams_are_no_ten_thousand_processes(homeport, host, gues
         assert homeport.up(*args).returncode == 0
     assert 1 <= watch.most <= 8
     assert homeport.status()["state"] == "connected"
+
+
+def test_a_mount_point_of_the_guests_writes_no_lines_of_ours(homeport, guest, host_home):
+    """The path the guest says it mounted at goes to a person's terminal, and to the log."""
+    with hostile(guest, """
+            p.greet(version=b"1\\x1b]0;x\\x07")
+            p.control(MOUNT_STATE, mount_state(p.mounts[0], MOUNTED, b"/m\\nx 3\\n\\x1b[2J\\xc2\\x9b2J", b""))
+            p.control(PORTS_BEGIN, struct.pack(">Q", 1))
+            p.control(PORTS_END, struct.pack(">Q", 1))
+            p.serve(30)
+            """) as args:
+        done = homeport.up(*args)
+        assert done.returncode == 0
+        shown = done.stdout + homeport.run("status", "guest").stdout
+        assert len(done.stdout.splitlines()) == 1
+        for bad in ("\x1b", "\x9b", "\x07"):
+            assert bad not in shown + homeport.logs()
+
+
+def test_a_failure_that_cannot_be_said_twice_is_not_logged_ten_thousand_times(homeport, guest, host_home):
+    with hostile(guest, """
+            p.greet()
+            p.control(PORTS_BEGIN, struct.pack(">Q", 1))
+            p.control(PORTS_END, struct.pack(">Q", 1))
+            for i in range(300):
+                text = b"%d" % i + b"x" * 400
+                p.control_many([message(MOUNT_STATE, mount_state(p.mounts[0], s, b"/home/me", text))
+                                for s in (FAILED, MOUNTED, UNMOUNTED) for _ in range(10)])
+            p.control(MOUNT_STATE, mount_state(p.mounts[0], MOUNTED, b"/home/me", b""))
+            p.serve(30)
+            """) as args:
+        homeport.up(*args, check=False)
+        wait_until(lambda: homeport.status()["mounts"][0]["state"] == "mounted")
+        assert log_size(homeport) < 200_000
