@@ -541,6 +541,14 @@ static void restrict_process(void)
 	signal(SIGHUP, SIG_IGN);
 }
 
+/* The guest has lines in our log, and is there for months. */
+static void on_log_line(void *ctx, enum log_level level, const char *line)
+{
+	(void)level;
+	(void)line;
+	runtime_dir_limit_log(ctx);
+}
+
 int agent_run(const struct config *config, const struct runtime_dir *dir, const uint8_t instance[INSTANCE_SIZE])
 {
 	struct agent a = {.config = config, .dir = dir, .since = time(NULL)};
@@ -548,11 +556,13 @@ int agent_run(const struct config *config, const struct runtime_dir *dir, const 
 
 	memcpy(a.instance, instance, sizeof(a.instance));
 	restrict_process();
+	log_set_sink(on_log_line, (void *)dir);
 	rc = begin(&a);
 	if (rc < 0)
 		log_error("session %s: cannot begin: %s", dir->name, strerror(-rc));
 	else
 		rc = loop_run(a.loop);
 	end(&a);
+	log_set_sink(NULL, NULL);
 	return rc < 0 ? 1 : a.exit_status;
 }

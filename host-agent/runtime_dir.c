@@ -280,6 +280,25 @@ int runtime_dir_open_log(const struct runtime_dir *dir)
 	return open_in(dir->state, "log", O_WRONLY | O_CREAT | O_APPEND);
 }
 
+void runtime_dir_limit_log(const struct runtime_dir *dir)
+{
+	char path[RUNTIME_PATH_MAX];
+	struct stat own, st;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &own) < 0 || !S_ISREG(own.st_mode) || own.st_size <= LOG_KEEP_MAX)
+		return;
+	runtime_dir_log_path(dir, path);
+	/* A file of the user's own (`homeport run 2>file`) is the user's to keep short. */
+	if (lstat(path, &st) < 0 || st.st_dev != own.st_dev || st.st_ino != own.st_ino)
+		return;
+	fd = runtime_dir_open_log(dir);
+	if (fd < 0)
+		return;
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
 void runtime_dir_clean(const struct runtime_dir *dir)
 {
 	static const char *const names[] = {"control", "pid"};

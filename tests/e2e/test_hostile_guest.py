@@ -91,3 +91,46 @@ def test_a_failure_that_cannot_be_said_twice_is_not_logged_ten_thousand_times(ho
         homeport.up(*args, check=False)
         wait_until(lambda: homeport.status()["mounts"][0]["state"] == "mounted")
         assert log_size(homeport) < 200_000
+
+
+def test_the_log_has_an_end_whatever_the_guest_says(homeport, guest, host_home):
+    """Lines of the guest's pass at a bounded rate; and a log that is full begins anew."""
+    with hostile(guest, """
+            p.greet()
+            p.control(PORTS_BEGIN, struct.pack(">Q", 1))
+            p.control(PORTS_END, struct.pack(">Q", 1))
+            p.control(MOUNT_STATE, mount_state(p.mounts[0], MOUNTED, b"/home/me", b""))
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                p.control_many([message(LOG, b"\\0" + string(b"x" * 1000))] * 50)
+                p.step(0.01)
+            p.serve(30)
+            """) as args:
+        homeport.up(*args)
+        path = [os.path.join(folder, "log") for folder, _, names in os.walk(homeport.env["XDG_STATE_HOME"])
+                if "log" in names][0]
+        with open(path, "a") as f:
+            f.write(("y" * 99 + "\n") * 50000)  # as after a day of it
+        wait_until(lambda: os.path.exists(path + ".1") and os.path.getsize(path) < 1_000_000)
+        time.sleep(2)
+        assert 0 < os.path.getsize(path) < 1_000_000
+
+
+def test_snapshots_without_end_leave_the_agent_its_loop(homeport, guest, host_home):
+    """4,096 forwards' worth of rows, then a million snapshots that begin: the agent still answers."""
+    with hostile(guest, """
+            p.greet()
+            p.control(MOUNT_STATE, mount_state(p.mounts[0], MOUNTED, b"/home/me", b""))
+            p.control(PORTS_BEGIN, struct.pack(">Q", 1))
+            p.control_many([message(PORT_ADD, port(i, 1 + i % 60000, bytes((10, 1, i >> 8 & 255, i & 255))))
+                            for i in range(16000)])
+            p.control(PORTS_END, struct.pack(">Q", 1))
+            p.control_many([message(PORTS_BEGIN, struct.pack(">Q", 2))] * 300000)
+            p.serve(30)
+            """) as args:
+        homeport.up(*args)
+        for _ in range(20):
+            began = time.monotonic()
+            assert homeport.status()
+            assert time.monotonic() - began < 1.5
+            time.sleep(0.1)
