@@ -11,6 +11,9 @@
 #include "fuse_ops.h"
 #include "loop.h"
 
+/* How old remembered attributes may be: less than the kernel's own time, so that the two together keep the promise. */
+#define ATTR_MEMORY_US ((uint64_t)(MOUNT_KEEP_S * 900000))
+
 /* -------------------------------------------------------------------------------------------------------- getattr */
 
 static void getattr_done(struct call *call, const struct sftp_reply *reply)
@@ -31,9 +34,16 @@ static void getattr_done(struct call *call, const struct sftp_reply *reply)
 
 static void getattr_issue(struct call *call)
 {
+	struct mount *m = call->mount;
+	struct sftp_attr attr;
 	struct wire_buf *b;
-	uint64_t fh;
+	uint64_t fh, age;
 
+	if (!(call->node->writes && call->node->writes->bytes) &&
+	    attr_memory_get(&m->attrs, call->node->id, loop_now_us(m->loop), ATTR_MEMORY_US, &attr, &age)) {
+		call_reply_attr_aged(call, call->node, &attr, age);
+		return;
+	}
 	if (!call_after_writes(call, getattr_issue, &fh))
 		return;
 	b = call_begin(call, NATIVE_GETATTR);
@@ -114,7 +124,7 @@ static void setattr_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	node_changed(call->node, &change, reply->stamp);
+	call_changed(call, call->node, &change, reply->stamp);
 	call_reply_attr(call, call->node, &change.after);
 }
 
@@ -128,6 +138,8 @@ static void setattr_send(struct call *call, uint64_t fh, uint32_t mask, uint32_t
 {
 	const struct stat *st = &call->setattr.st;
 	struct wire_buf *b = call_begin_modifying(call, NATIVE_SETATTR);
+
+	attr_memory_drop(&call->mount->attrs, call->node->id);
 
 	wire_put_u64(b, call->node->server);
 	wire_put_u64(b, fh);

@@ -333,7 +333,23 @@ void call_reply_malformed(struct call *call)
 	call_reply_err(call, EIO);
 }
 
-void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *attr)
+void node_note_change(struct mount *m, struct node *n, const struct sftp_change *change, uint64_t stamp, bool settled)
+{
+	bool later = stamp > n->changed;
+
+	node_changed(n, change, stamp);
+	if (later && settled)
+		attr_memory_put(&m->attrs, n->id, &change->after, loop_now_us(m->loop));
+	else
+		attr_memory_drop(&m->attrs, n->id);
+}
+
+void call_changed(struct call *call, struct node *n, const struct sftp_change *change, uint64_t stamp)
+{
+	node_note_change(call->mount, n, change, stamp, !(n->writes && n->writes->bytes));
+}
+
+void call_reply_attr_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us)
 {
 	struct stat st;
 
@@ -342,8 +358,13 @@ void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *
 	if (n->flags & NODE_ROOT)
 		call->mount->shares[n->share]->root_attr = *attr;
 	if (call->req)
-		fuse_reply_attr(call->req, &st, MOUNT_KEEP_S);
+		fuse_reply_attr(call->req, &st, MOUNT_KEEP_S - (double)age_us / 1e6);
 	call_free(call);
+}
+
+void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *attr)
+{
+	call_reply_attr_aged(call, n, attr, 0);
 }
 
 void call_reply_buf(struct call *call, const void *data, size_t len)

@@ -77,6 +77,7 @@ struct call {
 		struct {
 			int flags;
 			struct sftp_attr attr;
+			uint64_t stamp;  /* of attr */
 			bool retry;      /* the kernel has just looked the name up again, after ESTALE */
 			unsigned tries;  /* since then */
 			uint64_t server; /* what the name means by now, where that is not the node; 0 */
@@ -129,9 +130,19 @@ bool call_wait_room(struct call *call, struct node *n, size_t room, call_fn *iss
 /* The kernel has its answer while the call is still under way: it goes on without a request, or is freed. */
 void call_answered(struct call *call);
 
+/*
+ * A change of ours to the node, as its reply tells it. From here on the kernel's next question about it is answered
+ * from memory, unless another change may have come between (not settled: writes are still under way).
+ */
+void call_changed(struct call *call, struct node *n, const struct sftp_change *change, uint64_t stamp);
+void node_note_change(struct mount *m, struct node *n, const struct sftp_change *change, uint64_t stamp, bool settled);
+
 /* Answers. err is a positive errno (0: success without a body). */
 void call_reply_err(struct call *call, int err);
 void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *attr);
+
+/* The same, of attributes that were true age_us ago. */
+void call_reply_attr_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us);
 void call_reply_buf(struct call *call, const void *data, size_t len);
 
 /* The entry (n, attr); takes the caller's reference to n. */

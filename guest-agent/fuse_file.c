@@ -158,9 +158,14 @@ static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, c
 static void open_reply(struct call *call, const struct sftp_attr *attr)
 {
 	struct fuse_file_info fi = {.flags = call->open.flags};
+	struct mount *m = call->mount;
 
+	if (!attr_is_old(call->node, call->open.stamp))
+		attr_memory_put(&m->attrs, call->node->id, attr, loop_now_us(m->loop));
+	else
+		attr_memory_drop(&m->attrs, call->node->id);
 	if (call->req) {
-		open_decide(call->mount, call->node, call->opened, attr, &fi);
+		open_decide(m, call->node, call->opened, attr, &fi);
 		if (fuse_reply_open(call->req, &fi) == 0)
 			call->opened = NULL;
 	}
@@ -303,6 +308,7 @@ static void open_done(struct call *call, const struct sftp_reply *reply)
 	}
 	fh = wire_get_u64(&r);
 	sftp_attr_get(&r, attr);
+	call->open.stamp = reply->stamp;
 	data = wire_get_string(&r, &len, FETCH_MAX);
 	if (!wire_read_done(&r)) {
 		call_reply_malformed(call);
@@ -483,11 +489,12 @@ static void write_done(void *ctx, const struct sftp_reply *reply)
 		sftp_change_get(&r, &change);
 		if (!wire_read_done(&r) || written != chunk->len)
 			error = EIO;
-		else
-			node_changed(n, &change, reply->stamp);
 	}
+	/* Before those who wait for it are called. The last of a node's writes says what the file is. */
 	if (error)
 		node_pages_wrong(m, n);
+	else
+		node_note_change(m, n, &change, reply->stamp, n->writes->bytes == chunk->len);
 	write_behind_done(n->writes, chunk, error);
 	writes_settle(n);
 	node_unref(m->nodes, n);
@@ -577,6 +584,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	if (!n->writes)
 		n->writes = write_behind_new(&m->write_bytes, write_send, n);
 	error = n->writes ? write_behind_take_error(n->writes, &f->errors_seen) : ENOMEM;
+	attr_memory_drop(&m->attrs, n->id);
 	if (!error)
 		error = -write_behind_add(n->writes, f, f->append, (uint64_t)off, data, size);
 	if (error)

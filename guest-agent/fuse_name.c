@@ -224,7 +224,7 @@ static void made_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	node_changed(parent, &change, reply->stamp);
+	call_changed(call, parent, &change, reply->stamp);
 	/* These attributes were read after the change: they cannot be older than it. */
 	call_reply_found(call, parent, name, server, &attr, reply->stamp + 1);
 }
@@ -323,6 +323,7 @@ static void link_issue(struct call *call)
 {
 	struct wire_buf *b;
 
+	attr_memory_drop(&call->mount->attrs, call->node->id);
 	if (call_wait_writes(call, call->node, link_issue))
 		return;
 	b = call_begin_modifying(call, NATIVE_LINK);
@@ -363,7 +364,7 @@ static void create_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	node_changed(call->node, &change, reply->stamp);
+	call_changed(call, call->node, &change, reply->stamp);
 	n = node_found(m->nodes, call->node, call->name, strlen(call->name), server, call->share->generation, &attr);
 	if (n)
 		call_reply_created(call, n, fh, &attr);
@@ -409,10 +410,12 @@ static void unlink_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	node_changed(call->node, &change, reply->stamp);
+	call_changed(call, call->node, &change, reply->stamp);
 	n = node_by_name(call->mount->nodes, call->node, call->name, strlen(call->name));
-	if (n)
+	if (n) {
 		n->changed = reply->stamp;
+		attr_memory_drop(&call->mount->attrs, n->id);
+	}
 	call_reply_err(call, 0);
 }
 
@@ -442,7 +445,7 @@ static void rmdir_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	node_changed(call->node, &change, reply->stamp);
+	call_changed(call, call->node, &change, reply->stamp);
 	call_reply_err(call, 0);
 }
 
@@ -467,6 +470,11 @@ static void names_moved(struct call *call)
 	struct node *from = node_by_name(t, call->node, call->name, strlen(call->name));
 	struct node *to = node_by_name(t, call->other, call->other_name, strlen(call->other_name));
 
+	/* Their ctime is another now. */
+	if (to)
+		attr_memory_drop(&call->mount->attrs, to->id);
+	if (from)
+		attr_memory_drop(&call->mount->attrs, from->id);
 	if (from)
 		node_ref(from);
 	if (to && call->make.flags & NATIVE_RENAME_EXCHANGE)
@@ -489,8 +497,8 @@ static void rename_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	node_changed(call->node, &from, reply->stamp);
-	node_changed(call->other, &to, reply->stamp);
+	call_changed(call, call->node, &from, reply->stamp);
+	call_changed(call, call->other, &to, reply->stamp);
 	names_moved(call);
 	call_reply_err(call, 0);
 }

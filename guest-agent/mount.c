@@ -308,6 +308,7 @@ void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invali
 {
 	struct node *n = node_by_server(m->nodes, s->index, what->node);
 
+	attr_memory_clear(&m->attrs);
 	switch (what->kind) {
 	case NATIVE_INVALIDATE_ENTRY:
 		if (n)

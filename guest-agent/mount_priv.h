@@ -7,6 +7,7 @@
 
 #include <sys/queue.h>
 
+#include "attr_memory.h"
 #include "graft.h"
 #include "limits.h"
 #include "mount.h"
@@ -38,6 +39,7 @@ struct mount {
 
 	struct node_table *nodes;
 	struct graft *grafts;
+	struct attr_memory attrs;
 	struct share *shares[CONTROL_MOUNTS_MAX];
 	unsigned share_count;
 

@@ -228,6 +228,7 @@ void share_lost(struct share *s)
 	share_set_state(s, SHARE_LOST);
 	if (had) {
 		node_table_detach(s->mount->nodes, s->index);
+		attr_memory_clear(&s->mount->attrs);
 		s->generation++;
 		wire_buf_reset(&s->forgets);
 		s->forget_count = 0;

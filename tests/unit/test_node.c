@@ -253,6 +253,30 @@ static void our_own_change_is_known_and_a_strangers_is_not(void **state)
 	assert_true(node_opened(&n, &later).drop);
 }
 
+static void a_folder_just_made_lacks_what_no_node_has(void **state)
+{
+	struct node *root, *d, *n;
+	struct node_table *t = table(&root);
+
+	(void)state;
+	d = found(t, root, "d", 6, 60, DIR);
+	assert_false(node_lacks(t, d, "a", 1, 0));
+	d->absent_until = 100;
+	assert_true(node_lacks(t, d, "a", 1, 99));
+	assert_false(node_lacks(t, d, "a", 1, 100));
+	n = found(t, d, "a", 7, 70, FILE_MODE);
+	assert_false(node_lacks(t, d, "a", 1, 50));
+	assert_true(node_lacks(t, d, "b", 1, 50));
+	/* It is found under a second name, and only that is kept: the first is there all the same. */
+	node_unref(t, found(t, d, "b", 7, 70, FILE_MODE));
+	assert_false(node_lacks(t, d, "a", 1, 50));
+	d->absent_until = 100;
+	node_unref(t, n);
+	assert_false(node_lacks(t, d, "b", 1, 50)); /* forgotten, not removed */
+	node_unref(t, d);
+	node_table_free(t);
+}
+
 static void many_nodes_are_found_by_every_key(void **state)
 {
 	enum { COUNT = 50000 };
@@ -292,6 +316,7 @@ int main(void)
 		cmocka_unit_test(a_stat_in_between_does_not_hide_a_change),
 		cmocka_unit_test(a_racy_version_counts_as_changed_once_more),
 		cmocka_unit_test(our_own_change_is_known_and_a_strangers_is_not),
+		cmocka_unit_test(a_folder_just_made_lacks_what_no_node_has),
 		cmocka_unit_test(many_nodes_are_found_by_every_key),
 	};
 

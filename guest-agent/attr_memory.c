@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* A small direct-mapped table of attributes by node. See attr_memory.h. */
+#include "attr_memory.h"
+
+#include <string.h>
+
+void attr_memory_put(struct attr_memory *m, uint64_t node, const struct sftp_attr *attr, uint64_t now_us)
+{
+	unsigned slot = node % ATTR_MEMORY_SLOTS;
+
+	m->slots[slot].node = node;
+	m->slots[slot].us = now_us;
+	m->slots[slot].attr = *attr;
+}
+
+bool attr_memory_get(const struct attr_memory *m, uint64_t node, uint64_t now_us, uint64_t max_us,
+		     struct sftp_attr *attr, uint64_t *age_us)
+{
+	unsigned slot = node % ATTR_MEMORY_SLOTS;
+
+	if (m->slots[slot].node != node || now_us - m->slots[slot].us > max_us)
+		return false;
+	*attr = m->slots[slot].attr;
+	*age_us = now_us - m->slots[slot].us;
+	return true;
+}
+
+void attr_memory_drop(struct attr_memory *m, uint64_t node)
+{
+	unsigned slot = node % ATTR_MEMORY_SLOTS;
+
+	if (m->slots[slot].node == node)
+		m->slots[slot].node = 0;
+}
+
+void attr_memory_clear(struct attr_memory *m)
+{
+	memset(m, 0, sizeof(*m));
+}

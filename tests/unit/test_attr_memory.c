@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "attr_memory.h"
+
+static struct attr_memory memory;
+
+static void what_was_put_is_there_until_it_is_too_old(void **state)
+{
+	struct sftp_attr attr = {.ino = 7}, got;
+	uint64_t age;
+
+	(void)state;
+	attr_memory_clear(&memory);
+	assert_false(attr_memory_get(&memory, 5, 1000, 100, &got, &age));
+	attr_memory_put(&memory, 5, &attr, 1000);
+	assert_true(attr_memory_get(&memory, 5, 1100, 100, &got, &age));
+	assert_int_equal(got.ino, 7);
+	assert_int_equal(age, 100);
+	assert_false(attr_memory_get(&memory, 5, 1101, 100, &got, &age));
+}
+
+static void another_node_is_not_taken_for_it(void **state)
+{
+	struct sftp_attr attr = {.ino = 7}, got;
+	uint64_t age;
+
+	(void)state;
+	attr_memory_clear(&memory);
+	attr_memory_put(&memory, 5, &attr, 0);
+	assert_false(attr_memory_get(&memory, 5 + ATTR_MEMORY_SLOTS, 0, 100, &got, &age));
+	attr_memory_drop(&memory, 5 + ATTR_MEMORY_SLOTS);
+	assert_true(attr_memory_get(&memory, 5, 0, 100, &got, &age));
+	attr_memory_drop(&memory, 5);
+	assert_false(attr_memory_get(&memory, 5, 0, 100, &got, &age));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_put_is_there_until_it_is_too_old),
+		cmocka_unit_test(another_node_is_not_taken_for_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
