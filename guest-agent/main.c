@@ -75,5 +75,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "homeport-guest: %s: no such command; see homeport-guest --help\n", argv[1]);
 		return EXIT_USAGE;
 	}
+	if (argc == 3 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))) {
+		printf("usage: homeport-guest %s %s\n  %s\n", c->name, c->usage, c->does);
+		return EXIT_DONE;
+	}
 	return c->run(argc - 1, argv + 1);
 }

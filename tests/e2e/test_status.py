@@ -156,3 +156,12 @@ def test_commands_without_a_session_say_so(homeport, command):
     assert (done.returncode, done.stdout, done.stderr) == (3, "", f"homeport: {command}: nobody is not running\n")
     done = homeport.run(command)
     assert (done.returncode, done.stderr) == (3, f"homeport: {command}: nothing is running\n")
+
+
+def test_every_command_says_how_it_is_used(homeport, guest):
+    for command in ("up", "run", "down", "status", "ports", "logs", "config check", "config show", "sftp-server"):
+        done = homeport.run(*command.split(), "--help")
+        assert (done.returncode, done.stderr) == (0, "") and f"homeport {command} " in done.stdout, command
+    for command in ("attach", "serve", "helper", "mount", "ports", "status"):
+        done = guest.cmd(["homeport-guest", command, "--help"], user="me", check=False)
+        assert (done.returncode, done.stderr) == (0, "") and f"usage: homeport-guest {command} " in done.stdout, command
