@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log: one line an event, to stderr and, where one is set, to a sink (the guest's agent sends its lines to the host). The
- * journal reads stderr with <N> priorities, when JOURNAL_STREAM is set; in a file each line begins with the time. Lines
- * are single lines: what a peer wrote is passed through text_printable() first. Any thread may log.
+ * log: one line an event, to stderr and, where one is set, to a sink (the guest's agent sends its lines to the host).
+ * The journal reads stderr with <N> priorities, when JOURNAL_STREAM is set; in a file each line begins with the time.
+ * Lines are single lines: what a peer wrote is passed through text_printable() first. Any thread may log.
  */
 #ifndef HOMEPORT_LOG_H
 #define HOMEPORT_LOG_H

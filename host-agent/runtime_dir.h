@@ -47,7 +47,8 @@ int runtime_dir_instance(const struct runtime_dir *dir, uint8_t instance[INSTANC
 
 /* Opens the log for appending (0600), moving one that has grown large aside. */
 int runtime_dir_open_log(const struct runtime_dir *dir);
-/* Where stderr is this log and has grown large: begins it anew, as above. Any thread; no more than an fstat(2) mostly. */
+/* Where stderr is this log and has grown large: begins it anew, as above. Any thread; no more than an fstat(2) mostly.
+ */
 void runtime_dir_limit_log(const struct runtime_dir *dir);
 void runtime_dir_log_path(const struct runtime_dir *dir, char path[RUNTIME_PATH_MAX]);
 void runtime_dir_socket_path(const struct runtime_dir *dir, char path[RUNTIME_PATH_MAX]);
