@@ -5,10 +5,11 @@
  * Each row is split into its folder and its last name; what leads there (.config of .config/gh) becomes a mask of its
  * own, MASK_FOLDER, or a guest could move the folder away and put its own in its place. So does the way to the home.
  *
- * A folder is looked up below the home each time one of its names is met, so that it is known as soon as it appears,
- * and whatever was seen there stays known as long as the process lives: ~/.config renamed to ~/c still hides ~/c/gh.
- * Where
- * ~/.ssh is a symlink at the start, the folder it leads to is masked where it really lies.
+ * A folder is looked up each time one of its names is met, so that it is known as soon as it appears, and whatever was
+ * seen there stays known as long as the process lives: ~/.config renamed to ~/c still hides ~/c/gh.
+ *
+ * Where a name of the table, or a folder on its way, is a symlink at the start (dot files kept in a folder of their
+ * own), what it leads to is masked where it really lies, and so is the way there.
  *
  * What is not masked: another name (".ssh ", ".SSH"), a copy, and a hard link made elsewhere before (a mask is a name).
  */
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,6 +27,7 @@
 
 #define SEEN_MAX    8u /* identities kept of one folder */
 #define FILTER_BITS 2048u
+#define LINKS_MAX   40u /* as the kernel's */
 
 static const struct {
 	const char *path; /* below the home */
@@ -134,7 +137,7 @@ struct identity {
 };
 
 struct folder {
-	char *path; /* below the home; NULL: only ever the one in `seen` */
+	char *path; /* below the home, or absolute */
 	struct identity seen[SEEN_MAX];
 	unsigned count, next;
 };
@@ -191,7 +194,7 @@ static void folder_look(const struct masks *m, struct folder *f)
 {
 	struct stat st;
 
-	if (f->path && fstatat(m->home_fd, f->path, &st, *f->path ? 0 : AT_EMPTY_PATH) == 0)
+	if (fstatat(m->home_fd, f->path, &st, *f->path ? 0 : AT_EMPTY_PATH) == 0)
 		folder_see(f, &st);
 }
 
@@ -225,7 +228,7 @@ static int folder_find(struct masks *m, const char *path, size_t len, size_t *in
 	for (size_t i = 0; i < m->folder_count; i++) {
 		const char *have = m->folders[i].path;
 
-		if (have && strncmp(have, path, len) == 0 && !have[len]) {
+		if (strncmp(have, path, len) == 0 && !have[len]) {
 			*index = i;
 			return 0;
 		}
@@ -239,9 +242,14 @@ static int folder_find(struct masks *m, const char *path, size_t len, size_t *in
 static int entry_add(struct masks *m, size_t folder, const char *name, size_t len, enum mask mask)
 {
 	struct entry *entries;
-	char *copy = strndup(name, len);
 	unsigned bit;
+	char *copy;
 
+	for (size_t i = 0; i < m->entry_count; i++)
+		if (m->entries[i].folder == folder && m->entries[i].mask == mask &&
+		    strncmp(m->entries[i].name, name, len) == 0 && !m->entries[i].name[len])
+			return 0;
+	copy = strndup(name, len);
 	entries = copy ? reallocarray(m->entries, m->entry_count + 1, sizeof(*entries)) : NULL;
 	if (!entries) {
 		free(copy);
@@ -275,50 +283,89 @@ static int row_add(struct masks *m, const char *path, enum mask mask)
 	}
 }
 
-/* The last name of an absolute path, masked in the folder it now stands in. */
-static int real_add(struct masks *m, char *path, enum mask mask)
+/* ---- where links lead ---- */
+
+/* An absolute path on its way through links. `at`: walked so far, without links; "": the root. */
+struct way {
+	char at[PATH_MAX], left[2 * PATH_MAX];
+	bool add; /* what is walked from here on is masked */
+	unsigned links;
+};
+
+static int place_add(struct masks *m, const char *at, const char *name, enum mask mask)
 {
-	char *slash = strrchr(path, '/');
-	struct stat st;
-	size_t folder = 0;
+	size_t folder;
+	int r = folder_find(m, *at ? at : "/", *at ? strlen(at) : 1, &folder);
+
+	return r < 0 ? r : entry_add(m, folder, name, strlen(name), mask);
+}
+
+/* One name. What is not there is walked over: it may come to be. */
+static int way_step(struct masks *m, struct way *w, const char *name, enum mask mask)
+{
+	char target[PATH_MAX], left[sizeof(w->left)];
+	size_t len = strlen(w->at);
+	ssize_t n;
 	int r;
 
-	if (!slash || !slash[1])
+	if (strcmp(name, ".") == 0)
 		return 0;
-	*slash = '\0';
-	r = stat(*path ? path : "/", &st) < 0 ? -errno : folder_add(m, NULL, &folder);
-	if (r == 0) {
-		folder_see(&m->folders[folder], &st);
-		r = entry_add(m, folder, slash + 1, strlen(slash + 1), mask);
+	if (strcmp(name, "..") == 0) {
+		w->at[len ? (size_t)(strrchr(w->at, '/') - w->at) : 0] = '\0';
+		return 0;
+	}
+	r = w->add ? place_add(m, w->at, name, w->left[strspn(w->left, "/")] ? MASK_FOLDER : mask) : 0;
+	if (r < 0)
+		return r;
+	if (snprintf(w->at + len, sizeof(w->at) - len, "/%s", name) >= (int)(sizeof(w->at) - len))
+		return -ENAMETOOLONG;
+	n = readlink(w->at, target, sizeof(target) - 1);
+	if (n < 0)
+		return 0;
+	target[n] = '\0';
+	w->at[target[0] == '/' ? 0 : len] = '\0';
+	w->add = true;
+	if (++w->links > LINKS_MAX || snprintf(left, sizeof(left), "%s/%s", target, w->left) >= (int)sizeof(left))
+		left[0] = '\0'; /* leads nowhere */
+	memcpy(w->left, left, strlen(left) + 1);
+	return 0;
+}
+
+/*
+ * Masks the last name of an absolute path also where links lead it, and each link and folder on that way, or a client
+ * could put its own in their place. `all`: the part before the first link as well.
+ */
+static int way_add(struct masks *m, const char *path, enum mask mask, bool all)
+{
+	struct way w = {.add = all};
+	char name[NAME_MAX + 1];
+	int r = strlen(path) < sizeof(w.left) ? 0 : -ENAMETOOLONG;
+
+	if (r == 0)
+		strcpy(w.left, path);
+	while (r == 0) {
+		size_t skip = strspn(w.left, "/"), len = strcspn(w.left + skip, "/");
+
+		if (len == 0)
+			break;
+		if (len > NAME_MAX)
+			return 0; /* cannot be there */
+		memcpy(name, w.left + skip, len);
+		name[len] = '\0';
+		memmove(w.left, w.left + skip + len, strlen(w.left + skip + len) + 1);
+		r = way_step(m, &w, name, mask);
 	}
 	return r;
 }
 
-/* Where a masked name is a symlink, what it leads to. One that leads nowhere masks itself alone. */
 static int target_add(struct masks *m, const char *home, const char *path, enum mask mask)
 {
-	char at[PATH_MAX], real[PATH_MAX];
-	struct stat st;
+	char at[PATH_MAX];
 
-	if (fstatat(m->home_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(st.st_mode))
-		return 0;
 	if (strlen(home) + strlen(path) + 2 > sizeof(at))
 		return -ENAMETOOLONG;
 	stpcpy(stpcpy(stpcpy(at, home), "/"), path);
-	return realpath(at, real) ? real_add(m, real, mask) : 0;
-}
-
-/* Each folder on the way to the home. */
-static int way_add(struct masks *m, const char *home)
-{
-	char path[PATH_MAX] = "";
-	int r = 0;
-
-	if (!realpath(home, path))
-		return -errno;
-	while (r == 0 && path[0] == '/' && path[1])
-		r = real_add(m, path, MASK_FOLDER);
-	return r;
+	return way_add(m, at, mask, false);
 }
 
 /* ---- what others call ---- */
@@ -326,19 +373,20 @@ static int way_add(struct masks *m, const char *home)
 int masks_new(const char *home, bool hide, struct masks **masks)
 {
 	struct masks *m = calloc(1, sizeof(*m));
+	char real[PATH_MAX];
 	int r;
 
 	if (!m)
 		return -ENOMEM;
 	pthread_mutex_init(&m->lock, NULL);
 	m->home_fd = open(home, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = m->home_fd < 0 ? -errno : way_add(m, home);
+	r = m->home_fd < 0 || !realpath(home, real) ? -errno : way_add(m, real, MASK_FOLDER, true);
 	for (size_t i = 0; r == 0 && i < TABLE_ROWS; i++) {
 		if (table[i].mask == MASK_HIDDEN && !hide)
 			continue;
 		r = row_add(m, table[i].path, table[i].mask);
 		if (r == 0)
-			r = target_add(m, home, table[i].path, table[i].mask);
+			r = target_add(m, real, table[i].path, table[i].mask);
 	}
 	if (r < 0) {
 		masks_free(m);

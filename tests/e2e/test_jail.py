@@ -376,6 +376,33 @@ def test_what_the_host_would_execute_stays_as_it_is(serve_writable, masked):
     assert errno_of(c.open, node, nc.O_WRITE) == errno.EACCES
 
 
+@pytest.mark.parametrize("target", ["dotfiles/bashrc", "dotfiles/second"])
+def test_what_a_link_of_the_homes_leads_to_stays_where_it_is(serve_writable, masked, target):
+    """Many keep their dot files in a folder, and links to them: neither the file, nor the folder, nor a link on the way
+    can be replaced by the client's own."""
+    (masked / "dotfiles" / "config").mkdir(parents=True)
+    (masked / "dotfiles" / "bashrc").write_text("shown")
+    os.symlink("bashrc", masked / "dotfiles" / "second")
+    os.unlink(masked / ".bashrc")
+    os.symlink(target, masked / ".bashrc")
+    shutil.rmtree(masked / ".config")
+    os.symlink("dotfiles/config", masked / ".config")
+    c = serve_writable(masked, home=masked)
+    dotfiles, _ = c.walk(b"dotfiles")
+    bashrc, _ = c.walk(b"dotfiles/bashrc")
+    c.mkdir(ROOT, b"own")
+    own, _ = c.walk(b"own")
+    c.mkdir(own, b"autostart")
+    before = snapshot(masked)
+    for call in (lambda: c.open(bashrc, nc.O_WRITE), lambda: c.rename(ROOT, b"dotfiles", ROOT, b"d"),
+                 lambda: c.rename(ROOT, b"own", ROOT, b"dotfiles", nc.EXCHANGE),
+                 lambda: c.rename(dotfiles, b"config", ROOT, b"c"),
+                 lambda: c.rename(ROOT, b"own", dotfiles, b"config", nc.EXCHANGE),
+                 lambda: c.unlink(dotfiles, target.encode().split(b"/")[1])):
+        assert errno_of(call) == errno.EACCES
+    assert snapshot(masked) == before
+
+
 # ---- the process
 
 
