@@ -376,6 +376,17 @@ def test_what_the_host_would_execute_stays_as_it_is(serve_writable, masked):
     assert errno_of(c.open, node, nc.O_WRITE) == errno.EACCES
 
 
+@pytest.mark.parametrize("name", ["bin", ".local/bin", ".cargo/bin", ".oh-my-zsh"])
+def test_programs_the_hosts_shell_finds_are_not_the_clients(serve_writable, masked, name):
+    (masked / name).mkdir(parents=True)
+    (masked / name / "ls").write_text("shown")
+    c = serve_writable(masked, home=masked)
+    folder, _ = c.walk(os.fsencode(name))
+    node, _ = c.lookup(folder, b"ls")
+    for call in (lambda: c.create(folder, b"sudo"), lambda: c.open(node, nc.O_WRITE), lambda: c.unlink(folder, b"ls")):
+        assert errno_of(call) == errno.EACCES
+
+
 @pytest.mark.parametrize("target", ["dotfiles/bashrc", "dotfiles/second"])
 def test_what_a_link_of_the_homes_leads_to_stays_where_it_is(serve_writable, masked, target):
     """Many keep their dot files in a folder, and links to them: neither the file, nor the folder, nor a link on the way
