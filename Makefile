@@ -249,15 +249,17 @@ MAN8 = $(wildcard guest-agent/*.8)
 USER_UNITS   = $(wildcard systemd/homeport@.service)
 SYSTEM_UNITS = $(filter-out $(USER_UNITS),$(wildcard systemd/*.service systemd/*.socket))
 TMPFILES     = $(wildcard systemd/tmpfiles.d/*.conf)
+COMPLETION   = host-agent/homeport.bash-completion
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 LIBDIR = $(DESTDIR)$(PREFIX)/lib
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
+COMPLETION_DIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
 	$(MAN1:host-agent/%=$(MANDIR)/man1/%) $(MAN5:host-agent/%=$(MANDIR)/man5/%) \
 	$(MAN8:guest-agent/%=$(MANDIR)/man8/%) \
 	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%) $(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%) \
-	$(TMPFILES:systemd/%=$(LIBDIR)/%)
+	$(TMPFILES:systemd/%=$(LIBDIR)/%) $(COMPLETION_DIR)/homeport
 
 define install_files
 	$(if $3,install -d $2)
@@ -272,6 +274,7 @@ install: all ## DESTDIR= PREFIX=/usr/local
 	$(call install_files,644,$(LIBDIR)/systemd/user,$(USER_UNITS))
 	$(call install_files,644,$(LIBDIR)/systemd/system,$(SYSTEM_UNITS))
 	$(call install_files,644,$(LIBDIR)/tmpfiles.d,$(TMPFILES))
+	install -D -m 644 $(COMPLETION) $(COMPLETION_DIR)/homeport
 
 uninstall: ## removes what install put there
 	rm -f $(INSTALLED)

@@ -60,7 +60,7 @@ check_man() {
 }
 
 check_shell() {
-    mapfile -t scripts < <(git ls-files | grep -e '\.sh$' -e '^\.ci/run$')
+    mapfile -t scripts < <(git ls-files | grep -e '\.sh$' -e '\.bash-completion$' -e '^\.ci/run$')
     shellcheck "${scripts[@]}"
 }
 
