@@ -17,6 +17,7 @@
 /* How soon after an interrupt its caller is looked at, and how often then. */
 #define INTERRUPT_FIRST_US 2000u
 #define INTERRUPT_AGAIN_US 100000u
+#define PF_SIGNALED        0x400u /* linux/sched.h: killed by a signal */
 
 static void on_interrupt(fuse_req_t req, void *data)
 {
@@ -482,22 +483,52 @@ static void call_answer_now(struct call *call, int err)
 	call_answered(call);
 }
 
-/* A signal that ends the thread is pending for it: SIGKILL stands in its mask, whatever the signal was. */
-static bool caller_was_killed(pid_t tid)
+/* The text of a file of /proc about a thread; false when it is gone, or in a place we cannot see. */
+static bool read_proc(pid_t tid, const char *what, char *text, size_t size)
 {
-	char path[40], text[2048], *at;
+	char path[40];
 	ssize_t len;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", tid, what);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return true; /* gone, or in a place we cannot see */
-	len = read(fd, text, sizeof(text) - 1);
+		return false;
+	len = read(fd, text, size - 1);
 	close(fd);
 	text[len > 0 ? len : 0] = '\0';
+	return len > 0;
+}
+
+/* The thread is about to end by a signal: SIGKILL is pending for it, whatever the signal was; or it is ending already.
+ */
+static bool caller_was_killed(pid_t tid)
+{
+	char text[2048];
+	const char *at;
+	unsigned flags = 0;
+
+	if (!read_proc(tid, "stat", text, sizeof(text)))
+		return true;
+	at = strrchr(text, ')');
+	if (at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && flags & PF_SIGNALED)
+		return true;
+	if (!read_proc(tid, "status", text, sizeof(text)))
+		return true;
 	at = strstr(text, "SigPnd:");
 	return at && strtoull(at + 7, NULL, 16) & 1u << (SIGKILL - 1);
+}
+
+void call_watch_caller(struct call *call)
+{
+	struct mount *m = call->mount;
+
+	if (call->interrupted)
+		return;
+	call->interrupted = true;
+	m->interrupted++;
+	if (!loop_timer_is_set(m->interrupts))
+		loop_timer_set(m->interrupts, INTERRUPT_AGAIN_US);
 }
 
 static void on_interrupts_timer(void *ctx)

@@ -158,6 +158,12 @@ void call_reply_found(struct call *call, struct node *parent, const char *name, 
 /* A malformed body: EIO, and a line in the log. */
 void call_reply_malformed(struct call *call);
 
+/*
+ * Looks after the caller of a request that the kernel does not interrupt: a killed process that closes its files on the
+ * way out has had its signal already.
+ */
+void call_watch_caller(struct call *call);
+
 /* Frees a call without an answer (it was answered by other means). */
 void call_free(struct call *call);
 

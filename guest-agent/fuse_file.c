@@ -602,7 +602,9 @@ static int file_error(struct file *f)
 
 static void flush_issue(struct call *call)
 {
-	if (!call_wait_writes(call, call->node, flush_issue))
+	if (call_wait_writes(call, call->node, flush_issue))
+		call_watch_caller(call);
+	else
 		call_reply_err(call, file_error(call->file));
 }
 

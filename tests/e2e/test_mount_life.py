@@ -252,6 +252,35 @@ def test_a_caller_that_is_killed_does_not_wait_for_the_server(folder, signo):
         assert os.listdir(m.guest) == ["d"], "what was killed was not done later"
 
 
+def test_a_writer_that_is_killed_does_not_wait_for_the_server_and_its_bytes_arrive(folder):
+    with Mounted(folder) as m:
+        server = m.children()["server"]
+        script = ("import os,sys; fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o644);"
+                  "sys.stdin.readline(); os.write(fd, b'bytes'); print('written', flush=True); sys.stdin.readline()")
+        writer = subprocess.Popen([sys.executable, "-c", script, m.guest + "/f"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
+        wait_until(lambda: os.path.exists(m.host + "/f"), what="the file is made")
+        os.kill(server, signal.SIGSTOP)
+        try:
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "written\n"
+            writer.kill()
+            assert writer.wait(3) == -signal.SIGKILL
+        finally:
+            os.kill(server, signal.SIGCONT)
+        wait_until(lambda: open(m.host + "/f").read() == "bytes", what="what was written arrives")
+
+
+def test_a_process_that_ends_has_its_bytes_on_the_host(folder):
+    delayed = os.path.dirname(os.path.realpath(__file__)) + "/delayed.py"
+    command = [sys.executable, delayed, "150", HOST, "sftp-server", "--writable", f"{folder}/host"]
+    with Mounted(folder, command=command) as m:
+        script = "import os,sys; os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o644), b'bytes')"
+        subprocess.run([sys.executable, "-c", script, m.guest + "/f"], check=True, timeout=20)
+        assert open(m.host + "/f").read() == "bytes"
+
+
 def test_a_signal_that_does_not_kill_interrupts_nothing(folder):
     delayed = os.path.dirname(os.path.realpath(__file__)) + "/delayed.py"
     command = [sys.executable, delayed, "100", HOST, "sftp-server", "--writable", f"{folder}/host"]
