@@ -77,12 +77,12 @@ static bool is_empty(int dirfd)
 	return empty;
 }
 
-/* The next directory on the way, made where it is missing. */
+/* The next directory on the way, made where it is missing (mode 0: it is not). */
 static int walk_one(int at, const char *name, mode_t mode)
 {
 	int fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	if (fd >= 0 || errno != ENOENT)
+	if (fd >= 0 || errno != ENOENT || !mode)
 		return fd < 0 ? -errno : fd;
 	if (mkdirat(at, name, mode) < 0 && errno != EEXIST)
 		return -errno;
@@ -90,15 +90,26 @@ static int walk_one(int at, const char *name, mode_t mode)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Root passes everywhere; who asks it for a mount only through what is theirs, or root's and open to everybody: what
+ * appears in another's home (.ssh!) is that user's to decide. */
+static bool may_pass(const struct helper *h, int fd)
+{
+	struct stat st;
+
+	if (h->user || h->caller == 0)
+		return true;
+	return fstat(fd, &st) == 0 && (st.st_uid == h->caller || (st.st_uid == 0 && st.st_mode & S_IXOTH));
+}
+
 /* Walks to the target and returns an O_PATH descriptor of it, or a negative errno. */
-static int walk(const char *target, mode_t mode)
+static int walk(const struct helper *h, const char *target, mode_t mode)
 {
 	char path[4096], *name, *rest = NULL;
 	int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	snprintf(path, sizeof(path), "%s", target);
 	for (name = strtok_r(path, "/", &rest); name && fd >= 0; name = strtok_r(NULL, "/", &rest)) {
-		int next = walk_one(fd, name, mode);
+		int next = may_pass(h, fd) ? walk_one(fd, name, mode) : -EPERM;
 
 		close(fd);
 		fd = next;
@@ -106,11 +117,30 @@ static int walk(const char *target, mode_t mode)
 	return fd;
 }
 
+/* umount2(2) takes a path, whose way a user can turn into a symlink to anywhere: so only its last name is given. */
+static int unmount_as_root(const struct helper *h, const char *target, int flags)
+{
+	char parent[4096], *name;
+	int fd, rc;
+
+	snprintf(parent, sizeof(parent), "%s", target);
+	name = strrchr(parent, '/');
+	if (!name)
+		return -EINVAL;
+	*name++ = '\0';
+	fd = walk(h, parent, 0);
+	if (fd < 0)
+		return fd;
+	rc = fchdir(fd) < 0 || umount2(name, flags | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+	close(fd);
+	return chdir("/") < 0 ? -errno : rc;
+}
+
 /* A mount of ours whose agent has died answers ENOTCONN, and is taken away. */
 static int walk_past_dead(struct helper *h, const char *target, mode_t mode)
 {
 	struct stat st;
-	int fd = walk(target, mode);
+	int fd = walk(h, target, mode);
 
 	if (fd >= 0 && fstat(fd, &st) == 0)
 		return fd;
@@ -118,9 +148,9 @@ static int walk_past_dead(struct helper *h, const char *target, mode_t mode)
 		close(fd);
 	if (fd >= 0 ? errno != ENOTCONN : fd != -ENOTCONN)
 		return fd >= 0 ? -errno : fd;
-	if (h->user || umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+	if (h->user || unmount_as_root(h, target, MNT_DETACH) < 0)
 		return -ENOTCONN;
-	return walk(target, mode);
+	return walk(h, target, mode);
 }
 
 static int target_check(struct helper *h, int fd, const char *target)
@@ -149,6 +179,8 @@ static int target_open(struct helper *h, const char *target, mode_t mode)
 	fd = walk_past_dead(h, target, mode);
 	if (fd == -ELOOP || fd == -ENOTDIR)
 		return refuse(h, -fd, "%s: a symlink or a file is in the way", target);
+	if (fd == -EPERM && h->caller != 0)
+		return refuse(h, EPERM, "%s: a folder on the way belongs to another user", target);
 	if (fd < 0)
 		return refuse(h, -fd, "%s: %s", target, strerror(-fd));
 	rc = target_check(h, fd, target);
@@ -339,7 +371,7 @@ static int helper_unmount(struct helper *h, bool lazy)
 	if (h->user)
 		rc = unmount_by_fusermount(h->target, lazy);
 	else
-		rc = umount2(h->target, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) < 0 ? -errno : 0;
+		rc = unmount_as_root(h, h->target, lazy ? MNT_DETACH : 0);
 	/* EINVAL: somebody was faster, it is no mount any more. */
 	if (rc < 0 && rc != -EINVAL)
 		return refuse(h, -rc, "%s: %s", h->target, strerror(-rc));

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""The helper that mounts as root for whoever may call it through sudo: it mounts, and is no other way to be root."""
+import errno
+import os
+import socket
+import struct
+import subprocess
+
+import pytest
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+BUILD = os.environ.get("HOMEPORT_BUILD") or os.path.join(HERE, "..", "..", "build")
+GUEST = os.path.realpath(os.path.join(BUILD, "homeport-guest"))
+ME, OTHER = 4001, 4002
+MOUNT, UNMOUNT, LAZY = 1, 2, 4
+
+pytestmark = pytest.mark.root
+
+
+class Helper:
+    """As sudo starts it for a user, in mounts of its own."""
+
+    def __init__(self):
+        self.keeper = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; exec sleep 60"],
+                                       stdout=subprocess.PIPE)
+        self.keeper.stdout.readline()
+        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        subprocess.run(["nsenter", "-m", "-t", str(self.keeper.pid), GUEST, "helper"], stdin=theirs, check=True,
+                       env={"PATH": os.environ["PATH"], "SUDO_UID": str(ME)})
+        theirs.close()
+        self.sock.settimeout(10)
+
+    def ask(self, kind, target="", flags=0):
+        """(errno, text, the descriptors that came)"""
+        target = os.fsencode(str(target))
+        self.sock.send(struct.pack(">BI", kind, len(target)) + target + struct.pack(">IB", ME, flags))
+        data, fds, _, _ = socket.recv_fds(self.sock, 4096, 1)
+        answer, error, _, n = struct.unpack_from(">BIBI", data)
+        assert answer == kind
+        return error, data[10:10 + n].decode(), fds
+
+    def mounts(self):
+        with open(f"/proc/{self.keeper.pid}/mountinfo") as f:
+            return [line.split(" ")[4] for line in f]
+
+    def close(self):
+        self.sock.close()
+        self.keeper.kill()
+        self.keeper.wait()
+        self.keeper.stdout.close()
+
+
+@pytest.fixture
+def helper():
+    one = Helper()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder of root's that everybody may enter, with one of each user's in it."""
+    at = tmp_path
+    while str(at) != "/" and not os.stat(at).st_mode & 1:
+        os.chmod(at, os.stat(at).st_mode | 0o011)
+        at = at.parent
+    for name, uid in (("me", ME), ("other", OTHER)):
+        (tmp_path / name).mkdir()
+        os.chown(tmp_path / name, uid, uid)
+    (tmp_path / "roots").mkdir(mode=0o700)
+    return tmp_path
+
+
+def test_it_mounts_where_its_user_may(helper, place):
+    error, text, fds = helper.ask(MOUNT, place / "me" / "a")
+    assert (error, text) == (0, "") and fds
+    assert str(place / "me" / "a") in helper.mounts()
+    assert helper.ask(UNMOUNT)[0] == 0
+    assert str(place / "me" / "a") not in helper.mounts()
+
+
+@pytest.mark.parametrize("where", ["other/.ssh", "other/a/b", "roots/.ssh", "roots/a/b"])
+def test_nothing_is_made_or_mounted_in_another_users_folder(helper, place, where):
+    """A mount there would be the other's ~/.ssh, with authorized_keys of our choice."""
+    error, text, _ = helper.ask(MOUNT, place / where)
+    assert error == errno.EPERM and "belongs to another user" in text
+    assert os.listdir(place / where.split("/")[0]) == []
+
+
+@pytest.mark.parametrize("flags", [0, LAZY])
+def test_it_unmounts_its_own_mount_and_no_other(helper, place, flags):
+    """The way to the mount point is the user's, who can make it lead to /proc meanwhile."""
+    assert helper.ask(MOUNT, place / "me" / "a" / "proc")[0] == 0
+    os.rename(place / "me" / "a", place / "me" / "b")
+    os.symlink("/", place / "me" / "a")
+    assert helper.ask(UNMOUNT, flags=flags)[0] != 0
+    assert "/proc" in helper.mounts()
+    os.unlink(place / "me" / "a")
+    os.rename(place / "me" / "b", place / "me" / "a")
+    assert helper.ask(UNMOUNT, flags=flags)[0] == 0
