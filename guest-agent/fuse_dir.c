@@ -5,9 +5,9 @@
  * Theory of operation
  *
  * A listing comes from the host in batches of DIR_BATCH bytes, most of them larger than what the kernel asks for at a
- * time. The first batch is asked for with OPENDIR's answer, the next as soon as one is used up, so that it is under way
- * while the caller looks at the last. A batch is served from where the last answer ended (the host's cookie of the last
- * entry); a caller that seeks elsewhere, or that is slower than a second, makes it be asked for anew.
+ * time. The first batch comes with OPENDIR's answer, the next is asked for as soon as one is used up, so that it is
+ * under way while the caller looks at the last. A batch is served from where the last answer ended (the host's cookie
+ * of the last entry); a caller that seeks elsewhere, or that is slower than a second, makes it be asked for anew.
  *
  * Entries come with nodes and attributes, each counted as a lookup by the server: those that the kernel is not given
  * are given back. Attributes that may be older than a write of ours are left out, and the kernel looks the name up.
@@ -108,22 +108,22 @@ static bool batch_valid(struct wire_reader r, uint32_t count)
 	return wire_read_done(&r);
 }
 
-static int batch_take(struct dir *d, const struct sftp_reply *reply)
+static int batch_take(struct dir *d, struct wire_reader r, uint64_t stamp)
 {
-	struct wire_reader r = reply->body;
 	bool end = wire_get_u8(&r);
 	uint32_t count = wire_get_u32(&r);
 
 	if (r.bad || !batch_valid(r, count))
 		return EIO;
+	d->known = true;
 	d->data = malloc(r.left ? r.left : 1);
 	if (!d->data)
 		return ENOMEM;
 	memcpy(d->data, r.at, r.left);
 	d->entries = wire_reader(d->data, r.left);
 	d->left = count;
-	d->end = end || !count;
-	d->stamp = reply->stamp;
+	d->end = end;
+	d->stamp = stamp;
 	d->fetched_us = loop_now_us(d->share->mount->loop);
 	return 0;
 }
@@ -139,7 +139,9 @@ static void fetch_done(void *ctx, const struct sftp_reply *reply)
 	d->known = true;
 	d->error = reply->lost ? ESTALE : reply->error;
 	if (!d->error)
-		d->error = batch_take(d, reply);
+		d->error = batch_take(d, reply->body, reply->stamp);
+	if (!d->left)
+		d->end = true;
 	if (d->closed) {
 		dir_free(m, d);
 		return;
@@ -406,29 +408,28 @@ static void dir_close(struct mount *m, struct dir *d)
 		dir_free(m, d);
 }
 
-/* Answers with the new directory, and has its first entries sent. */
-static void opendir_reply(struct call *call, uint64_t fh)
+/* Answers with the new directory; `d` is NULL when memory ran out. */
+static void opendir_reply(struct call *call, struct dir *d)
 {
 	struct mount *m = call->mount;
 	struct fuse_file_info fi = {0};
-	struct dir *d = dir_new(m, call->share, call->node, fh);
 
 	if (!d) {
 		call_reply_err(call, ENOMEM);
 		return;
 	}
 	fi.fh = (uint64_t)(uintptr_t)d;
-	if (d->share)
-		dir_fetch(d, 0);
 	if (!call->req || fuse_reply_open(call->req, &fi) != 0)
 		dir_close(m, d);
 	call_free(call);
 }
 
+/* The first entries come with the answer; where none did, READDIR says why. */
 static void opendir_done(struct call *call, const struct sftp_reply *reply)
 {
 	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
+	struct dir *d;
 	uint64_t fh;
 
 	if (reply->error) {
@@ -437,10 +438,17 @@ static void opendir_done(struct call *call, const struct sftp_reply *reply)
 	}
 	fh = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
-	if (!wire_read_done(&r))
+	if (r.bad) {
 		call_reply_malformed(call);
-	else
-		opendir_reply(call, fh);
+		return;
+	}
+	d = dir_new(call->mount, call->share, call->node, fh);
+	if (d) {
+		d->batch_plus = true;
+		if (batch_take(d, r, reply->stamp) != 0 || (!d->left && !d->end))
+			batch_drop(d);
+	}
+	opendir_reply(call, d);
 }
 
 static void opendir_issue(struct call *call)
@@ -448,6 +456,8 @@ static void opendir_issue(struct call *call)
 	struct wire_buf *b = call_begin(call, NATIVE_OPENDIR);
 
 	wire_put_u64(b, call->node->server);
+	wire_put_u32(b, DIR_BATCH);
+	wire_put_u8(b, NATIVE_READDIR_PLUS);
 	call_send(call, opendir_done);
 }
 
@@ -461,7 +471,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (call->share)
 		call_start(call);
 	else
-		opendir_reply(call, 0);
+		opendir_reply(call, dir_new(call->mount, NULL, call->node, 0));
 }
 
 void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

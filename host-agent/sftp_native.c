@@ -19,8 +19,6 @@
 #include "limits.h"
 #include "listing.h"
 
-#define READ_NOW_MAX (128u << 10) /* longer ones are shared among threads anyhow */
-
 int native_get_name(struct wire_reader *r, char name[SFTP_NAME_MAX + 1])
 {
 	size_t len;
@@ -283,7 +281,8 @@ static int native_read(struct sftp_job *job)
 	data = wire_buf_reserve(&job->out, length);
 	if (!data)
 		return -ENOMEM;
-	n = length <= READ_NOW_MAX ? fsop_read(handle->fd, data, length, offset, true) : -EAGAIN;
+	/* What is in memory is copied faster than it is handed over. */
+	n = fsop_read(handle->fd, data, length, offset, true);
 	if (n == -EAGAIN) {
 		sftp_job_may_block(job);
 		n = fsop_read(handle->fd, data, length, offset, false);
@@ -322,39 +321,6 @@ static int native_fsync(struct sftp_job *job)
 }
 
 /* ---- folders ---- */
-
-static int native_opendir(struct sftp_job *job)
-{
-	struct wire_reader in = job_body(job);
-	uint64_t node = wire_get_u64(&in);
-	struct share *share = job->share;
-	struct handle *handle;
-	struct node_info info;
-	struct fsop_stat st;
-	struct fd_ref ref;
-	int r, fd;
-
-	if (!wire_read_done(&in))
-		return -EBADMSG;
-	r = share_node_get(share, node, true, &info, &ref);
-	if (r < 0)
-		return r;
-	fd = info.type == DT_DIR ? root_open_beneath(ref.fd, ".", O_RDONLY | O_DIRECTORY) : -ENOTDIR;
-	r = fd < 0 ? fd : fsop_stat(&share->root, fd, NULL, false, &st);
-	share_node_put(share, &ref);
-	if (r < 0) {
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
-	r = share_handle_open(share, fd, node, &info, NATIVE_O_READ, &handle);
-	if (r < 0)
-		return r;
-	wire_put_u64(&job->out, handle->fh);
-	sftp_attr_put(&job->out, &st.attr);
-	share_handle_put(share, handle);
-	return 0;
-}
 
 /* With its node and attributes where it still is what was listed; an entry that just vanished is listed without. */
 static void entry_complete(struct sftp_job *job, struct handle *h, const struct node_info *folder,
@@ -400,29 +366,15 @@ static bool put_entry(struct sftp_job *job, struct handle *h, const struct node_
 	return true;
 }
 
-static int native_readdir(struct sftp_job *job)
+/* Entries after the cookie, as many as fit into `length` bytes; a negative errno when there is none, and why. */
+static int put_entries(struct sftp_job *job, struct handle *h, uint64_t cookie, uint32_t length, uint8_t flags)
 {
-	struct wire_reader in = job_body(job);
-	struct handle *h = job->handle;
+	struct node_info folder = {.identity = h->identity, .type = DT_DIR, .flags = h->node_flags};
 	const struct dirent64 *d = NULL;
-	struct node_info folder;
-	uint32_t length, count = 0;
-	uint64_t cookie;
+	uint32_t count = 0;
 	size_t start;
-	uint8_t flags;
 	int r;
 
-	wire_get_u64(&in);
-	cookie = wire_get_u64(&in);
-	length = wire_get_u32(&in);
-	flags = wire_get_u8(&in);
-	if (!wire_read_done(&in))
-		return -EBADMSG;
-	if (!h || h->closed || h->type != DT_DIR)
-		return -EBADF;
-	if (length > SFTP_DATA_MAX || flags & ~NATIVE_READDIR_PLUS)
-		return -EINVAL;
-	folder = (struct node_info){.identity = h->identity, .type = DT_DIR, .flags = h->node_flags};
 	wire_put_u8(&job->out, 0);
 	wire_put_u32(&job->out, 0);
 	start = job->out.len;
@@ -443,6 +395,71 @@ static int native_readdir(struct sftp_job *job)
 	job->out.data[start - 5] = r == 0 && !d;
 	wire_poke_u32(job->out.data + start - 4, count);
 	return 0;
+}
+
+static int native_opendir(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	uint64_t node = wire_get_u64(&in);
+	uint32_t want = wire_get_u32(&in);
+	uint8_t flags = wire_get_u8(&in);
+	struct share *share = job->share;
+	struct handle *handle;
+	struct node_info info;
+	struct fsop_stat st;
+	struct fd_ref ref;
+	int r, fd;
+
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	if (want > SFTP_DATA_MAX || flags & ~NATIVE_READDIR_PLUS)
+		return -EINVAL;
+	r = share_node_get(share, node, true, &info, &ref);
+	if (r < 0)
+		return r;
+	fd = info.type == DT_DIR ? root_open_beneath(ref.fd, ".", O_RDONLY | O_DIRECTORY) : -ENOTDIR;
+	r = fd < 0 ? fd : fsop_stat(&share->root, fd, NULL, false, &st);
+	share_node_put(share, &ref);
+	if (r < 0) {
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	r = share_handle_open(share, fd, node, &info, NATIVE_O_READ, &handle);
+	if (r < 0)
+		return r;
+	wire_put_u64(&job->out, handle->fh);
+	sftp_attr_put(&job->out, &st.attr);
+	/* An error is met again by READDIR. */
+	if (want) {
+		put_entries(job, handle, 0, want, flags);
+	} else {
+		wire_put_u8(&job->out, 0);
+		wire_put_u32(&job->out, 0);
+	}
+	share_handle_put(share, handle);
+	return 0;
+}
+
+static int native_readdir(struct sftp_job *job)
+{
+	struct wire_reader in = job_body(job);
+	struct handle *h = job->handle;
+	uint32_t length;
+	uint64_t cookie;
+	uint8_t flags;
+
+	wire_get_u64(&in);
+	cookie = wire_get_u64(&in);
+	length = wire_get_u32(&in);
+	flags = wire_get_u8(&in);
+	if (!wire_read_done(&in))
+		return -EBADMSG;
+	if (!h || h->closed || h->type != DT_DIR)
+		return -EBADF;
+	if (length > SFTP_DATA_MAX || flags & ~NATIVE_READDIR_PLUS)
+		return -EINVAL;
+	return put_entries(job, h, cookie, length, flags);
 }
 
 static int native_statfs(struct sftp_job *job)
@@ -499,7 +516,7 @@ static const struct sftp_row native_rows[] = {
 	{NATIVE_WRITE, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_write},
 	{NATIVE_RELEASE, READS, ROW_NONE, 0, ROW_NONE, native_release},
 	{NATIVE_FSYNC, READS, ROW_NONE, 0, ROW_NONE, native_fsync},
-	{NATIVE_OPENDIR, READS, 0, ROW_NONE, ROW_NONE, native_opendir},
+	{NATIVE_OPENDIR, READS, 0, ROW_NONE, 8, native_opendir},
 	{NATIVE_READDIR, READS, ROW_NONE, 0, 16, native_readdir},
 	{NATIVE_STATFS, READS, 0, ROW_NONE, ROW_NONE, native_statfs},
 	{NATIVE_CANCEL, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE,

@@ -275,8 +275,9 @@ class Client:
         self.ask(FSYNC, struct.pack(">QB", fh, data_only)).done()
 
     def opendir(self, node):
-        r = self.ask(OPENDIR, struct.pack(">Q", node))
+        r = self.ask(OPENDIR, struct.pack(">QIB", node, 0, 0))
         opened = r.u64(), r.attr()
+        assert r.take("BI") == (0, 0)
         r.done()
         return opened
 
