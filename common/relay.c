@@ -14,6 +14,8 @@
 #include "relay.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,7 +24,8 @@
 #include "loop.h"
 
 #define RELAY_BUF        (64u << 10)
-#define RELAY_READS_TURN 4 /* of RELAY_BUF: then the others have their turn */
+#define RELAY_READS_TURN 4          /* of RELAY_BUF: then the others have their turn */
+#define RELAY_CORK       (8u << 10) /* a piece that large is bulk */
 
 struct relay {
 	struct loop *loop;
@@ -38,6 +41,8 @@ struct relay {
 	bool fin_came;    /* the stream brings no more */
 	bool write_ended; /* and the socket was told */
 	bool over;
+	bool corked;  /* TCP waits for more, until the end of the turn */
+	bool no_cork; /* not TCP */
 };
 
 /* One a thread, not one a relay: thousands of idle connections cost no buffers. */
@@ -168,13 +173,43 @@ static void relay_count(uint64_t *own, uint64_t *shared, size_t n)
 		*shared += n;
 }
 
+/* Setting it again sends what waits for more. */
+static bool relay_send_now(const struct relay *r)
+{
+	int on = 1;
+
+	return setsockopt(r->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0;
+}
+
+static void relay_uncork(void *ctx)
+{
+	struct relay *r = ctx;
+
+	r->corked = false;
+	if (r->fd >= 0)
+		relay_send_now(r);
+}
+
+/* Bulk comes in pieces of a frame or less, each of which the kernel would carry all the way on its own. */
+static int relay_flags(struct relay *r, size_t len)
+{
+	if (!r->corked && !r->no_cork && len >= RELAY_CORK) {
+		r->corked = relay_send_now(r);
+		r->no_cork = !r->corked;
+		if (r->corked)
+			loop_defer(r->loop, relay_uncork, r);
+	}
+	return r->corked ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+}
+
 /* Writes to the socket; returns what it took, or a negative errno. */
 static ssize_t relay_push(struct relay *r, const uint8_t *data, size_t len)
 {
+	int flags = relay_flags(r, len);
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = send(r->fd, data + done, len - done, MSG_NOSIGNAL);
+		ssize_t n = send(r->fd, data + done, len - done, flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
