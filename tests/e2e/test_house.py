@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The house: installing leaves nothing behind, and each check fails when it has to."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -143,3 +144,12 @@ def test_lint_sees(breach, tmp_path):
 def test_the_judge_of_mutants_is_right_about_known_faults():
     done = run("tests/mutants.py", "--self-check")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_manual_names_all_that_is_masked():
+    with open(os.path.join(REPOSITORY, "host-agent/masks.c")) as f:
+        masked = re.findall(r'^\t{"([^"]+)", MASK_', f.read(), re.M)
+    with open(os.path.join(REPOSITORY, "host-agent/homeport.yaml.5")) as f:
+        section = f.read().split(".Ss What is masked\n")[1].split("\n.Ss ")[0]
+    assert len(masked) > 50
+    assert re.findall(r"^\.Pa (\S+) [,.]$", section, re.M) == masked
