@@ -272,13 +272,13 @@ def test_a_command_that_cannot_be_run(lab):
 
 def test_a_command_that_fails(lab):
     assert_fails(lab, [], "command passing",
-                 "guest: sh failed in the guest with status 3: the last word", "",
+                 "guest: homeport-guest failed in the guest with status 3: the last word", "",
                  command="exec sh -c 'echo first >&2; echo the last word >&2; exit 3'")
 
 
 def test_a_command_that_is_killed(lab):
     _, lines, _ = run(lab, "guest", "exec sh -c 'kill -9 $$'")
-    assert lines[-1] == "closed -104 after 0 bytes: guest: sh was ended in the guest by SIGKILL"
+    assert lines[-1] == "closed -104 after 0 bytes: guest: homeport-guest was ended in the guest by SIGKILL"
 
 
 def test_what_the_command_complains_about_is_logged_and_bounded(lab):
