@@ -114,6 +114,24 @@ static void on_forward_changed(void *ctx)
 
 static const struct forward_events forward_events = {.changed = on_forward_changed};
 
+/*
+ * The guest says which port its sshd has; which one we dial we know ourselves. That is often a port of this host's
+ * loopback, which whoever runs the VM listens on: a guest that got it when the VM starts anew would be what answers us,
+ * and keep the VM from it.
+ */
+static struct rules *make_rules(const struct agent *a, uint16_t ssh_guest_port)
+{
+	struct rules *rules = config_rules(a->config, ssh_guest_port);
+
+	if (rules && a->ssh_port && a->ssh_port <= UINT16_MAX &&
+	    rules_never(rules, (uint16_t)a->ssh_port, "never forwarded: homeport's own connection is to this port") <
+		    0) {
+		rules_free(rules);
+		return NULL;
+	}
+	return rules;
+}
+
 /* Rules know the guest's ssh port, so they are made when the guest has told it; made anew when it is another one. */
 static int forward_begin(struct agent *a, uint16_t ssh_port)
 {
@@ -125,7 +143,7 @@ static int forward_begin(struct agent *a, uint16_t ssh_port)
 		forward_free(a->forward);
 		rules_free(a->rules);
 		a->forward = NULL;
-		a->rules = config_rules(a->config, ssh_port);
+		a->rules = make_rules(a, ssh_port);
 		if (a->rules)
 			a->forward = forward_new(a->loop, a->rules, &limits, &forward_events, a);
 		if (!a->forward)

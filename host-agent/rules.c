@@ -65,7 +65,7 @@ static int list_insert(struct rules *rules, size_t at, const struct rule *rule)
 	return 0;
 }
 
-static int add_builtin(struct rules *rules, const struct rule *pattern, const char *ignored)
+static int add_builtin(struct rules *rules, size_t at, const struct rule *pattern, const char *ignored)
 {
 	struct rule rule = *pattern;
 	int r = -ENOMEM;
@@ -73,7 +73,7 @@ static int add_builtin(struct rules *rules, const struct rule *pattern, const ch
 	rule.ignored_reason = strdup(ignored);
 	rule.forward_reason = strdup("the default rule");
 	if (rule.ignored_reason != NULL && rule.forward_reason != NULL)
-		r = list_insert(rules, rules->count, &rule);
+		r = list_insert(rules, at, &rule);
 	if (r < 0)
 		rule_clear(&rule);
 	return r;
@@ -93,14 +93,24 @@ struct rules *rules_new(uint16_t ssh_guest_port)
 	};
 	struct rules *rules = calloc(1, sizeof(*rules));
 
-	if (rules == NULL || add_builtin(rules, &port22, "never forwarded: port 22 of the guest") < 0 ||
+	if (rules == NULL || add_builtin(rules, 0, &port22, "never forwarded: port 22 of the guest") < 0 ||
 	    (ssh_guest_port != 0 && ssh_guest_port != 22 &&
-	     add_builtin(rules, &own, "never forwarded: homeport's own connection uses it") < 0) ||
-	    add_builtin(rules, &fallback, "") < 0) {
+	     add_builtin(rules, 1, &own, "never forwarded: homeport's own connection uses it") < 0) ||
+	    add_builtin(rules, rules->count, &fallback, "") < 0) {
 		rules_free(rules);
 		return NULL;
 	}
 	return rules;
+}
+
+int rules_never(struct rules *rules, uint16_t guest_port, const char *reason)
+{
+	const struct rule rule = {.any_address = true, .ignore = true, .guest_ports = {guest_port, guest_port}};
+	size_t own = 0;
+
+	while (rules->list[own].any_address)
+		own++;
+	return add_builtin(rules, own, &rule, reason);
 }
 
 void rules_free(struct rules *rules)

@@ -117,6 +117,9 @@ struct rules;
  */
 struct rules *rules_new(uint16_t ssh_guest_port);
 
+/* One more rule of our own: never forwards this port of the guest, on any address. -ENOMEM. */
+int rules_never(struct rules *rules, uint16_t guest_port, const char *reason);
+
 /* Frees the list and everything verdicts point to. NULL is fine. */
 void rules_free(struct rules *rules);
 

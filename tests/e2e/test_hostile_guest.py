@@ -7,6 +7,8 @@ import time
 from conftest import wait_until
 from raw_peer import hostile
 
+LAB = dict(sshd_options=["Port 22", "Port 2222"])
+
 
 def servers(host):
     return [line for _, line in host.processes().values() if line.startswith("homeport sftp-server")]
@@ -134,3 +136,19 @@ def test_snapshots_without_end_leave_the_agent_its_loop(homeport, guest, host_ho
             assert homeport.status()
             assert time.monotonic() - began < 1.5
             time.sleep(0.1)
+
+
+def test_the_port_we_dial_is_not_the_guests_to_have(homeport, host, guest, host_home):
+    """Often it is one of this host's loopback, of whoever runs the VM: the guest would answer our own connection."""
+    with hostile(guest, """
+            p.greet(ssh_port=22)
+            p.control(MOUNT_STATE, mount_state(p.mounts[0], MOUNTED, b"/home/me", b""))
+            p.control(PORTS_BEGIN, struct.pack(">Q", 1))
+            p.control(PORT_ADD, port(1, 2222))
+            p.control(PORT_ADD, port(2, 2223))
+            p.control(PORTS_END, struct.pack(">Q", 1))
+            p.serve(30)
+            """) as args:
+        homeport.up("-p", "2222", *args)
+        assert [p["state"] for p in homeport.status()["ports"]] == ["ignored", "forwarded"]
+        assert "127.0.0.1:2222" not in host.listeners()

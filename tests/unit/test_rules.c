@@ -107,6 +107,19 @@ static void the_fallback_leaves_other_addresses_alone(void **state)
 	rules_free(rules);
 }
 
+static void a_port_that_is_never_forwarded_is_denied_whatever_the_rules_say(void **state)
+{
+	const struct rule_spec specs[] = {{.origin = "all", .guest_ip = "0.0.0.0"}, {0}};
+	struct rules *rules = list_of(22, specs);
+
+	assert_int_equal(rules_never(rules, 60022, "never"), 0);
+	expect(rules, "127.0.0.1", 60022, "ignore: never");
+	expect(rules, "::", 60022, "ignore: never");
+	expect(rules, "0.0.0.0", 60023, "127.0.0.1 :60023");
+	expect(rules, "127.0.0.1", 22, "ignore: never forwarded: port 22 of the guest");
+	rules_free(rules);
+}
+
 static void port_22_and_our_own_port_are_denied_on_every_address_whatever_the_rules_say(void **state)
 {
 	static const char *const addresses[] = {"0.0.0.0", "::", "127.0.0.1", "::1", "192.168.5.15", "fe80::1"};
@@ -589,6 +602,7 @@ int main(void)
 		cmocka_unit_test(a_rule_may_say_who_listens_and_what_is_not_known_never_matches),
 		cmocka_unit_test(every_mistake_in_a_rule_is_one_sentence_that_names_the_field),
 		cmocka_unit_test(an_escaped_backslash_before_a_digit_is_no_back_reference),
+		cmocka_unit_test(a_port_that_is_never_forwarded_is_denied_whatever_the_rules_say),
 		cmocka_unit_test(the_number_of_rules_is_bounded),
 	};
 
