@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests about open files: open, read, write, flush, release, fsync.
+ * Requests about open files: open, read, flush, release, fsync. Writing is in fuse_write.c.
  *
  * Close-to-open: OPEN always brings fresh attributes. They are compared with what the kernel was last told and with the
  * version its pages are of; a version sampled within 100 ms of its ctime counts as changed once more, for a later
@@ -9,8 +9,6 @@
  * may be invalidated from the loop: invalidating pages would wait for reads that only the loop can answer.)
  *
  * A small file comes with its OPEN: the first READ is answered from memory, within a second and if nothing was written.
- *
- * Writing: write_behind.h. O_APPEND is direct I/O: the host appends, the kernel's idea of the end does not matter.
  */
 #include "fuse_file.h"
 
@@ -20,8 +18,6 @@
 #include <string.h>
 
 #include "fuse_ops.h"
-#include "invalidator.h"
-#include "log.h"
 #include "loop.h"
 
 #define FETCH_MAX     (64u << 10) /* PROTOCOL.md, OPEN: want */
@@ -53,11 +49,6 @@ uint32_t open_flags_to_native(int flags)
 	else if (flags & O_DSYNC)
 		out |= NATIVE_O_DSYNC;
 	return out;
-}
-
-static struct file *file_of(const struct fuse_file_info *fi)
-{
-	return (struct file *)(uintptr_t)fi->fh;
 }
 
 static struct file *file_new(struct mount *m, struct share *s, struct node *n, uint64_t fh, uint32_t flags)
@@ -102,7 +93,7 @@ static void handle_release(struct share *s, uint64_t fh)
 	sftp_client_end(s->client, NULL, NULL);
 }
 
-static void writes_settle(struct node *n)
+void node_writes_settle(struct node *n)
 {
 	if (n->writes && !n->files && write_behind_idle(n->writes)) {
 		write_behind_free(n->writes);
@@ -119,7 +110,7 @@ void file_close(struct file *f)
 	if (share_attached(s) && f->generation == s->generation)
 		handle_release(s, f->fh);
 	file_free(m, f);
-	writes_settle(n);
+	node_writes_settle(n);
 	node_unref(m->nodes, n);
 }
 
@@ -462,135 +453,6 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	call->io.size = size < SFTP_DATA_MAX ? size : SFTP_DATA_MAX;
 	call->io.offset = (uint64_t)off;
 	call_start(call);
-}
-
-/* ---------------------------------------------------------------------------------------------------------- write */
-
-/* The host does not have what the kernel believes to be in the file. */
-static void node_pages_wrong(struct mount *m, struct node *n)
-{
-	n->flags &= (uint16_t)~NODE_HAS_DATA;
-	invalidate_node(m->invalidator, n->id);
-}
-
-static void write_done(void *ctx, const struct sftp_reply *reply)
-{
-	struct write_chunk *chunk = ctx;
-	struct file *f = chunk->owner;
-	struct mount *m = f->share->mount;
-	struct node *n = node_ref(f->node);
-	struct wire_reader r = reply->body;
-	struct sftp_change change;
-	uint32_t written;
-	int error = reply->lost ? EIO : reply->error;
-
-	if (!error) {
-		written = wire_get_u32(&r);
-		sftp_change_get(&r, &change);
-		if (!wire_read_done(&r) || written != chunk->len)
-			error = EIO;
-	}
-	/* Before those who wait for it are called. The last of a node's writes says what the file is. */
-	if (error)
-		node_pages_wrong(m, n);
-	else
-		node_note_change(m, n, &change, reply->stamp, n->writes->bytes == chunk->len);
-	write_behind_done(n->writes, chunk, error);
-	writes_settle(n);
-	node_unref(m->nodes, n);
-}
-
-static int write_send(void *ctx, struct write_chunk *chunk)
-{
-	struct file *f = chunk->owner;
-	struct share *s = f->share;
-	struct mount *m = s->mount;
-	struct sftp_caller caller = {.request = m->next_request++};
-	struct wire_buf *b;
-
-	(void)ctx;
-	if (!share_attached(s) || f->generation != s->generation)
-		return EIO;
-	idmap_caller_to_host(&m->ids, m->ids.guest_uid, m->ids.guest_gid, &caller);
-	b = sftp_client_begin(s->client, NATIVE_WRITE);
-	sftp_caller_put(b, &caller);
-	wire_put_u64(b, f->fh);
-	wire_put_u64(b, chunk->offset);
-	wire_put_string(b, chunk->data, chunk->len);
-	return sftp_client_end(s->client, write_done, chunk) ? 0 : ENOMEM;
-}
-
-/* Runs when the writes of one pipe end with it: those that were never sent fail too. */
-static void fail_writes(void *ctx, struct node *n)
-{
-	struct share *s = ctx;
-
-	if (n->share == s->index && n->writes && n->writes->bytes) {
-		node_pages_wrong(s->mount, n);
-		write_behind_fail(n->writes, EIO);
-	}
-}
-
-void node_writes_lost(struct mount *m, struct share *s)
-{
-	node_table_each(m->nodes, fail_writes, s);
-}
-
-static void write_reply(struct call *call)
-{
-	struct file *f = call->file;
-	int error = f->sync ? write_behind_take_error(f->node->writes, &f->errors_seen) : 0;
-
-	if (error) {
-		call_reply_err(call, error);
-		return;
-	}
-	if (call->req)
-		fuse_reply_write(call->req, call->io.size);
-	call_free(call);
-}
-
-/* The bytes are ours. The answer waits for the host (O_SYNC), or for room. */
-static void write_answer(fuse_req_t req, fuse_ino_t ino, struct mount *m, struct file *f, size_t size)
-{
-	size_t room = m->write_bytes > WRITE_MOUNT_MAX ? WRITE_CROWDED_NODE : WRITE_NODE_MAX;
-	struct call *call;
-
-	if (!f->sync && f->node->writes->bytes <= room) {
-		fuse_reply_write(req, size);
-		return;
-	}
-	call = call_new(req, ino, write_reply);
-	if (!call)
-		return;
-	call->local = true;
-	call->file = f;
-	call->io.size = size;
-	if (f->sync ? !call_wait_writes(call, f->node, write_reply) : !call_wait_room(call, f->node, room, write_reply))
-		write_reply(call);
-}
-
-void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off, struct fuse_file_info *fi)
-{
-	struct mount *m = fuse_req_userdata(req);
-	struct file *f = file_of(fi);
-	struct node *n = f->node;
-	int error;
-
-	if (f->generation != f->share->generation) {
-		fuse_reply_err(req, ESTALE);
-		return;
-	}
-	if (!n->writes)
-		n->writes = write_behind_new(&m->write_bytes, write_send, n);
-	error = n->writes ? write_behind_take_error(n->writes, &f->errors_seen) : ENOMEM;
-	attr_memory_drop(&m->attrs, n->id);
-	if (!error)
-		error = -write_behind_add(n->writes, f, f->append, (uint64_t)off, data, size);
-	if (error)
-		fuse_reply_err(req, error);
-	else
-		write_answer(req, ino, m, f, size);
 }
 
 /* ----------------------------------------------------------------------------------------- flush, fsync, release */

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* What CREATE shares with OPEN. */
+/* What OPEN shares with CREATE, and both with writing. */
 #ifndef HOMEPORT_FUSE_FILE_H
 #define HOMEPORT_FUSE_FILE_H
 
 #include "fuse_call.h"
+
+static inline struct file *file_of(const struct fuse_file_info *fi)
+{
+	return (struct file *)(uintptr_t)fi->fh;
+}
+
+/* Frees what is known of a node's writes, where nothing is under way and nobody has it open. */
+void node_writes_settle(struct node *n);
 
 /* open(2)'s flags as OPEN and CREATE carry them. */
 uint32_t open_flags_to_native(int flags);
