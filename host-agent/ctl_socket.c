@@ -4,10 +4,14 @@
  *
  * What a turn appended is sent by a hook after it, which also frees clients: whoever answers one inside a callback
  * still holds a valid pointer. `over` and `lost` say in between that nothing more is to happen to it.
+ *
+ * The guest's ports and their connections may take all descriptors there are. One is kept aside for a command, so that
+ * `down` is heard all the same.
  */
 #include "ctl_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,6 +29,8 @@
 #include "loop.h"
 #include "wire.h"
 
+#define PAUSE_US 100000u
+
 struct ctl_client {
 	TAILQ_ENTRY(ctl_client) next;
 	struct ctl_socket *socket;
@@ -40,6 +46,8 @@ struct ctl_client {
 struct ctl_socket {
 	struct loop *loop;
 	int fd;
+	int spare; /* a descriptor to let go of when there is no other; -1: it is in use */
+	struct loop_timer *pause;
 	struct loop_fd *watch;
 	struct loop_hook *hook;
 	const struct ctl_events *events;
@@ -48,11 +56,18 @@ struct ctl_socket {
 	size_t count;
 };
 
+static void spare_take(struct ctl_socket *s)
+{
+	if (s->spare < 0)
+		s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void client_free(struct ctl_client *c)
 {
 	TAILQ_REMOVE(&c->socket->clients, c, next);
 	c->socket->count--;
 	chan_free(c->chan);
+	spare_take(c->socket);
 	wire_buf_free(&c->out);
 	free(c);
 }
@@ -176,12 +191,41 @@ static bool same_user(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) && cred.uid == geteuid();
 }
 
+static void on_pause_over(void *ctx)
+{
+	struct ctl_socket *s = ctx;
+
+	spare_take(s);
+	loop_fd_set(s->watch, LOOP_READ);
+}
+
+/* The next client's connection; when there is no descriptor for it but the spare one, that. */
+static int accept_one(struct ctl_socket *s)
+{
+	int conn = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (conn >= 0 || (errno != EMFILE && errno != ENFILE))
+		return conn;
+	if (s->spare >= 0) {
+		close(s->spare);
+		s->spare = -1;
+		conn = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	}
+	if (conn < 0) {
+		/* Who waits makes the socket readable again and again. */
+		loop_fd_set(s->watch, 0);
+		loop_timer_set(s->pause, PAUSE_US);
+	}
+	return conn;
+}
+
 static void on_accept(void *ctx, int fd, unsigned what)
 {
 	struct ctl_socket *s = ctx;
-	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int conn = accept_one(s);
 	struct ctl_client *c;
 
+	(void)fd;
 	(void)what;
 	if (conn < 0)
 		return;
@@ -228,14 +272,16 @@ struct ctl_socket *ctl_socket_new(struct loop *loop, const char *path, const str
 
 	if (!s)
 		return NULL;
-	*s = (struct ctl_socket){.loop = loop, .fd = listen_at(path), .events = events, .ctx = ctx};
+	*s = (struct ctl_socket){.loop = loop, .fd = listen_at(path), .spare = -1, .events = events, .ctx = ctx};
 	TAILQ_INIT(&s->clients);
 	error = errno;
 	if (s->fd >= 0) {
 		error = ENOMEM;
 		s->hook = loop_hook_new(loop, on_turn, s);
 		s->watch = loop_fd_new(loop, s->fd, LOOP_READ, on_accept, s);
-		if (s->hook && s->watch)
+		s->pause = loop_timer_new(loop, on_pause_over, s);
+		spare_take(s);
+		if (s->hook && s->watch && s->pause)
 			return s;
 	}
 	ctl_socket_free(s);
@@ -256,6 +302,9 @@ void ctl_socket_free(struct ctl_socket *s)
 	}
 	loop_fd_free(s->watch);
 	loop_hook_free(s->hook);
+	loop_timer_free(s->pause);
+	if (s->spare >= 0)
+		close(s->spare);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s);

@@ -152,3 +152,17 @@ def test_the_port_we_dial_is_not_the_guests_to_have(homeport, host, guest, host_
         homeport.up("-p", "2222", *args)
         assert [p["state"] for p in homeport.status()["ports"]] == ["ignored", "forwarded"]
         assert "127.0.0.1:2222" not in host.listeners()
+
+
+def test_without_descriptors_the_agent_still_hears_its_user(homeport, host, guest, host_home):
+    """The guest's listeners are descriptors of the host's agent: it may use up all there are."""
+    limited = ["prlimit", "--nofile=48", homeport.binary, "up", "-F", homeport.lab.ssh_config("me"), "guest"]
+    host.cmd(limited, user="me", env=homeport.env, timeout=60)
+    homeport.name = "guest"
+    outer = next(pid for pid, (_, line) in host.processes().items() if "homeport run" in line)
+    guest.popen(["python3", "-c", "import socket, time\n"
+                 "all = [socket.create_server(('127.0.0.1', 9000 + i)) for i in range(60)]\ntime.sleep(60)"], user="me")
+    wait_until(lambda: len(os.listdir(f"/proc/{outer}/fd")) == 48, what="its last descriptor is used")
+    for _ in range(3):
+        assert homeport.status()["state"] == "connected"
+    assert homeport.run("down", "guest", timeout=10).returncode == 0
