@@ -136,7 +136,10 @@ static int unmount_as_root(const struct helper *h, const char *target, int flags
 	return chdir("/") < 0 ? -errno : rc;
 }
 
-/* A mount of ours whose agent has died answers ENOTCONN, and is taken away. */
+static int unmount_by_fusermount(const char *target, bool lazy);
+
+/* A mount of ours whose agent and helper have died answers ENOTCONN, and is taken away: fusermount3 does so for a
+ * user's own alone. */
 static int walk_past_dead(struct helper *h, const char *target, mode_t mode)
 {
 	struct stat st;
@@ -148,7 +151,7 @@ static int walk_past_dead(struct helper *h, const char *target, mode_t mode)
 		close(fd);
 	if (fd >= 0 ? errno != ENOTCONN : fd != -ENOTCONN)
 		return fd >= 0 ? -errno : fd;
-	if (h->user || unmount_as_root(h, target, MNT_DETACH) < 0)
+	if ((h->user ? unmount_by_fusermount(target, true) : unmount_as_root(h, target, MNT_DETACH)) < 0)
 		return -ENOTCONN;
 	return walk(h, target, mode);
 }

@@ -82,6 +82,22 @@ def test_the_guests_agent_dies_and_everything_is_asked_for_again(up, guest):
     assert len(guest.mounts("fuse.homeport")) == 1
 
 
+@pytest.mark.parametrize("alias, user", [("guest", "me"), ("guest-plain", "plain")])
+def test_the_guests_agent_and_its_helper_die_and_their_dead_mount_is_taken_away(homeport, lab, guest, host_home, alias,
+                                                                                user):
+    host_home.write("note", "from the host\n")
+    guest.cmd(["mkdir", "-p", f"/tmp/of-{user}"], user=user)
+    homeport.up("--mount", f"~:/tmp/of-{user}", host=alias)
+    for process in ("/opt/homeport/homeport-guest helper", "homeport-guest serve"):
+        kill_9(guest, process)
+
+    def there():
+        return guest.cmd(["cat", f"/tmp/of-{user}/note"], user=user, check=False).stdout == "from the host\n"
+
+    wait_until(lambda: homeport.status()["reconnects"] >= 1 and connected(homeport) and there())
+    assert len(guest.mounts("fuse.homeport")) == 1
+
+
 def test_the_hosts_agent_dies_and_its_successor_finds_the_mount(up, lab, host, guest):
     holder = guest.popen("cd /home/me && sleep 60", user="me")
     wait_until(lambda: find(guest, "sleep 60"))
