@@ -80,6 +80,26 @@ class Bench:
     def homeport_stop(self):
         self.lab.host.cmd(self.agent[0] + ["down", "bench"], user="me", env=self.agent[1])
 
+    def homeport_requests(self):
+        """Requests of its mounts so far; 0 while nothing of it runs."""
+        if not self.agent:
+            return 0
+        done = self.lab.host.cmd(self.agent[0] + ["status", "bench", "--json"], user="me", env=self.agent[1], check=False)
+        return sum(m["requests"] for s in json.loads(done.stdout or "[]") for m in s["mounts"])
+
+    def memory_mib(self):
+        """The most memory each process of a candidate has had, all together."""
+        total = 0
+        for machine in (self.lab.host, self.lab.guest):
+            for pid, (_, line) in machine.processes().items():
+                if any(name in line for name in ("homeport", "sftp", "sshfs", "ssh -F")) and "nsenter" not in line:
+                    try:
+                        status = open(f"/proc/{pid}/status").read()
+                    except OSError:
+                        continue
+                    total += int(status.split("VmHWM:")[1].split()[0]) if "VmHWM:" in status else 0
+        return total / 1024
+
     def cpu_seconds(self):
         """CPU time so far of everything in both machines but what the bench itself runs, ended children included."""
         ours = {p.pid for p in (*self.runners.values(), self._server)}
@@ -117,8 +137,10 @@ def main():
         bench = Bench(lab, not args.no_best)
         if args.only != "ports":
             files.make_data(bench)
-            results["files"], results["files_cpu"] = files.run(bench, rows, args.rounds)
+            results["files"], results["files_cpu"], results["requests"], results["memory"] = files.run(bench, rows, args.rounds)
         if args.only != "files":
+            if args.only == "ports":
+                files.make_data(bench)
             results["ports"], results["ports_cpu"] = ports.run(bench, args.rounds)
     report.write(results, os.path.join(args.build, "bench"))
     return 0

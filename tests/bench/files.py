@@ -123,7 +123,7 @@ def run(bench, rows, rounds):
     candidates = [Native(bench), Sshfs(bench, "sshfs", ""), Homeport(bench)]
     if bench.best:
         candidates.insert(2, Sshfs(bench, "sshfs, best options", ",kernel_cache,dcache_timeout=3600"))
-    samples, cpu = {}, {}
+    samples, cpu, requests, memory = {}, {}, {}, {}
     for turn in range(rounds):
         for c in candidates[turn % len(candidates):] + candidates[:turn % len(candidates)]:
             for name, temperature, needs, script in rows:
@@ -134,14 +134,19 @@ def run(bench, rows, rounds):
                     if temperature == "warm":
                         bench.timed(c.side(), script_here)
                         bench.timed(c.side(), script_here)
+                    ours = c.name == "homeport"
+                    asked = bench.homeport_requests() if ours else 0
                     used = bench.cpu_seconds()
                     took = bench.timed(c.side(), script_here)
                     cpu.setdefault(name, {}).setdefault(c.name, []).append(bench.cpu_seconds() - used)
                     samples.setdefault(name, {}).setdefault(c.name, []).append(took)
+                    memory.setdefault(name, {}).setdefault(c.name, []).append(bench.memory_mib())
+                    if ours:
+                        requests.setdefault(name, []).append(bench.homeport_requests() - asked)
                 finally:
                     c.umount()
             bench.say(f"files: round {turn + 1} of {rounds}, {c.name}")
-    return samples, cpu
+    return samples, cpu, requests, memory
 
 
 def reset(bench, needs):

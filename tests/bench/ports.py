@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The port rows: a forward of homeport beside `ssh -L`, with and without the pseudo-terminal that keeps ssh from waiting
 for a delayed acknowledgement (Nagle's algorithm) on each new connection."""
+import json
 import statistics
 import time
 
+import files
 from files import CIPHER
 
 MIB = 512
@@ -66,9 +68,57 @@ def run(bench, rounds):
                         note("listener vanishes", c, vanished)
             finally:
                 c.stop()
+        stat_rows(bench, turn, note)
         bench.say(f"ports: round {turn + 1} of {rounds}")
     bench.server("close", GUEST_PORT)
     return samples, cpu
+
+
+LOAD_STREAMS = 3
+STATS = 150
+
+
+class Loaded:
+    """A mount and a forward at once, for what a small request suffers while streams fill the link."""
+
+    def __init__(self, bench, mount, forward):
+        self.bench, self.mount, self.forward, self.name = bench, mount, forward, mount.name
+
+    def measure(self):
+        bench = self.bench
+        if self.name == "homeport":
+            point = self.mount.point = "/srv/hp"
+            bench.homeport_start(["--mount", f"{bench.folder}:{point}"])
+            bench.wait(lambda: f"127.0.0.1:{self.forward.port}" in bench.lab.host.listeners(), "the forward")
+        else:
+            point = self.mount.mount(bench.folder)
+            self.forward.start()
+        load = [bench.start_script(bench.lab.host, "runner.py") for _ in range(LOAD_STREAMS)]
+        try:
+            idle = bench.python("guest", "stat", point, STATS)
+            for i, process in enumerate(load):
+                job = {"py": "transfer", "args": ["127.0.0.1", self.forward.port, "sr"[i % 2], 64 << 30]}
+                process.stdin.write(json.dumps(job) + "\n")
+                process.stdin.flush()
+            time.sleep(0.3)
+            return idle, bench.python("guest", "stat", point, STATS)
+        finally:
+            for process in load:
+                process.kill()
+                process.wait()
+            self.mount.umount()
+            if self.name != "homeport":
+                self.forward.stop()
+
+
+def stat_rows(bench, turn, note):
+    peers = [Loaded(bench, files.Sshfs(bench, "sshfs beside ssh -L", ""), SshL(bench, "ssh -L", ["-N"], 17001)),
+             Loaded(bench, files.Homeport(bench), Homeport(bench))]
+    for c in peers[turn % 2:] + peers[:turn % 2]:
+        idle, loaded = (sorted(times) for times in c.measure())
+        note("stat, idle link", c, statistics.median(idle))
+        note("stat beside 3 bulk streams", c, statistics.median(loaded))
+        note("stat beside 3 bulk streams, p99", c, loaded[len(loaded) * 99 // 100])
 
 
 def appear_and_vanish(bench, port):

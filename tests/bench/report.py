@@ -81,11 +81,21 @@ def write(results, folder):
     lines = ["# homeport beside its peers", "",
              f"{results['date']}, kernel {results['kernel']}, {results['cores']} cores, median of {results['rounds']} rounds, aes128-gcm "
              "everywhere; cold is a fresh mount on a warm host. The slowest rows come first.", ""]
+    if "requests" in results:
+        results["rows"] = {row: {"requests": statistics.median(n), **{f"MiB, {name}": round(statistics.median(v), 1)
+                           for name, v in results["memory"][row].items() if name != RULER}}
+                           for row, n in results["requests"].items()}
     for kind in ("files", "ports"):
         if kind in results:
             lines += [f"## {kind}", "", *table(results[kind], results[kind + "_cpu"]), ""]
             with open(os.path.join(folder, kind + ".svg"), "w") as f:
                 f.write(svg(results[kind], f"homeport's speed over its best peer's: {kind}"))
+    if "rows" in results:
+        names = list(dict.fromkeys(k for row in results["rows"].values() for k in row))
+        lines += ["## requests of homeport, and memory at most (MiB, all processes of a candidate)", "",
+                  "| row | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        lines += [f"| {row} | " + " | ".join(f"{cells.get(n, '')}" for n in names) + " |" for row, cells in results["rows"].items()]
+        lines.append("")
     with open(os.path.join(folder, "results.md"), "w") as f:
         f.write("\n".join(lines))
     print("\n".join(lines))

@@ -48,6 +48,19 @@ def echo_all(host, port, count):
     return times
 
 
+def stat_all(folder, count):
+    """Seconds of a stat of a name that is not there, each another: nobody has the answer but the host."""
+    times = []
+    for i in range(count):
+        before = time.perf_counter()
+        try:
+            os.lstat(f"{folder}/none-{os.getpid()}-{before}-{i}")
+        except FileNotFoundError:
+            pass
+        times.append(time.perf_counter() - before)
+    return times
+
+
 def transfer(host, port, mode, size):
     """MiB/s of one stream: mode s (we send, the far end confirms with one byte) or r (we receive)."""
     buffer = bytearray(1 << 20)
@@ -96,7 +109,7 @@ def run_python(job):
     name, args = job["py"], job.get("args", [])
     if name in ("appear", "vanish"):
         args = args + [time.perf_counter() + 10]
-    return {"value": {"connect": connect_all, "echo": echo_all, "transfer": transfer, "appear": appear,
+    return {"value": {"connect": connect_all, "echo": echo_all, "stat": stat_all, "transfer": transfer, "appear": appear,
                       "vanish": vanish}[name](*args), "status": 0}
 
 
