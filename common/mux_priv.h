@@ -107,6 +107,8 @@ struct mux {
 	uint32_t peer_next_id; /* of the next the peer may send */
 	unsigned depth;        /* inside how many of our functions; streams are freed at 0 */
 	bool delivering, freeing, pending_told;
+	bool bulk_held;
+	uint64_t overtakes;
 	const char *broken; /* the session must end, and why */
 
 	/* The frame that is arriving. */

@@ -276,6 +276,8 @@ static bool mux_produce_turn(struct mux *m, struct mux_out *out, enum mux_turn t
 	while ((s = TAILQ_FIRST(&m->turns[turn]))) {
 		if (!mux_put_data(s, out))
 			return false;
+		if (turn == MUX_TURN_SPARSE && m->ready > 1)
+			m->overtakes++;
 		if (turn == MUX_TURN_SPARSE && !s->queue.len && m->ready > 1) {
 			/* See above: it has had its share. */
 			mux_turn_set(s, MUX_TURN_BULK);
@@ -291,6 +293,8 @@ static bool mux_produce_bulk(struct mux *m, struct mux_out *out)
 	struct mux_list *bulk = &m->turns[MUX_TURN_BULK];
 	struct mux_stream *s;
 
+	if (m->bulk_held)
+		return true;
 	while ((s = TAILQ_FIRST(bulk))) {
 		if (!mux_stream_sendable(s)) {
 			mux_turn_set(s, MUX_TURN_NONE);
@@ -305,6 +309,16 @@ static bool mux_produce_bulk(struct mux *m, struct mux_out *out)
 		}
 	}
 	return true;
+}
+
+void mux_hold_bulk(struct mux *m, bool hold)
+{
+	m->bulk_held = hold;
+}
+
+uint64_t mux_overtakes(const struct mux *m)
+{
+	return m->overtakes;
 }
 
 ssize_t mux_produce(struct mux *m, struct wire_buf *out, size_t max)

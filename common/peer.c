@@ -24,6 +24,8 @@
 
 /* One write ahead. */
 #define PEER_FILL (4u * SESSION_FRAME_MAX)
+/* A small message that overtakes bulk is likely followed by others for so long. */
+#define PEER_MIXED_US 20000u
 
 struct peer {
 	struct loop *loop;
@@ -35,12 +37,14 @@ struct peer {
 	struct session *session;
 	struct mux *mux; /* NULL once dead */
 	struct chan *chan;
-	uint64_t timer_us;   /* when timer fires; UINT64_MAX: not set */
-	uint64_t goodbye_us; /* when GOODBYE is no longer waited for */
-	bool blocked;        /* the chan said so; `writable` follows */
-	bool dropping;       /* the connection is to be given up, */
-	char drop_why[256];  /* because of this */
-	bool dead;           /* was told */
+	uint64_t overtakes;      /* of the mux, as last seen, */
+	uint64_t mixed_until_us; /* and until when they count */
+	uint64_t timer_us;       /* when timer fires; UINT64_MAX: not set */
+	uint64_t goodbye_us;     /* when GOODBYE is no longer waited for */
+	bool blocked;            /* the chan said so; `writable` follows */
+	bool dropping;           /* the connection is to be given up, */
+	char drop_why[256];      /* because of this */
+	bool dead;               /* was told */
 };
 
 static void peer_kick(struct peer *p)
@@ -166,9 +170,26 @@ static const struct mux_events peer_mux_events = {on_mux_open, on_mux_pending};
 
 /* ------------------------------------------------------------------------------------------------- what goes to it */
 
+/*
+ * What is under way cannot be overtaken any more. Alone, bulk may fill the connection; while small messages go before
+ * it, a quarter of that, which costs it some throughput and saves them most of their waiting.
+ */
+static void peer_hold_bulk(struct peer *p)
+{
+	uint64_t overtakes = mux_overtakes(p->mux);
+
+	if (overtakes != p->overtakes) {
+		p->overtakes = overtakes;
+		p->mixed_until_us = loop_now_us(p->loop) + PEER_MIXED_US;
+	}
+	mux_hold_bulk(p->mux,
+		      p->mixed_until_us && session_crowded(p->session) && loop_now_us(p->loop) < p->mixed_until_us);
+}
+
 /* Moves frames from the mux into the session, in place. */
 static void peer_fill(struct peer *p)
 {
+	peer_hold_bulk(p);
 	while (session_unsent(p->session) < PEER_FILL && mux_pending(p->mux)) {
 		size_t len;
 		uint8_t *place = session_reserve(p->session, SESSION_FRAME_MAX, &len);
@@ -181,6 +202,7 @@ static void peer_fill(struct peer *p)
 		if (n <= 0)
 			return;
 		session_commit(p->session, (size_t)n);
+		peer_hold_bulk(p);
 	}
 }
 

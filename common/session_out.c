@@ -19,6 +19,11 @@ size_t session_room(const struct session *s)
 	return s->state == SESSION_DEAD || s->goodbye || unacked >= s->cap ? 0 : (size_t)(s->cap - unacked);
 }
 
+bool session_crowded(const struct session *s)
+{
+	return s->retain.end - s->retain.acked >= s->cap / 4;
+}
+
 uint8_t *session_reserve(struct session *s, size_t want, size_t *len)
 {
 	size_t room = session_room(s);

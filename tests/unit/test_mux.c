@@ -345,6 +345,29 @@ static void small_messages_go_before_bulk_and_control_before_all(void **state)
 	assert_int_equal(b.got_len, 200000);
 }
 
+static void held_bulk_stays_while_small_messages_overtake_it(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	carry_all();
+	assert_int_equal(mux_overtakes(host.m), 0);
+	mux_hold_bulk(host.m, true);
+	mux_stream_write(a.s, block, 200000);
+	mux_stream_write(c.s, "small", 5);
+	carry(&host, &guest, 8 + 5, 100);
+	assert_int_equal(d.got_len, 5);
+	assert_int_equal(b.got_len, 0);
+	assert_int_equal(mux_overtakes(host.m), 1);
+	assert_true(mux_pending(host.m));
+	mux_hold_bulk(host.m, false);
+	carry_all();
+	assert_int_equal(b.got_len, 200000);
+}
+
 static void bulk_streams_share_fairly(void **state)
 {
 	(void)state;
@@ -591,6 +614,7 @@ int main(void)
 		TEST(a_slow_reader_stops_its_own_stream_only),
 		TEST(the_window_grows_for_a_reader_that_keeps_up),
 		TEST(small_messages_go_before_bulk_and_control_before_all),
+		TEST(held_bulk_stays_while_small_messages_overtake_it),
 		TEST(bulk_streams_share_fairly),
 		TEST(a_chatty_stream_cannot_keep_bulk_from_its_turn),
 		TEST(a_callback_may_reset_its_own_stream),
