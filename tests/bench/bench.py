@@ -100,10 +100,10 @@ class Bench:
                     total += int(status.split("VmHWM:")[1].split()[0]) if "VmHWM:" in status else 0
         return total / 1024
 
-    def cpu_seconds(self):
-        """CPU time so far of everything in both machines but what the bench itself runs, ended children included."""
+    def cpu_so_far(self):
+        """{pid: CPU seconds} of everything in both machines but what the bench itself runs."""
         ours = {p.pid for p in (*self.runners.values(), self._server)}
-        total = 0
+        used = {}
         for machine in (self.lab.host, self.lab.guest):
             for pid, (_, line) in machine.processes().items():
                 if pid in ours or "runner.py" in line or "server.py" in line:
@@ -112,8 +112,12 @@ class Bench:
                     fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
                 except OSError:
                     continue
-                total += int(fields[11]) + int(fields[12])
-        return total / os.sysconf("SC_CLK_TCK")
+                used[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return used
+
+    def cpu_since(self, before):
+        """CPU seconds since cpu_so_far(); what has ended meanwhile is not counted, least of all as less than nothing."""
+        return sum(used - before.get(pid, 0) for pid, used in self.cpu_so_far().items())
 
     @staticmethod
     def say(line):

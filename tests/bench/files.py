@@ -136,9 +136,9 @@ def run(bench, rows, rounds):
                         bench.timed(c.side(), script_here)
                     ours = c.name == "homeport"
                     asked = bench.homeport_requests() if ours else 0
-                    used = bench.cpu_seconds()
+                    used = bench.cpu_so_far()
                     took = bench.timed(c.side(), script_here)
-                    cpu.setdefault(name, {}).setdefault(c.name, []).append(bench.cpu_seconds() - used)
+                    cpu.setdefault(name, {}).setdefault(c.name, []).append(bench.cpu_since(used))
                     samples.setdefault(name, {}).setdefault(c.name, []).append(took)
                     memory.setdefault(name, {}).setdefault(c.name, []).append(bench.memory_mib())
                     if ours:

@@ -56,9 +56,9 @@ def run(bench, rounds):
             c.start()
             try:
                 for row, mode in (("forward, to the guest, MiB/s", "s"), ("forward, from the guest, MiB/s", "r")):
-                    used = bench.cpu_seconds()
+                    used = bench.cpu_so_far()
                     note(row, c, bench.python("host", "transfer", "127.0.0.1", c.port, mode, MIB << 20))
-                    cpu.setdefault(row, {}).setdefault(c.name, []).append(bench.cpu_seconds() - used)
+                    cpu.setdefault(row, {}).setdefault(c.name, []).append(bench.cpu_since(used))
                 note("new connection, first byte", c, statistics.median(bench.python("host", "connect", "127.0.0.1", c.port, 200)))
                 note("echo round trip", c, statistics.median(bench.python("host", "echo", "127.0.0.1", c.port, 2000)))
                 if c.name == "homeport":
