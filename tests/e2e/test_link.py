@@ -277,7 +277,7 @@ def test_a_command_that_fails(lab):
 
 
 def test_a_command_that_is_killed(lab):
-    _, lines, _ = run(lab, "guest", "exec sh -c 'kill -9 $$'")
+    _, lines, _ = run(lab, "guest", "exec sh -c 'sleep 0.3; kill -9 $$'")
     assert lines[-1] == "closed -104 after 0 bytes: guest: homeport-guest was ended in the guest by SIGKILL"
 
 
