@@ -83,6 +83,7 @@ struct sftp_time {
 enum {
 	SFTP_ATTR_BTIME = 1 << 0, /* btime is there */
 	SFTP_ATTR_RACY = 1 << 1,  /* ctime lies less than 100 ms before the host's clock when read: may change unseen */
+	SFTP_ATTR_FOLDS = 1 << 2, /* of a folder, in the answers of OPENDIR and MKDIR: finds names in other spellings */
 };
 struct sftp_attr {
 	uint64_t ino, size, blocks; /* blocks of 512 bytes */
@@ -144,6 +145,7 @@ enum { NATIVE_RENAME_NOREPLACE = 1, NATIVE_RENAME_EXCHANGE = 2 };
 
 /* READDIR flags and the bits of an entry. */
 enum { NATIVE_READDIR_PLUS = 1 << 0 };
+enum { NATIVE_OPENDIR_LIST = 1 << 1 }; /* of OPENDIR alone: the entries, and no handle */
 enum { NATIVE_ENTRY_NODE = 1 << 0 }; /* node and attributes follow; the node counts as one lookup */
 
 struct sftp_entry {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "lookahead.h"
 #include "loop.h"
 
 /* How soon after an interrupt its caller is looked at, and how often then. */
@@ -71,8 +72,19 @@ void call_free(struct call *call)
 	free(call);
 }
 
+/* The kernel looks the name up again: what was listed is of no use to that. */
+static void doubt_name(struct mount *m, const struct node *n)
+{
+	if (n && n->parent && n->name)
+		listing_memory_doubt(&m->listings, n->parent, n->name);
+}
+
 void call_reply_err(struct call *call, int err)
 {
+	if (err == ESTALE) {
+		doubt_name(call->mount, call->node);
+		doubt_name(call->mount, call->other);
+	}
 	if (call->req)
 		fuse_reply_err(call->req, err);
 	call_free(call);
@@ -325,6 +337,15 @@ bool attr_is_old(const struct node *n, uint64_t stamp)
 	return (n->writes && n->writes->bytes) || (n->changed && stamp <= n->changed);
 }
 
+bool attr_is_outdated(const struct node *n, const struct listing *l, const struct sftp_attr *attr)
+{
+	struct version listed = version_of(attr);
+
+	if (attr_is_old(n, l->stamp))
+		return true;
+	return n->flags & NODE_HAS_TOLD && n->told_us > l->fetched_us && !version_same(&listed, &n->told);
+}
+
 void call_reply_malformed(struct call *call)
 {
 	static struct log_limit limit;
@@ -355,7 +376,7 @@ void call_reply_attr_aged(struct call *call, struct node *n, const struct sftp_a
 	struct stat st;
 
 	attr_to_stat(call->mount, n, attr, &st);
-	node_tell(n, attr);
+	node_tell(n, attr, loop_now_us(call->mount->loop) - age_us);
 	if (n->flags & NODE_ROOT)
 		call->mount->shares[n->share]->root_attr = *attr;
 	if (call->req)
@@ -375,14 +396,15 @@ void call_reply_buf(struct call *call, const void *data, size_t len)
 	call_free(call);
 }
 
-void call_reply_entry(struct call *call, struct node *n, const struct sftp_attr *attr)
+void call_reply_entry_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us)
 {
 	struct mount *m = call->mount;
-	struct fuse_entry_param e = {.ino = n->id, .attr_timeout = MOUNT_KEEP_S, .entry_timeout = MOUNT_KEEP_S};
+	double keep = MOUNT_KEEP_S - (double)age_us / 1e6;
+	struct fuse_entry_param e = {.ino = n->id, .attr_timeout = keep, .entry_timeout = keep};
 
 	if (call->req) {
 		attr_to_stat(m, n, attr, &e.attr);
-		node_tell(n, attr);
+		node_tell(n, attr, loop_now_us(m->loop) - age_us);
 		/* Counted before the kernel can forget it; when nobody took the answer, it never will. */
 		node_told(n);
 		if (fuse_reply_entry(call->req, &e) != 0)
@@ -390,6 +412,11 @@ void call_reply_entry(struct call *call, struct node *n, const struct sftp_attr 
 	}
 	node_unref(m->nodes, n);
 	call_free(call);
+}
+
+void call_reply_entry(struct call *call, struct node *n, const struct sftp_attr *attr)
+{
+	call_reply_entry_aged(call, n, attr, 0);
 }
 
 static void again_done(struct call *call, const struct sftp_reply *reply)
@@ -422,6 +449,22 @@ static void again_issue(struct call *call)
 	call_send(call, again_done);
 }
 
+/* Nobody but us knows of the directory: it has no names but those we make in it. */
+static void remember_empty(struct call *call, struct node *dir, uint64_t stamp)
+{
+	struct mount *m = call->mount;
+	struct listing_told told = {.generation = call->share->generation,
+				    .stamp = stamp,
+				    .now_us = loop_now_us(m->loop),
+				    .begins = true,
+				    .end = true};
+	struct listing *l = listing_new_empty(&told);
+
+	if (l)
+		lookahead_remember(m, dir, l);
+	listing_unref(m->nodes, l);
+}
+
 void call_reply_found(struct call *call, struct node *parent, const char *name, uint64_t server,
 		      const struct sftp_attr *attr, uint64_t stamp)
 {
@@ -435,8 +478,8 @@ void call_reply_found(struct call *call, struct node *parent, const char *name, 
 	}
 	if (!n->graft && n->flags & NODE_IS_DIR)
 		n->graft = graft_child(parent->graft, name, strlen(name));
-	if (call->fresh)
-		n->absent_until = loop_now_us(m->loop) + (uint64_t)(MOUNT_KEEP_S * 1000000);
+	if (call->fresh && !(attr->flags & SFTP_ATTR_FOLDS))
+		remember_empty(call, n, stamp);
 	if (!attr_is_old(n, stamp) || !call->req) {
 		call_reply_entry(call, n, attr);
 		return;

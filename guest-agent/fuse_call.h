@@ -53,8 +53,9 @@ struct call {
 	fuse_req_t req;
 	enum call_state state;
 	bool interrupted;
-	bool local; /* asks nothing of the host after it has waited for writes */
-	bool fresh; /* what it makes is a directory that nobody had before */
+	bool local;          /* asks nothing of the host after it has waited for writes */
+	bool fresh;          /* what it makes is a directory that nobody had before */
+	bool waited_listing; /* for one under way: it does so once */
 	call_fn *issue;
 	call_done_fn *done;
 	uint32_t request; /* under way */
@@ -145,8 +146,9 @@ void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *
 void call_reply_attr_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us);
 void call_reply_buf(struct call *call, const void *data, size_t len);
 
-/* The entry (n, attr); takes the caller's reference to n. */
+/* The entry (n, attr); takes the caller's reference to n. The same, of what was true age_us ago. */
 void call_reply_entry(struct call *call, struct node *n, const struct sftp_attr *attr);
+void call_reply_entry_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us);
 
 /*
  * The reply of LOOKUP and of what makes a name, from `server` on: finds the node and answers with it. What is read here
@@ -175,6 +177,9 @@ void calls_end(struct mount *m);
 
 /* Whether attributes with this stamp may be older than what we did to the node ourselves. */
 bool attr_is_old(const struct node *n, uint64_t stamp);
+
+/* The same of those in a listing, which may also be older than what the kernel was told since. */
+bool attr_is_outdated(const struct node *n, const struct listing *l, const struct sftp_attr *attr);
 
 /* The attributes as the kernel gets them. */
 void attr_to_stat(const struct mount *m, const struct node *n, const struct sftp_attr *attr, struct stat *st);

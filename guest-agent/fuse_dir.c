@@ -4,27 +4,31 @@
  *
  * Theory of operation
  *
- * A listing comes from the host in batches of DIR_BATCH bytes, most of them larger than what the kernel asks for at a
- * time. The first batch comes with OPENDIR's answer, the next is asked for as soon as one is used up, so that it is
- * under way while the caller looks at the last. A batch is served from where the last answer ended (the host's cookie
- * of the last entry); a caller that seeks elsewhere, or that is slower than a second, makes it be asked for anew.
+ * What a directory holds comes from the host in listings (dir_listing.h) of DIR_BATCH bytes, most of them larger than
+ * what the kernel asks for at a time. The first comes with OPENDIR's answer, or is remembered: then the host is not
+ * asked at all, and the handle there is opened only if it is needed later. The next is asked for as soon as one is used
+ * up, so that it is under way while the caller looks at the last. A listing is served from where the last answer ended
+ * (the host's cookie of the last entry); a caller that seeks elsewhere, or back to the beginning after a second, makes
+ * it be asked for anew. The kernel keeps a listing that is whole, for as long as we remember it.
  *
- * Entries come with nodes and attributes, each counted as a lookup by the server: those that the kernel is not given
- * are given back. Attributes that may be older than a write of ours are left out, and the kernel looks the name up.
+ * Entries are told with nodes and attributes while these are fresh. Later, or where they may be older than a write of
+ * ours, they are left out, and the kernel looks the name up.
  *
  * Names of nested shares hide the host's of the same name, and are listed after the host's, under cookies of ours.
  */
+#include "fuse_dir.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "dir_listing.h"
 #include "fuse_call.h"
 #include "fuse_ops.h"
+#include "lookahead.h"
 #include "loop.h"
 
-#define DIR_BATCH   (64u << 10)
-#define DIR_KEEP_US 1000000u
 /* Above what file systems use: ext4's cookies have 63 bits, but end at 0x7fffffff in the upper half. */
 #define OURS_COOKIE 0x7ffffffffff00000u
 #define OURS_DOTS   2u /* ".", ".." of a directory that is ours alone */
@@ -33,23 +37,17 @@ struct dir {
 	LIST_ENTRY(dir) link;
 	struct node *node;
 	struct share *share; /* NULL: a directory of ours */
-	uint64_t fh;
+	uint64_t fh;         /* 0: not opened on the host */
 	uint32_t generation;
 	bool plus;   /* what the kernel asked for last */
-	bool closed; /* freed when the batch under way arrives */
+	bool closed; /* freed when what is under way arrives */
 	bool fetching;
-	struct call_list waiting; /* calls that need the batch under way */
+	struct call_list waiting; /* calls that need what is under way */
 
-	/* The batch: entries that were not served yet. */
-	uint8_t *data;
-	struct wire_reader entries;
-	uint32_t left;
-	uint64_t cookie; /* where the next of them goes on from */
-	bool end;        /* nothing follows the batch */
-	bool known;      /* there is a batch, even if used up */
-	bool batch_plus;
-	int error;
-	uint64_t stamp, fetched_us;
+	struct listing *listing; /* being served; NULL: none is there */
+	uint32_t next;           /* of its entries, not served yet */
+	uint64_t cookie;         /* where that one goes on from */
+	int error;               /* instead of a listing */
 };
 
 static struct dir *dir_of(const struct fuse_file_info *fi)
@@ -62,29 +60,28 @@ static bool dir_attached(const struct dir *d)
 	return d->share && share_attached(d->share) && d->generation == d->share->generation;
 }
 
-static void entry_give_back(struct dir *d, const struct sftp_entry *e)
+static void dir_drop_listing(struct mount *m, struct dir *d)
 {
-	if (e->flags & NATIVE_ENTRY_NODE && dir_attached(d))
-		share_forget(d->share, e->node, 1);
+	listing_unref(m->nodes, d->listing);
+	d->listing = NULL;
+	d->error = 0;
 }
 
-static void batch_drop(struct dir *d)
+static void dir_serve_from(struct dir *d, struct listing *l, uint64_t cookie)
 {
-	struct sftp_entry e;
+	d->listing = l;
+	d->next = 0;
+	d->cookie = cookie;
+}
 
-	for (; d->left; d->left--) {
-		sftp_entry_get(&d->entries, &e);
-		entry_give_back(d, &e);
-	}
-	free(d->data);
-	d->data = NULL;
-	d->known = d->end = false;
-	d->error = 0;
+static bool dir_used_up(const struct dir *d)
+{
+	return d->listing && d->next == d->listing->count;
 }
 
 void dir_free(struct mount *m, struct dir *d)
 {
-	batch_drop(d);
+	dir_drop_listing(m, d);
 	LIST_REMOVE(d, link);
 	node_unref(m->nodes, d->node);
 	free(d);
@@ -94,56 +91,54 @@ void dir_free(struct mount *m, struct dir *d)
 
 static void dir_serve(struct call *call);
 
-/* Every entry is whole and its name is one: checked once, when the batch arrives. */
-static bool batch_valid(struct wire_reader r, uint32_t count)
+void dir_listing_ask(struct share *s, const struct node *dir, uint32_t want, uint8_t flags)
 {
-	struct sftp_entry e;
+	struct wire_buf *b = sftp_client_begin(s->client, NATIVE_OPENDIR);
 
-	while (count--) {
-		sftp_entry_get(&r, &e);
-		if (r.bad || !e.name_len || e.name_len > SFTP_NAME_MAX || memchr(e.name, '/', e.name_len) ||
-		    memchr(e.name, '\0', e.name_len))
-			return false;
-	}
-	return wire_read_done(&r);
+	wire_put_u64(b, dir->server);
+	wire_put_u32(b, want);
+	wire_put_u8(b, flags);
 }
 
-static int batch_take(struct dir *d, struct wire_reader r, uint64_t stamp)
+/* The entries of an answer, from `end` on. NULL, and *error is set. */
+static struct listing *listing_take(struct mount *m, struct node *dir, struct listing_told *told, struct wire_reader r,
+				    int *error)
 {
-	bool end = wire_get_u8(&r);
-	uint32_t count = wire_get_u32(&r);
+	struct listing *l;
+	int rc;
 
-	if (r.bad || !batch_valid(r, count))
-		return EIO;
-	d->known = true;
-	d->data = malloc(r.left ? r.left : 1);
-	if (!d->data)
-		return ENOMEM;
-	memcpy(d->data, r.at, r.left);
-	d->entries = wire_reader(d->data, r.left);
-	d->left = count;
-	d->end = end;
-	d->stamp = stamp;
-	d->fetched_us = loop_now_us(d->share->mount->loop);
-	return 0;
+	told->now_us = loop_now_us(m->loop);
+	told->end = wire_get_u8(&r);
+	told->count = wire_get_u32(&r);
+	rc = listing_new(m->nodes, dir, told, r, &l);
+	if (rc < 0)
+		*error = rc == -ENOMEM ? ENOMEM : EIO;
+	return rc < 0 ? NULL : l;
 }
 
-static void fetch_done(void *ctx, const struct sftp_reply *reply)
+struct listing *dir_listing_take(struct mount *m, struct node *dir, uint32_t generation, const struct sftp_reply *reply,
+				 bool plus, uint64_t *fh)
 {
-	struct dir *d = ctx;
-	struct mount *m = d->share->mount;
+	struct listing_told told = {.generation = generation, .stamp = reply->stamp, .begins = true, .plus = plus};
+	struct wire_reader r = reply->body;
+	struct sftp_attr attr;
+	int error;
+
+	*fh = wire_get_u64(&r);
+	sftp_attr_get(&r, &attr);
+	told.folds = attr.flags & SFTP_ATTR_FOLDS;
+	return r.bad ? NULL : listing_take(m, dir, &told, r, &error);
+}
+
+/* What was asked for is there, or will not come: those who wait are served. */
+static void fetched(struct dir *d)
+{
 	struct call_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
 	struct call *call;
 
 	d->fetching = false;
-	d->known = true;
-	d->error = reply->lost ? ESTALE : reply->error;
-	if (!d->error)
-		d->error = batch_take(d, reply->body, reply->stamp);
-	if (!d->left)
-		d->end = true;
 	if (d->closed) {
-		dir_free(m, d);
+		dir_free(d->share->mount, d);
 		return;
 	}
 	TAILQ_CONCAT(&waiting, &d->waiting, waiting);
@@ -154,121 +149,158 @@ static void fetch_done(void *ctx, const struct sftp_reply *reply)
 	}
 }
 
-/* Asks for the batch that follows the cookie. False: it cannot be asked for. */
-static bool dir_fetch(struct dir *d, uint64_t cookie)
+static void fetch_done(void *ctx, const struct sftp_reply *reply)
 {
-	struct wire_buf *b;
+	struct dir *d = ctx;
+	struct listing_told told = {.generation = d->generation, .stamp = reply->stamp, .plus = d->plus};
+	uint64_t cookie = d->cookie;
+	struct listing *l = NULL;
 
-	if (!dir_attached(d))
-		return false;
-	batch_drop(d);
-	b = sftp_client_begin(d->share->client, NATIVE_READDIR);
+	d->error = reply->lost ? ESTALE : reply->error;
+	if (!d->error)
+		l = listing_take(d->share->mount, d->node, &told, reply->body, &d->error);
+	/* Nothing more, and no end: it would be asked for without end. */
+	if (l && !l->count)
+		l->end = true;
+	dir_serve_from(d, l, cookie);
+	fetched(d);
+}
+
+static bool dir_fetch_more(struct dir *d)
+{
+	struct wire_buf *b = sftp_client_begin(d->share->client, NATIVE_READDIR);
+
 	wire_put_u64(b, d->fh);
-	wire_put_u64(b, cookie);
+	wire_put_u64(b, d->cookie);
 	wire_put_u32(b, DIR_BATCH);
 	wire_put_u8(b, d->plus ? NATIVE_READDIR_PLUS : 0);
 	d->fetching = sftp_client_end(d->share->client, fetch_done, d);
+	return d->fetching;
+}
+
+static void dir_release(struct dir *d)
+{
+	struct wire_buf *b;
+
+	if (!d->fh || !dir_attached(d))
+		return;
+	b = sftp_client_begin(d->share->client, NATIVE_RELEASE);
+	wire_put_u64(b, d->fh);
+	sftp_client_end(d->share->client, NULL, NULL);
+}
+
+/* A directory that was opened from memory is opened on the host. */
+static void reopen_done(void *ctx, const struct sftp_reply *reply)
+{
+	struct dir *d = ctx;
+	struct wire_reader r = reply->body;
+
+	d->fetching = false;
+	d->error = reply->lost ? ESTALE : reply->error;
+	if (!d->error) {
+		d->fh = wire_get_u64(&r);
+		d->error = r.bad ? EIO : 0;
+	}
+	if (d->closed)
+		dir_release(d);
+	else if (!d->error && !dir_fetch_more(d))
+		d->error = ENOMEM;
+	if (!d->fetching)
+		fetched(d);
+}
+
+/* Asks for what follows the cookie. False: it cannot be asked for. */
+static bool dir_fetch(struct dir *d, uint64_t cookie)
+{
+	if (!dir_attached(d))
+		return false;
+	dir_drop_listing(d->share->mount, d);
 	d->cookie = cookie;
-	d->batch_plus = d->plus;
+	if (d->fh)
+		return dir_fetch_more(d);
+	dir_listing_ask(d->share, d->node, 0, 0);
+	d->fetching = sftp_client_end(d->share->client, reopen_done, d);
 	return d->fetching;
 }
 
 /* -------------------------------------------------------------------------------------------------------- serving */
 
-struct listing {
+/* The answer to a READDIR. */
+struct answer {
 	struct call *call;
 	char *buf;
 	size_t len, size;
+	uint64_t age_us; /* of the entries */
 };
 
 /* Adds an entry; false: it does not fit any more. */
-static bool list_add(struct listing *l, const char *name, const struct fuse_entry_param *e, uint64_t cookie)
+static bool answer_add(struct answer *a, const char *name, const struct fuse_entry_param *e, uint64_t cookie)
 {
-	char *at = l->buf + l->len;
-	size_t room = l->size - l->len, need;
+	char *at = a->buf + a->len;
+	size_t room = a->size - a->len, need;
 
-	if (l->call->io.plus)
-		need = fuse_add_direntry_plus(l->call->req, at, room, name, e, (off_t)cookie);
+	if (a->call->io.plus)
+		need = fuse_add_direntry_plus(a->call->req, at, room, name, e, (off_t)cookie);
 	else
-		need = fuse_add_direntry(l->call->req, at, room, name, &e->attr, (off_t)cookie);
+		need = fuse_add_direntry(a->call->req, at, room, name, &e->attr, (off_t)cookie);
 	if (need > room)
 		return false;
-	l->len += need;
+	a->len += need;
 	return true;
 }
 
-static bool is_dots(const struct sftp_entry *e)
+/* The kernel is given the entry with its node; it counts that as a lookup. */
+static bool answer_add_plus(struct answer *a, const struct listing *l, const struct sftp_entry *e, const char *name,
+			    struct node *n)
 {
-	return e->name[0] == '.' && (e->name_len == 1 || (e->name_len == 2 && e->name[1] == '.'));
-}
+	struct mount *m = a->call->mount;
+	struct fuse_entry_param out = {0};
 
-/* The kernel is given the entry with its node; it counts that as a lookup, unless the entry did not fit. */
-static bool list_entry_plus(struct listing *l, struct dir *d, const struct sftp_entry *e, const char *name)
-{
-	struct mount *m = l->call->mount;
-	struct fuse_entry_param out = {.attr_timeout = MOUNT_KEEP_S, .entry_timeout = MOUNT_KEEP_S};
-	struct node *n = node_found(m->nodes, d->node, name, e->name_len, e->node, d->generation, &e->attr);
-	bool fits;
-
-	if (!n)
-		return false;
-	if (!n->graft && n->flags & NODE_IS_DIR)
-		n->graft = graft_child(d->node->graft, name, e->name_len);
 	attr_to_stat(m, n, &e->attr, &out.attr);
-	if (!attr_is_old(n, d->stamp))
+	if (a->age_us < LISTING_KEEP_US && !attr_is_outdated(n, l, &e->attr)) {
 		out.ino = n->id;
-	fits = list_add(l, name, &out, e->cookie);
-	if (fits && out.ino) {
-		node_tell(n, &e->attr);
+		out.attr_timeout = out.entry_timeout = MOUNT_KEEP_S - (double)a->age_us / 1e6;
+	}
+	if (!answer_add(a, name, &out, e->cookie))
+		return false;
+	if (out.ino) {
+		node_tell(n, &e->attr, l->fetched_us);
 		node_told(n);
 	}
-	if (!fits)
-		n->given--; /* it is looked at again, and found again */
-	node_unref(m->nodes, n);
-	return fits;
-}
-
-static bool list_entry(struct listing *l, struct dir *d, const struct sftp_entry *e)
-{
-	struct fuse_entry_param out = {.attr.st_mode = DTTOIF(e->type),
-				       .attr.st_ino = idmap_ino_to_guest(d->node->share, 0, e->ino)};
-	char name[SFTP_NAME_MAX + 1];
-
-	memcpy(name, e->name, e->name_len);
-	name[e->name_len] = '\0';
-	if (graft_child(d->node->graft, name, e->name_len)) {
-		entry_give_back(d, e);
-		return true;
-	}
-	if (e->flags & NATIVE_ENTRY_NODE && l->call->io.plus && !is_dots(e))
-		return list_entry_plus(l, d, e, name);
-	if (e->flags & NATIVE_ENTRY_NODE)
-		out.attr.st_ino = idmap_ino_to_guest(d->node->share, e->attr.dev, e->attr.ino);
-	if (!list_add(l, name, &out, e->cookie))
-		return false;
-	entry_give_back(d, e);
 	return true;
 }
 
-/* Entries of the batch, as many as fit. */
-static void list_batch(struct listing *l, struct dir *d)
+static bool answer_add_entry(struct answer *a, const struct dir *d, uint32_t index)
 {
-	while (d->left) {
-		struct wire_reader before = d->entries;
-		struct sftp_entry e;
+	const struct listing_slot *slot = &d->listing->slots[index];
+	struct sftp_entry e = listing_entry(d->listing, index);
+	struct fuse_entry_param out = {.attr.st_mode = DTTOIF(e.type),
+				       .attr.st_ino = idmap_ino_to_guest(d->node->share, 0, e.ino)};
+	char name[SFTP_NAME_MAX + 1];
 
-		sftp_entry_get(&d->entries, &e);
-		if (!list_entry(l, d, &e)) {
-			d->entries = before;
+	if (slot->hidden)
+		return true;
+	memcpy(name, e.name, e.name_len);
+	name[e.name_len] = '\0';
+	if (slot->node && a->call->io.plus)
+		return answer_add_plus(a, d->listing, &e, name, slot->node);
+	if (e.flags & NATIVE_ENTRY_NODE)
+		out.attr.st_ino = idmap_ino_to_guest(d->node->share, e.attr.dev, e.attr.ino);
+	return answer_add(a, name, &out, e.cookie);
+}
+
+/* Entries of the listing, as many as fit. */
+static void answer_add_listing(struct answer *a, struct dir *d)
+{
+	while (!dir_used_up(d)) {
+		if (!answer_add_entry(a, d, d->next))
 			return;
-		}
-		d->left--;
-		d->cookie = e.cookie;
+		d->cookie = listing_entry(d->listing, d->next++).cookie;
 	}
 }
 
 /* Names of ours: the dots where the directory is ours alone, then the nested shares. */
-static void list_ours(struct listing *l, struct dir *d, uint64_t from)
+static void answer_add_ours(struct answer *a, const struct dir *d, uint64_t from)
 {
 	static const char *const dots[OURS_DOTS] = {".", ".."};
 	uint64_t index = from >= OURS_COOKIE ? from - OURS_COOKIE : 0;
@@ -277,34 +309,53 @@ static void list_ours(struct listing *l, struct dir *d, uint64_t from)
 	for (uint64_t i = 0; i < OURS_DOTS; i++) {
 		struct fuse_entry_param e = {.attr.st_mode = S_IFDIR, .attr.st_ino = d->node->id};
 
-		if (i >= index && !d->share && !list_add(l, dots[i], &e, OURS_COOKIE + i + 1))
+		if (i >= index && !d->share && !answer_add(a, dots[i], &e, OURS_COOKIE + i + 1))
 			return;
 	}
 	for (uint64_t i = OURS_DOTS; g; g = g->next, i++) {
 		struct fuse_entry_param e = {.attr.st_mode = S_IFDIR, .attr.st_ino = OURS_COOKIE + i};
 
-		if (i >= index && !list_add(l, g->name, &e, OURS_COOKIE + i + 1))
+		if (i >= index && !answer_add(a, g->name, &e, OURS_COOKIE + i + 1))
 			return;
 	}
 }
 
-/* Fills the listing; false: the batch for it has to come first (and was asked for). */
-static bool dir_list(struct listing *l, struct dir *d, uint64_t from)
+/* Goes to where the caller wants to read on. False: what follows has to come from the host. */
+static bool dir_seek(struct dir *d, uint64_t from, uint64_t age_us)
 {
-	bool old;
+	const struct listing *l = d->listing;
 
+	/* From the beginning it is what the directory holds now. */
+	if (!l || (from == 0 && age_us >= LISTING_KEEP_US))
+		return false;
+	if (d->cookie == from)
+		return !dir_used_up(d) || l->end;
+	if (!l->whole)
+		return false;
+	for (d->next = 0, d->cookie = 0; d->cookie != from; d->next++) {
+		if (dir_used_up(d))
+			return false;
+		d->cookie = listing_entry(l, d->next).cookie;
+	}
+	return true;
+}
+
+/* Fills the answer; false: what it needs has to come first. */
+static bool answer_fill(struct answer *a, struct dir *d, uint64_t from)
+{
 	if (!d->share || from >= OURS_COOKIE) {
-		list_ours(l, d, from);
+		answer_add_ours(a, d, from);
 		return true;
 	}
-	old = d->known && loop_now_us(l->call->mount->loop) - d->fetched_us > DIR_KEEP_US;
-	if (!d->known || d->cookie != from || (old && !d->error))
-		return false;
 	if (d->error)
 		return true;
-	list_batch(l, d);
-	if (!d->left && d->end)
-		list_ours(l, d, l->len ? OURS_COOKIE : 0);
+	if (d->listing)
+		a->age_us = loop_now_us(a->call->mount->loop) - d->listing->fetched_us;
+	if (!dir_seek(d, from, a->age_us))
+		return false;
+	answer_add_listing(a, d);
+	if (dir_used_up(d) && d->listing->end)
+		answer_add_ours(a, d, a->len ? OURS_COOKIE : 0);
 	return true;
 }
 
@@ -318,36 +369,34 @@ static void dir_wait(struct call *call, struct dir *d)
 static void dir_serve(struct call *call)
 {
 	struct dir *d = call->dir;
-	struct listing l = {.call = call, .size = call->io.size};
-	int error = 0;
+	struct answer a = {.call = call, .size = call->io.size};
+	int error;
 
 	if (d->fetching) {
 		dir_wait(call, d);
 		return;
 	}
-	l.buf = malloc(l.size);
-	if (!l.buf) {
+	a.buf = malloc(a.size);
+	if (!a.buf) {
 		call_reply_err(call, ENOMEM);
 		return;
 	}
-	if (!dir_list(&l, d, call->io.offset)) {
-		free(l.buf);
+	if (!answer_fill(&a, d, call->io.offset)) {
+		free(a.buf);
 		if (dir_fetch(d, call->io.offset))
 			dir_wait(call, d);
 		else
 			call_reply_err(call, dir_attached(d) ? ENOMEM : ESTALE);
 		return;
 	}
-	if (d->error) {
-		error = d->error;
-		batch_drop(d);
-	}
+	error = d->error;
+	d->error = 0;
 	if (error)
 		call_reply_err(call, error);
 	else
-		call_reply_buf(call, l.buf, l.len);
-	free(l.buf);
-	if (d->known && !d->left && !d->end)
+		call_reply_buf(call, a.buf, a.len);
+	free(a.buf);
+	if (dir_used_up(d) && !d->listing->end)
 		dir_fetch(d, d->cookie);
 }
 
@@ -395,13 +444,7 @@ static struct dir *dir_new(struct mount *m, struct share *s, struct node *n, uin
 
 static void dir_close(struct mount *m, struct dir *d)
 {
-	struct wire_buf *b;
-
-	if (dir_attached(d)) {
-		b = sftp_client_begin(d->share->client, NATIVE_RELEASE);
-		wire_put_u64(b, d->fh);
-		sftp_client_end(d->share->client, NULL, NULL);
-	}
+	dir_release(d);
 	if (d->fetching)
 		d->closed = true;
 	else
@@ -412,23 +455,48 @@ static void dir_close(struct mount *m, struct dir *d)
 static void opendir_reply(struct call *call, struct dir *d)
 {
 	struct mount *m = call->mount;
-	struct fuse_file_info fi = {0};
+	struct fuse_file_info fi = {.fh = (uint64_t)(uintptr_t)d};
+	struct listing *l = d ? d->listing : NULL;
 
 	if (!d) {
 		call_reply_err(call, ENOMEM);
 		return;
 	}
-	fi.fh = (uint64_t)(uintptr_t)d;
+	/* What the kernel holds may be of an earlier listing: it keeps it only where it was told of this one before. */
+	fi.cache_readdir = l && l->whole && l->dir;
+	fi.keep_cache = fi.cache_readdir && l->in_cache;
+	if (fi.cache_readdir)
+		l->in_cache = true;
+	if (d->share && call->req)
+		lookahead_opened(m, call->node);
 	if (!call->req || fuse_reply_open(call->req, &fi) != 0)
 		dir_close(m, d);
 	call_free(call);
 }
 
+/* The directory as remembered: true, answered. */
+static bool opendir_remembered(struct call *call)
+{
+	struct mount *m = call->mount;
+	struct listing *l = listing_memory_get(&m->listings, call->node, loop_now_us(m->loop));
+	struct dir *d;
+
+	if (!l || !l->whole || !l->plus || !listing_is_sound(l) || l->generation != call->share->generation)
+		return false;
+	d = dir_new(m, call->share, call->node, 0);
+	if (d) {
+		lookahead_used(m, l);
+		dir_serve_from(d, listing_ref(l), 0);
+	}
+	opendir_reply(call, d);
+	return true;
+}
+
 /* The first entries come with the answer; where none did, READDIR says why. */
 static void opendir_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
-	struct sftp_attr attr;
+	struct mount *m = call->mount;
+	struct listing *l;
 	struct dir *d;
 	uint64_t fh;
 
@@ -436,28 +504,21 @@ static void opendir_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_err(call, reply->error);
 		return;
 	}
-	fh = wire_get_u64(&r);
-	sftp_attr_get(&r, &attr);
-	if (r.bad) {
-		call_reply_malformed(call);
-		return;
+	l = dir_listing_take(m, call->node, call->share->generation, reply, true, &fh);
+	d = dir_new(m, call->share, call->node, fh);
+	if (d && l && (l->count || l->end)) {
+		lookahead_remember(m, call->node, l);
+		dir_serve_from(d, listing_ref(l), 0);
 	}
-	d = dir_new(call->mount, call->share, call->node, fh);
-	if (d) {
-		d->batch_plus = true;
-		if (batch_take(d, r, reply->stamp) != 0 || (!d->left && !d->end))
-			batch_drop(d);
-	}
+	listing_unref(m->nodes, l);
 	opendir_reply(call, d);
 }
 
 static void opendir_issue(struct call *call)
 {
-	struct wire_buf *b = call_begin(call, NATIVE_OPENDIR);
-
-	wire_put_u64(b, call->node->server);
-	wire_put_u32(b, DIR_BATCH);
-	wire_put_u8(b, NATIVE_READDIR_PLUS);
+	if (opendir_remembered(call) || lookahead_wait(call, call->node))
+		return;
+	dir_listing_ask(call->share, call->node, DIR_BATCH, NATIVE_READDIR_PLUS);
 	call_send(call, opendir_done);
 }
 
@@ -486,12 +547,36 @@ static void fsyncdir_done(struct call *call, const struct sftp_reply *reply)
 	call_reply_err(call, reply->error);
 }
 
+static void fsyncdir_issue(struct call *call);
+
+static void fsyncdir_opened(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+	} else if (!call->req) {
+		/* Its caller was killed, and with it the directory may have gone. The host's handle goes with the
+		 * share. */
+		call_free(call);
+	} else {
+		dir_release(call->dir);
+		call->dir->fh = wire_get_u64(&r);
+		fsyncdir_issue(call);
+	}
+}
+
 static void fsyncdir_issue(struct call *call)
 {
 	struct wire_buf *b;
 
 	if (!dir_attached(call->dir)) {
 		call_reply_err(call, ESTALE);
+		return;
+	}
+	if (!call->dir->fh) {
+		dir_listing_ask(call->share, call->node, 0, 0);
+		call_send(call, fsyncdir_opened);
 		return;
 	}
 	b = call_begin(call, NATIVE_FSYNC);

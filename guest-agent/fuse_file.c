@@ -375,7 +375,7 @@ void call_reply_created(struct call *call, struct node *n, uint64_t fh, const st
 	}
 	attr_to_stat(m, n, attr, &e.attr);
 	open_decide(m, n, f, attr, &fi);
-	node_tell(n, attr);
+	node_tell(n, attr, loop_now_us(m->loop));
 	node_told(n);
 	if (fuse_reply_create(call->req, &e, &fi) != 0) {
 		n->lookups--;
@@ -489,7 +489,8 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 static void fsync_done(struct call *call, const struct sftp_reply *reply)
 {
-	int error = file_error(call->file);
+	/* Of a caller that was killed the file may have gone. */
+	int error = call->req ? file_error(call->file) : 0;
 
 	call_reply_err(call, error ? error : reply->error);
 }

@@ -14,6 +14,7 @@
 #include "fuse_call.h"
 #include "fuse_file.h"
 #include "fuse_ops.h"
+#include "lookahead.h"
 #include "loop.h"
 
 /* Whether the name below the node belongs to a nested share. */
@@ -47,6 +48,8 @@ static void lookup_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_attr attr;
 	uint64_t server;
 
+	if (reply->error == ENOENT)
+		lookahead_missed(call->mount, call->node);
 	if (reply_failed(call, reply))
 		return;
 	server = wire_get_u64(&r);
@@ -57,10 +60,52 @@ static void lookup_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_found(call, call->node, call->name, server, &attr, reply->stamp);
 }
 
+static bool lookup_listed(struct call *call, struct listing *l, uint32_t index)
+{
+	struct sftp_attr attr = listing_entry(l, index).attr;
+	struct node *n = l->slots[index].node;
+	struct mount *m = call->mount;
+
+	if (l->generation != call->share->generation || n->flags & NODE_STALE || attr_is_outdated(n, l, &attr))
+		return false;
+	lookahead_used(m, l);
+	node_ref(n);
+	node_set_name(m->nodes, n, call->node, call->name, strlen(call->name));
+	call_reply_entry_aged(call, n, &attr, loop_now_us(m->loop) - l->fetched_us);
+	return true;
+}
+
+/* Answers from the directory's listing: true. */
+static bool lookup_remembered(struct call *call)
+{
+	struct mount *m = call->mount;
+	struct listing *l;
+	uint32_t index;
+
+	switch (listing_memory_look_up(&m->listings, call->node, call->name, loop_now_us(m->loop), &l, &index)) {
+	case LISTING_ABSENT:
+		if (!lookahead_believes(m, l))
+			break;
+		call_reply_err(call, ENOENT);
+		return true;
+	case LISTING_FOUND:
+		return lookup_listed(call, l, index);
+	case LISTING_UNKNOWN:
+		break;
+	}
+	return false;
+}
+
 static void lookup_issue(struct call *call)
 {
-	struct wire_buf *b = call_begin(call, NATIVE_LOOKUP);
+	struct wire_buf *b;
 
+	if (lookup_remembered(call))
+		return;
+	lookahead_asked(call->mount, call->node);
+	if (lookahead_wait(call, call->node))
+		return;
+	b = call_begin(call, NATIVE_LOOKUP);
 	wire_put_u64(b, call->node->server);
 	wire_put_cstring(b, call->name);
 	call_send(call, lookup_done);
@@ -140,16 +185,7 @@ static void lookup_nested(struct call *call, struct share *s)
 	call_start(call);
 }
 
-/* Whether the name is surely not there: what fills a folder it has just made asks for each name first. */
-static bool lookup_lacks(const struct mount *m, fuse_ino_t parent, const char *name)
-{
-	const struct node *dir = node_by_id(m->nodes, parent);
-
-	return dir && dir->absent_until && !name_is_ours(dir, name) &&
-	       node_lacks(m->nodes, dir, name, strlen(name), loop_now_us(m->loop));
-}
-
-static void lookup_ask(fuse_req_t req, fuse_ino_t parent, const char *name)
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct call *call = call_new(req, parent, lookup_issue);
 	const struct graft *ours;
@@ -172,14 +208,6 @@ static void lookup_ask(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (ours)
 		call->issue = way_issue;
 	call_start(call);
-}
-
-void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	if (lookup_lacks(fuse_req_userdata(req), parent, name))
-		fuse_reply_err(req, strlen(name) > SFTP_NAME_MAX ? ENAMETOOLONG : ENOENT);
-	else
-		lookup_ask(req, parent, name);
 }
 
 static void forget_one(struct mount *m, uint64_t ino, uint64_t lookups)
@@ -205,6 +233,14 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 
 /* ---------------------------------------------------------------------------------------------- what makes a name */
 
+/* A name of the directory means something else now. */
+static void dir_changed(struct call *call, struct node *dir, const char *name, const struct sftp_change *change,
+			uint64_t stamp)
+{
+	listing_memory_doubt(&call->mount->listings, dir, name);
+	call_changed(call, dir, change, stamp);
+}
+
 /* The reply of SYMLINK, MKDIR, MKNOD and LINK. call->other is the parent of a LINK. */
 static void made_done(struct call *call, const struct sftp_reply *reply)
 {
@@ -224,7 +260,8 @@ static void made_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	call_changed(call, parent, &change, reply->stamp);
+	dir_changed(call, parent, name, &change, reply->stamp);
+	lookahead_made(call->mount, parent);
 	/* These attributes were read after the change: they cannot be older than it. */
 	call_reply_found(call, parent, name, server, &attr, reply->stamp + 1);
 }
@@ -245,6 +282,8 @@ static struct wire_buf *make_begin(struct call *call, uint8_t type)
 
 	wire_put_u64(b, call->node->server);
 	wire_put_cstring(b, call->name);
+	/* Both before and after: a listing may come between. */
+	listing_memory_doubt(&call->mount->listings, call->node, call->name);
 	return b;
 }
 
@@ -326,6 +365,7 @@ static void link_issue(struct call *call)
 	attr_memory_drop(&call->mount->attrs, call->node->id);
 	if (call_wait_writes(call, call->node, link_issue))
 		return;
+	listing_memory_doubt(&call->mount->listings, call->other, call->other_name);
 	b = call_begin_modifying(call, NATIVE_LINK);
 	wire_put_u64(b, call->node->server);
 	wire_put_u64(b, call->other->server);
@@ -364,7 +404,8 @@ static void create_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	call_changed(call, call->node, &change, reply->stamp);
+	dir_changed(call, call->node, call->name, &change, reply->stamp);
+	lookahead_made(m, call->node);
 	n = node_found(m->nodes, call->node, call->name, strlen(call->name), server, call->share->generation, &attr);
 	if (n)
 		call_reply_created(call, n, fh, &attr);
@@ -394,6 +435,15 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 /* ------------------------------------------------------------------------------------- what removes or moves names */
 
+/* The node's ctime, and maybe its link count, are others now. NULL is fine. */
+static void node_touched(struct mount *m, struct node *n, uint64_t stamp)
+{
+	if (!n)
+		return;
+	n->changed = stamp;
+	attr_memory_drop(&m->attrs, n->id);
+}
+
 static void unlink_done(struct call *call, const struct sftp_reply *reply)
 {
 	struct wire_reader r = reply->body;
@@ -410,12 +460,9 @@ static void unlink_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	call_changed(call, call->node, &change, reply->stamp);
+	dir_changed(call, call->node, call->name, &change, reply->stamp);
 	n = node_by_name(call->mount->nodes, call->node, call->name, strlen(call->name));
-	if (n) {
-		n->changed = reply->stamp;
-		attr_memory_drop(&call->mount->attrs, n->id);
-	}
+	node_touched(call->mount, n, reply->stamp);
 	call_reply_err(call, 0);
 }
 
@@ -445,7 +492,7 @@ static void rmdir_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	call_changed(call, call->node, &change, reply->stamp);
+	dir_changed(call, call->node, call->name, &change, reply->stamp);
 	call_reply_err(call, 0);
 }
 
@@ -464,17 +511,14 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 }
 
 /* The nodes follow their names, so that they are found again by them. */
-static void names_moved(struct call *call)
+static void names_moved(struct call *call, uint64_t stamp)
 {
 	struct node_table *t = call->mount->nodes;
 	struct node *from = node_by_name(t, call->node, call->name, strlen(call->name));
 	struct node *to = node_by_name(t, call->other, call->other_name, strlen(call->other_name));
 
-	/* Their ctime is another now. */
-	if (to)
-		attr_memory_drop(&call->mount->attrs, to->id);
-	if (from)
-		attr_memory_drop(&call->mount->attrs, from->id);
+	node_touched(call->mount, to, stamp);
+	node_touched(call->mount, from, stamp);
 	if (from)
 		node_ref(from);
 	if (to && call->make.flags & NATIVE_RENAME_EXCHANGE)
@@ -497,9 +541,9 @@ static void rename_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	call_changed(call, call->node, &from, reply->stamp);
-	call_changed(call, call->other, &to, reply->stamp);
-	names_moved(call);
+	dir_changed(call, call->node, call->name, &from, reply->stamp);
+	dir_changed(call, call->other, call->other_name, &to, reply->stamp);
+	names_moved(call, reply->stamp);
 	call_reply_err(call, 0);
 }
 
@@ -511,6 +555,7 @@ static void rename_issue(struct call *call)
 
 	if (n && call_wait_writes(call, n, rename_issue))
 		return;
+	listing_memory_doubt(&call->mount->listings, call->other, call->other_name);
 	b = make_begin(call, NATIVE_RENAME);
 	wire_put_u64(b, call->other->server);
 	wire_put_cstring(b, call->other_name);

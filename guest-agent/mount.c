@@ -212,7 +212,8 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->target = strdup(p->target);
 	m->nodes = node_table_new(on_node_forgotten, m);
 	m->interrupts = calls_interrupts_new(m);
-	if (!m->target || !m->nodes || !m->interrupts || grafts_new(m, p) < 0 || shares_new(m, p) < 0) {
+	if (!m->target || !m->nodes || !m->interrupts || lookahead_init(m) < 0 || grafts_new(m, p) < 0 ||
+	    shares_new(m, p) < 0) {
 		mount_free(m);
 		return NULL;
 	}
@@ -243,8 +244,10 @@ void mount_free(struct mount *m)
 		file_free(m, f);
 	while ((d = LIST_FIRST(&m->dirs)))
 		dir_free(m, d);
-	if (m->nodes)
+	if (m->nodes) {
+		lookahead_end(m);
 		node_table_each(m->nodes, writes_free, NULL);
+	}
 	for (unsigned i = 0; i < m->share_count; i++)
 		share_free(m->shares[i]);
 	node_table_free(m->nodes);
@@ -301,7 +304,6 @@ static void node_doubt(void *ctx, struct node *n)
 {
 	(void)ctx;
 	n->flags |= NODE_RACY;
-	n->absent_until = 0;
 }
 
 void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invalidation *what)
@@ -312,11 +314,13 @@ void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invali
 	switch (what->kind) {
 	case NATIVE_INVALIDATE_ENTRY:
 		if (n)
-			n->absent_until = 0;
+			listing_memory_drop(&m->listings, n);
 		if (n)
 			invalidate_entry(m->invalidator, n->id, (const char *)what->name, what->name_len);
 		break;
 	case NATIVE_INVALIDATE_ATTR:
+		if (n && n->parent)
+			listing_memory_drop(&m->listings, n->parent);
 		if (n)
 			invalidate_attr(m->invalidator, n->id);
 		break;
@@ -326,6 +330,7 @@ void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invali
 		break;
 	case NATIVE_INVALIDATE_SUBTREE: /* everything, until the kernel can be told of a tree */
 	case NATIVE_INVALIDATE_ALL:
+		listing_memory_clear(&m->listings);
 		node_table_each(m->nodes, node_doubt, NULL);
 		invalidate_all(m->invalidator);
 		break;

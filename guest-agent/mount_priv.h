@@ -8,8 +8,10 @@
 #include <sys/queue.h>
 
 #include "attr_memory.h"
+#include "dir_listing.h"
 #include "graft.h"
 #include "limits.h"
+#include "lookahead.h"
 #include "mount.h"
 #include "node.h"
 #include "share.h"
@@ -40,6 +42,8 @@ struct mount {
 	struct node_table *nodes;
 	struct graft *grafts;
 	struct attr_memory attrs;
+	struct listing_memory listings;
+	struct lookahead ahead;
 	struct share *shares[CONTROL_MOUNTS_MAX];
 	unsigned share_count;
 

@@ -229,8 +229,6 @@ static void node_drop(struct node_table *t, struct node *n)
 {
 	if (n->server && n->given)
 		t->forget(t->ctx, n->share, n->server, n->given);
-	if (n->parent)
-		n->parent->absent_until = 0; /* the name may go on without its node */
 	unlink_server(t, n);
 	unlink_name(t, n);
 	unlink_id(t, n);
@@ -279,11 +277,6 @@ void node_set_name(struct node_table *t, struct node *n, struct node *parent, co
 	if (n->name && n->parent == parent && strlen(n->name) == len && memcmp(n->name, name, len) == 0)
 		return;
 	copy = strndup(name, len);
-	/* It may have both names from here on, and only one is kept. */
-	if (old)
-		old->absent_until = 0;
-	if (!copy)
-		parent->absent_until = 0;
 	unlink_name(t, n);
 	n->parent = node_ref(parent);
 	n->name = copy;
@@ -337,9 +330,9 @@ struct node *node_by_name(const struct node_table *t, const struct node *parent,
 	return n;
 }
 
-bool node_lacks(const struct node_table *t, const struct node *dir, const char *name, size_t len, uint64_t now_us)
+void node_give_back(struct node_table *t, uint16_t share, uint64_t server, uint64_t lookups)
 {
-	return now_us < dir->absent_until && !node_by_name(t, dir, name, len);
+	t->forget(t->ctx, share, server, lookups);
 }
 
 static int64_t time_ns(const struct sftp_time *t)
@@ -418,7 +411,6 @@ void node_table_detach(struct node_table *t, uint16_t share)
 			/* Whatever happened meanwhile: the next OPEN drops the pages. Stamps start anew. */
 			n->flags &= (uint16_t)~NODE_HAS_DATA;
 			n->changed = 0;
-			n->absent_until = 0;
 		}
 	}
 }
@@ -434,8 +426,9 @@ struct version version_before(const struct sftp_change *change)
 		.size = change->size, .mtime = time_ns(&change->mtime), .ctime = time_ns(&change->ctime)};
 }
 
-void node_tell(struct node *n, const struct sftp_attr *attr)
+void node_tell(struct node *n, const struct sftp_attr *attr, uint64_t us)
 {
+	n->told_us = us;
 	n->told = version_of(attr);
 	n->flags |= NODE_HAS_TOLD;
 	if (attr->flags & SFTP_ATTR_RACY)

@@ -28,6 +28,7 @@
 struct node_table;
 struct write_behind;
 struct graft;
+struct listing;
 
 /* What decides whether a file's content may have changed: compared as a whole. */
 struct version {
@@ -64,14 +65,16 @@ struct node {
 	uint32_t dev;
 	uint32_t refs;
 	uint32_t files; /* open file descriptions */
+	/* Of a directory (lookahead.h): names of it that were asked for, were not there, and were made, since `period`.
+	 */
+	uint8_t asked, missed, made, period;
 
-	struct version told; /* what the kernel was last told */
+	struct version told; /* what the kernel was last told, */
+	uint64_t told_us;    /* and when that was true */
 	struct version data; /* of the pages the kernel may hold */
 	uint64_t changed;    /* stamp of the last change of ours: what was read before it is not told any more */
 
-	/* Of a directory that we have just made: until then (microseconds), a name that no node here has is not there.
-	 */
-	uint64_t absent_until;
+	struct listing *listing;     /* of a directory, while it is remembered: dir_listing.h */
 	struct write_behind *writes; /* NULL: none wait */
 	const struct graft *graft;   /* where nested shares lie below it */
 };
@@ -100,8 +103,8 @@ struct node *node_by_name(const struct node_table *t, const struct node *parent,
 struct node *node_found(struct node_table *t, struct node *parent, const char *name, size_t len, uint64_t server,
 			uint32_t generation, const struct sftp_attr *attr);
 
-/* Whether the directory has no such name, as far as can be known here without asking. */
-bool node_lacks(const struct node_table *t, const struct node *dir, const char *name, size_t len, uint64_t now_us);
+/* Lookups that the server counted and nobody here took. */
+void node_give_back(struct node_table *t, uint16_t share, uint64_t server, uint64_t lookups);
 
 /* The name leads to the node (a rename, a link). Out of memory: it keeps the old one, and is found by nobody. */
 void node_set_name(struct node_table *t, struct node *n, struct node *parent, const char *name, size_t len);
@@ -141,8 +144,8 @@ static inline bool version_same(const struct version *a, const struct version *b
 	return a->size == b->size && a->mtime == b->mtime && a->ctime == b->ctime;
 }
 
-/* The kernel is being told these attributes. */
-void node_tell(struct node *n, const struct sftp_attr *attr);
+/* The kernel is being told these attributes, which were true at `us`. */
+void node_tell(struct node *n, const struct sftp_attr *attr, uint64_t us);
 
 /*
  * OPEN read these attributes: whether the kernel's pages may be of another version and must go, and whether it was told

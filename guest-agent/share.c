@@ -229,6 +229,7 @@ void share_lost(struct share *s)
 	if (had) {
 		node_table_detach(s->mount->nodes, s->index);
 		attr_memory_clear(&s->mount->attrs);
+		listing_memory_clear(&s->mount->listings);
 		s->generation++;
 		wire_buf_reset(&s->forgets);
 		s->forget_count = 0;

@@ -44,14 +44,15 @@ static int place_for_making(struct sftp_job *job, struct native_place *p, bool f
 }
 
 /* The reply of what was just made by name: its node, attributes, and the folder's change. */
-static int put_made(struct sftp_job *job, struct native_place *p, const struct sftp_caller *caller, int r)
+static int put_made(struct sftp_job *job, struct native_place *p, const struct sftp_caller *caller, uint32_t attr_flags,
+		    int r)
 {
 	if (r == 0) {
 		sftp_job_changed(job);
 		r = give_to_caller(job, p, caller, p->ref.fd, p->name);
 	}
 	if (r == 0)
-		r = native_put_found(job, p->node, &p->info, p->ref.fd, p->name, MASK_NONE);
+		r = native_put_found(job, p->node, &p->info, p->ref.fd, p->name, MASK_NONE, attr_flags);
 	return native_place_put(job, p, r);
 }
 
@@ -80,7 +81,7 @@ int native_symlink(struct sftp_job *job)
 	if (r < 0)
 		return r;
 	r = symlinkat(target, place.ref.fd, place.name) < 0 ? -errno : 0;
-	return put_made(job, &place, &caller, r);
+	return put_made(job, &place, &caller, 0, r);
 }
 
 int native_mkdir(struct sftp_job *job)
@@ -88,7 +89,7 @@ int native_mkdir(struct sftp_job *job)
 	struct wire_reader in = job_body(job);
 	struct sftp_caller caller;
 	struct native_place place;
-	uint32_t mode;
+	uint32_t mode, flags = 0;
 	int r;
 
 	sftp_caller_get(&in, &caller);
@@ -100,7 +101,10 @@ int native_mkdir(struct sftp_job *job)
 	if (r < 0)
 		return r;
 	r = mkdirat(place.ref.fd, place.name, mode & 07777) < 0 ? -errno : 0;
-	return put_made(job, &place, &caller, r);
+	/* A folder takes after the one it is in. */
+	if (root_folds(&job->share->root, place.info.identity.device, place.ref.fd))
+		flags = SFTP_ATTR_FOLDS;
+	return put_made(job, &place, &caller, flags, r);
 }
 
 /* Regular files alone: devices, sockets and FIFOs of the guest are nothing the host should get. */
@@ -125,7 +129,7 @@ int native_mknod(struct sftp_job *job)
 	if (r < 0)
 		return r;
 	r = mknodat(place.ref.fd, place.name, S_IFREG | (mode & 07777), 0) < 0 ? -errno : 0;
-	return put_made(job, &place, &caller, r);
+	return put_made(job, &place, &caller, 0, r);
 }
 
 int native_link(struct sftp_job *job)
@@ -152,7 +156,7 @@ int native_link(struct sftp_job *job)
 		r = fsop_link(&job->share->root, ref.fd, place.ref.fd, place.name);
 		if (r == 0) {
 			sftp_job_changed(job);
-			r = native_put_found(job, place.node, &place.info, place.ref.fd, place.name, MASK_NONE);
+			r = native_put_found(job, place.node, &place.info, place.ref.fd, place.name, MASK_NONE, 0);
 		}
 		r = native_place_put(job, &place, r);
 	}

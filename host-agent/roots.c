@@ -11,17 +11,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#define CASEFOLD_FL 0x40000000u /* FS_CASEFOLD_FL, Linux 5.2 */
+
 static const char *const remote_types[] = {
 	"9p", "afs", "autofs", "ceph", "cifs", "coda", "davfs", "nfs", "nfs4", "ncpfs", "smb3", "smbfs", "virtiofs",
+};
+
+/* Those that let each folder choose (ext4, f2fs, tmpfs) are asked folder by folder. */
+static const char *const folding_types[] = {
+	"adfs", "affs", "befs", "exfat", "hfs", "hfsplus", "hpfs", "jfs", "msdos", "ntfs", "ntfs3", "vfat",
 };
 
 static bool type_remote(const char *type)
@@ -33,49 +42,62 @@ static bool type_remote(const char *type)
 	return strncmp(type, "fuse", 4) == 0;
 }
 
-/* Is the device of one line of mountinfo (proc(5)) this one, and a remote one? */
-static bool line_remote(const char *line, uint32_t major, uint32_t minor)
+static bool type_folds(const char *type)
+{
+	for (size_t i = 0; i < sizeof(folding_types) / sizeof(folding_types[0]); i++)
+		if (strcmp(type, folding_types[i]) == 0)
+			return true;
+	return false;
+}
+
+/* The type of file system in one line of mountinfo (proc(5)), if it is about this device. */
+static bool line_type(const char *line, uint32_t major, uint32_t minor, char type[64])
 {
 	const char *dash = strstr(line, " - ");
 	unsigned at_major, at_minor;
-	char type[64];
 
 	return sscanf(line, "%*d %*d %u:%u", &at_major, &at_minor) == 2 && at_major == major && at_minor == minor &&
-	       dash && sscanf(dash, " - %63s", type) == 1 && type_remote(type);
+	       dash && sscanf(dash, " - %63s", type) == 1;
 }
 
-static bool device_remote(const struct root *root, uint32_t major, uint32_t minor)
+/* Empty when it is not known. */
+static void device_type(const struct root *root, uint32_t major, uint32_t minor, char type[64])
 {
-	bool remote = false;
+	bool found = false;
 	char *line = NULL;
 	size_t size = 0;
 	FILE *f;
 	int fd;
 
+	type[0] = '\0';
 	/* Opened anew, as a reader of its own; by the descriptor, since the sandbox hides the path. */
 	fd = root->mountinfo_fd >= 0 ? fcntl(root->mountinfo_fd, F_DUPFD_CLOEXEC, 3) : -1;
 	f = fd >= 0 ? fdopen(fd, "r") : NULL;
 	if (!f) {
 		if (fd >= 0)
 			close(fd);
-		return false;
+		return;
 	}
 	rewind(f);
-	while (!remote && getline(&line, &size, f) >= 0)
-		remote = line_remote(line, major, minor);
+	while (!found && getline(&line, &size, f) >= 0)
+		found = line_type(line, major, minor, type);
+	if (!found)
+		type[0] = '\0';
 	free(line);
 	fclose(f);
-	return remote;
 }
 
 static int device_add(struct root *root, uint32_t major, uint32_t minor, uint32_t *index)
 {
 	uint32_t count = root->device_count;
 	struct root_device *d = &root->devices[count];
+	char type[64];
 
 	if (count == SFTP_DEVICES_MAX)
 		return -EMFILE;
-	*d = (struct root_device){.major = major, .minor = minor, .remote = device_remote(root, major, minor)};
+	device_type(root, major, minor, type);
+	*d = (struct root_device){
+		.major = major, .minor = minor, .remote = type_remote(type), .folds = type_folds(type)};
 	d->refused = d->remote && !root->cross && count > 0;
 	root->device_count = count + 1;
 	*index = count;
@@ -142,6 +164,26 @@ void root_close(struct root *root)
 			close(*fds[i]);
 		*fds[i] = -1;
 	}
+}
+
+bool root_folds(const struct root *root, uint32_t device, int fd)
+{
+	unsigned long flags = 0; /* the kernel writes an int into it, whatever the request's number says */
+	int opened = -1, r;
+
+	if (root->devices[device].folds || root->devices[device].remote)
+		return true;
+	r = ioctl(fd, FS_IOC_GETFLAGS, &flags);
+	if (r < 0 && errno == EBADF) {
+		opened = root_open_beneath(fd, ".", O_RDONLY | O_DIRECTORY);
+		r = opened >= 0 ? ioctl(opened, FS_IOC_GETFLAGS, &flags) : -1;
+		if (opened < 0)
+			return true;
+	}
+	if (opened >= 0)
+		close(opened);
+	/* A file system without such flags has no folders that fold. */
+	return r == 0 && flags & CASEFOLD_FL;
 }
 
 int root_open_beneath(int dirfd, const char *path, int flags)

@@ -16,6 +16,7 @@ struct root_device {
 	uint32_t major, minor;
 	bool remote;  /* a server answers for it (FUSE, NFS, CIFS ...): it may be slow, or never answer */
 	bool refused; /* shown, but not entered: remote or automounted, and not asked for */
+	bool folds;   /* finds names in other spellings, in every folder */
 };
 
 struct root {
@@ -37,6 +38,12 @@ int root_open_beneath(int dirfd, const char *path, int flags);
 
 /* Opens again, for I/O, the regular file fd stands for. The caller knows that it is one. */
 int root_reopen(const struct root *root, int fd, int flags);
+
+/*
+ * Whether the folder fd stands for (O_PATH or open) finds names in other spellings than it lists them. True also where
+ * that cannot be known.
+ */
+bool root_folds(const struct root *root, uint32_t device, int fd);
 
 /* The index of a device, known from then on; -EMFILE: more file systems than SFTP_DEVICES_MAX. */
 int root_device_index(struct root *root, uint32_t major, uint32_t minor, uint32_t *index);

@@ -17,6 +17,7 @@
 #include "sandbox.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <linux/landlock.h>
 #include <seccomp.h>
 #include <stdarg.h>
@@ -183,10 +184,9 @@ static const int not_read_only[] = {
 	SCMP_SYS(removexattr),
 	SCMP_SYS(lremovexattr),
 	SCMP_SYS(fremovexattr),
-	463,             /* setxattrat, 6.13 */
-	466,             /* removexattrat, 6.13 */
-	469,             /* file_setattr, 6.17 */
-	SCMP_SYS(ioctl), /* chattr and the like */
+	463, /* setxattrat, 6.13 */
+	466, /* removexattrat, 6.13 */
+	469, /* file_setattr, 6.17 */
 	SCMP_SYS(quotactl),
 };
 
@@ -209,6 +209,10 @@ static int enter_seccomp(const struct sandbox_options *options, char *why)
 
 	if (r == 0 && !options->writable)
 		r = forbid(filter, not_read_only, sizeof(not_read_only) / sizeof(not_read_only[0]));
+	/* chattr and the like; that a folder's flags are read is no change. */
+	if (r == 0 && !options->writable)
+		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+				     SCMP_A1_32(SCMP_CMP_NE, (uint32_t)FS_IOC_GETFLAGS));
 	if (r == 0)
 		r = seccomp_load(filter);
 	seccomp_release(filter);

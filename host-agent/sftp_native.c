@@ -47,7 +47,7 @@ static uint8_t child_flags(const struct node_info *folder, enum mask mask)
 }
 
 int native_put_found(struct sftp_job *job, uint64_t parent, const struct node_info *folder, int dirfd, const char *name,
-		     enum mask mask)
+		     enum mask mask, uint32_t attr_flags)
 {
 	struct share *share = job->share;
 	struct fsop_stat st;
@@ -60,6 +60,7 @@ int native_put_found(struct sftp_job *job, uint64_t parent, const struct node_in
 	if (r < 0)
 		return r;
 	wire_put_u64(&job->out, node);
+	st.attr.flags |= attr_flags;
 	sftp_attr_put(&job->out, &st.attr);
 	return 0;
 }
@@ -88,7 +89,7 @@ static int native_lookup(struct sftp_job *job)
 	if (r < 0)
 		return r;
 	mask = share_mask(job->share, ref.fd, name);
-	r = mask == MASK_HIDDEN ? -ENOENT : native_put_found(job, parent, &folder, ref.fd, name, mask);
+	r = mask == MASK_HIDDEN ? -ENOENT : native_put_found(job, parent, &folder, ref.fd, name, mask, 0);
 	if (r == -ENOENT)
 		r = missing_in(job->share, ref.fd);
 	share_node_put(job->share, &ref);
@@ -412,7 +413,7 @@ static int native_opendir(struct sftp_job *job)
 
 	if (!wire_read_done(&in))
 		return -EBADMSG;
-	if (want > SFTP_DATA_MAX || flags & ~NATIVE_READDIR_PLUS)
+	if (want > SFTP_DATA_MAX || flags & ~(NATIVE_READDIR_PLUS | NATIVE_OPENDIR_LIST))
 		return -EINVAL;
 	r = share_node_get(share, node, true, &info, &ref);
 	if (r < 0)
@@ -428,7 +429,9 @@ static int native_opendir(struct sftp_job *job)
 	r = share_handle_open(share, fd, node, &info, NATIVE_O_READ, &handle);
 	if (r < 0)
 		return r;
-	wire_put_u64(&job->out, handle->fh);
+	if (root_folds(&share->root, info.identity.device, fd))
+		st.attr.flags |= SFTP_ATTR_FOLDS;
+	wire_put_u64(&job->out, flags & NATIVE_OPENDIR_LIST ? 0 : handle->fh);
 	sftp_attr_put(&job->out, &st.attr);
 	/* An error is met again by READDIR. */
 	if (want) {
@@ -437,6 +440,8 @@ static int native_opendir(struct sftp_job *job)
 		wire_put_u8(&job->out, 0);
 		wire_put_u32(&job->out, 0);
 	}
+	if (flags & NATIVE_OPENDIR_LIST)
+		share_handle_close(share, handle);
 	share_handle_put(share, handle);
 	return 0;
 }

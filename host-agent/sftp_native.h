@@ -12,9 +12,9 @@
 /* A name off the wire, NUL-terminated. -EINVAL: not a name. */
 int native_get_name(struct wire_reader *r, char name[SFTP_NAME_MAX + 1]);
 
-/* The node found as `name` in a folder, and its attributes, into the reply. */
+/* The node found as `name` in a folder, and its attributes with further flags (SFTP_ATTR_), into the reply. */
 int native_put_found(struct sftp_job *job, uint64_t parent, const struct node_info *folder, int dirfd, const char *name,
-		     enum mask mask);
+		     enum mask mask, uint32_t attr_flags);
 
 /* A folder about to be changed, and a name in it. */
 struct native_place {

@@ -194,7 +194,7 @@ static void the_first_open_drops_nothing_that_could_be_there(void **state)
 	struct node_opened o;
 
 	(void)state;
-	node_tell(&n, &attr);
+	node_tell(&n, &attr, 0);
 	o = node_opened(&n, &attr);
 	assert_true(o.drop);
 	assert_false(o.tell);
@@ -210,9 +210,9 @@ static void a_stat_in_between_does_not_hide_a_change(void **state)
 	struct node_opened o;
 
 	(void)state;
-	node_tell(&n, &before);
+	node_tell(&n, &before, 0);
 	node_opened(&n, &before);
-	node_tell(&n, &after); /* the stat: the kernel knows the new time, and keeps the old pages */
+	node_tell(&n, &after, 0); /* the stat: the kernel knows the new time, and keeps the old pages */
 	o = node_opened(&n, &after);
 	assert_true(o.drop);
 	assert_true(o.tell);
@@ -226,7 +226,7 @@ static void a_racy_version_counts_as_changed_once_more(void **state)
 
 	(void)state;
 	attr.flags |= SFTP_ATTR_RACY;
-	node_tell(&n, &attr);
+	node_tell(&n, &attr, 0);
 	assert_true(node_opened(&n, &attr).drop);
 	attr.flags &= ~(uint32_t)SFTP_ATTR_RACY;
 	assert_true(node_opened(&n, &attr).drop);
@@ -241,7 +241,7 @@ static void our_own_change_is_known_and_a_strangers_is_not(void **state)
 	struct node n = {0};
 
 	(void)state;
-	node_tell(&n, &before);
+	node_tell(&n, &before, 0);
 	node_opened(&n, &before);
 	node_changed(&n, &change, 5);
 	assert_false(node_opened(&n, &own).drop);
@@ -251,30 +251,6 @@ static void our_own_change_is_known_and_a_strangers_is_not(void **state)
 	change.after = later;
 	node_changed(&n, &change, 6);
 	assert_true(node_opened(&n, &later).drop);
-}
-
-static void a_folder_just_made_lacks_what_no_node_has(void **state)
-{
-	struct node *root, *d, *n;
-	struct node_table *t = table(&root);
-
-	(void)state;
-	d = found(t, root, "d", 6, 60, DIR);
-	assert_false(node_lacks(t, d, "a", 1, 0));
-	d->absent_until = 100;
-	assert_true(node_lacks(t, d, "a", 1, 99));
-	assert_false(node_lacks(t, d, "a", 1, 100));
-	n = found(t, d, "a", 7, 70, FILE_MODE);
-	assert_false(node_lacks(t, d, "a", 1, 50));
-	assert_true(node_lacks(t, d, "b", 1, 50));
-	/* It is found under a second name, and only that is kept: the first is there all the same. */
-	node_unref(t, found(t, d, "b", 7, 70, FILE_MODE));
-	assert_false(node_lacks(t, d, "a", 1, 50));
-	d->absent_until = 100;
-	node_unref(t, n);
-	assert_false(node_lacks(t, d, "b", 1, 50)); /* forgotten, not removed */
-	node_unref(t, d);
-	node_table_free(t);
 }
 
 static void many_nodes_are_found_by_every_key(void **state)
@@ -316,7 +292,6 @@ int main(void)
 		cmocka_unit_test(a_stat_in_between_does_not_hide_a_change),
 		cmocka_unit_test(a_racy_version_counts_as_changed_once_more),
 		cmocka_unit_test(our_own_change_is_known_and_a_strangers_is_not),
-		cmocka_unit_test(a_folder_just_made_lacks_what_no_node_has),
 		cmocka_unit_test(many_nodes_are_found_by_every_key),
 	};
 
