@@ -216,7 +216,8 @@ def machine_start(plan):
     if pid == 0:
         try:
             os.close(r)
-            for sig in (signal.SIGTERM, signal.SIGINT):
+            signal.set_wakeup_fd(-1)
+            for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(sig, signal.SIG_DFL)
             machine_inside(plan)
             os.write(w, b"ready")
@@ -350,8 +351,10 @@ def main():
     """Reads what is wanted as JSON on stdin, answers one line of JSON, and holds the lab until SIGTERM."""
     want = json.load(sys.stdin)
     stop_r, stop_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    # By the wake-up pipe: a handler of Python's own runs only after the select() that the signal came too early for.
+    signal.set_wakeup_fd(stop_w)
     for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(sig, lambda *_: os.write(stop_w, b"x"))
+        signal.signal(sig, lambda *_: None)
     if want["parent"]:
         check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM), "prctl")
         if os.getppid() != want["parent"]:
