@@ -177,6 +177,34 @@ void sftp_entry_get(struct wire_reader *r, struct sftp_entry *e)
 	}
 }
 
+void sftp_invalidation_put(struct wire_buf *out, const struct sftp_invalidation *i)
+{
+	size_t mark = wire_put_length_begin(out);
+
+	wire_put_u8(out, NATIVE_INVALIDATE);
+	wire_put_u8(out, (uint8_t)i->kind);
+	wire_put_u64(out, i->stamp);
+	wire_put_u64(out, i->node);
+	wire_put_string(out, i->name, i->name_len);
+	wire_put_u64(out, i->offset);
+	wire_put_u64(out, i->length);
+	wire_put_length_end(out, mark);
+}
+
+void sftp_invalidation_get(struct wire_reader *r, struct sftp_invalidation *i)
+{
+	*i = (struct sftp_invalidation){.kind = wire_get_u8(r)};
+	i->stamp = wire_get_u64(r);
+	i->node = wire_get_u64(r);
+	i->name = wire_get_string(r, &i->name_len, SFTP_NAME_MAX);
+	i->offset = wire_get_u64(r);
+	i->length = wire_get_u64(r);
+	if (i->kind < NATIVE_INVALIDATE_ENTRY || i->kind > NATIVE_INVALIDATE_ALL)
+		r->bad = true;
+	if ((i->kind == NATIVE_INVALIDATE_ENTRY || i->name_len) && !r->bad && !sftp_name_valid(i->name, i->name_len))
+		r->bad = true;
+}
+
 bool sftp_name_valid(const uint8_t *name, size_t len)
 {
 	if (len == 0 || len > SFTP_NAME_MAX)

@@ -169,6 +169,21 @@ enum native_invalidate {
 	NATIVE_INVALIDATE_ALL = 5,
 };
 
+/* PROTOCOL.md, "Invalidations". Fields that a kind does not have are 0 and empty. */
+struct sftp_invalidation {
+	enum native_invalidate kind;
+	uint64_t stamp, node, offset, length;
+	const uint8_t *name; /* by reference */
+	size_t name_len;
+};
+#define NATIVE_INVALIDATE_STAMP 6u /* where in the packet, with its length, the stamp stands */
+
+/* The whole packet, its length included. */
+void sftp_invalidation_put(struct wire_buf *out, const struct sftp_invalidation *i);
+
+/* What follows the type. The reader is bad where a kind is unknown or a name is none. */
+void sftp_invalidation_get(struct wire_reader *r, struct sftp_invalidation *i);
+
 /* A name as native requests carry it: 1 to 255 bytes, without '/' and NUL, not "." or "..". */
 bool sftp_name_valid(const uint8_t *name, size_t len);
 

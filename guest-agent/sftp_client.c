@@ -421,13 +421,10 @@ static int on_reply(struct sftp_client *c, struct wire_reader r)
 
 static int on_invalidate(struct sftp_client *c, struct wire_reader r)
 {
-	struct sftp_invalidation what = {.kind = wire_get_u8(&r), .stamp = wire_get_u64(&r), .node = wire_get_u64(&r)};
+	struct sftp_invalidation what;
 
-	what.name = wire_get_string(&r, &what.name_len, SFTP_NAME_MAX);
-	what.offset = wire_get_u64(&r);
-	what.length = wire_get_u64(&r);
-	if (!wire_read_done(&r) || what.kind < NATIVE_INVALIDATE_ENTRY || what.kind > NATIVE_INVALIDATE_ALL ||
-	    ((what.kind == NATIVE_INVALIDATE_ENTRY || what.name_len) && !sftp_name_valid(what.name, what.name_len)))
+	sftp_invalidation_get(&r, &what);
+	if (!wire_read_done(&r))
 		return refuse(c, "an invalidation is malformed");
 	c->events->invalidate(c->ctx, &what);
 	return 0;

@@ -46,13 +46,6 @@ struct sftp_reply {
 };
 typedef void sftp_done(void *ctx, const struct sftp_reply *reply);
 
-struct sftp_invalidation {
-	enum native_invalidate kind;
-	uint64_t stamp, node, offset, length;
-	const uint8_t *name;
-	size_t name_len;
-};
-
 struct sftp_client_events {
 	/* Both sides agreed on native requests. */
 	void (*ready)(void *ctx);

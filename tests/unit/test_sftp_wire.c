@@ -130,6 +130,62 @@ static void an_entry_carries_a_node_and_attributes_only_when_its_flag_says_so(vo
 	wire_buf_free(&b);
 }
 
+static void an_invalidation_survives_the_way_there_and_back(void **state)
+{
+	const struct sftp_invalidation in = {.kind = NATIVE_INVALIDATE_ENTRY,
+					     .stamp = 7,
+					     .node = 8,
+					     .name = (const uint8_t *)"name",
+					     .name_len = 4},
+				       range = {.kind = NATIVE_INVALIDATE_RANGE, .offset = 9, .length = 10};
+	struct sftp_invalidation out;
+	struct wire_buf b = {0};
+	struct wire_reader r;
+
+	sftp_invalidation_put(&b, &in);
+	assert_int_equal(wire_peek_u32(b.data), b.len - 4);
+	assert_int_equal(b.data[4], NATIVE_INVALIDATE);
+	assert_int_equal(wire_peek_u64(b.data + NATIVE_INVALIDATE_STAMP), 7);
+	r = wire_reader(b.data + 5, b.len - 5);
+	sftp_invalidation_get(&r, &out);
+	assert_true(wire_read_done(&r));
+	assert_int_equal(out.kind, NATIVE_INVALIDATE_ENTRY);
+	assert_int_equal(out.node, 8);
+	assert_int_equal(out.name_len, 4);
+	assert_memory_equal(out.name, "name", 4);
+	wire_buf_reset(&b);
+	sftp_invalidation_put(&b, &range);
+	r = wire_reader(b.data + 5, b.len - 5);
+	sftp_invalidation_get(&r, &out);
+	assert_true(wire_read_done(&r));
+	assert_int_equal(out.offset, 9);
+	assert_int_equal(out.length, 10);
+	wire_buf_free(&b);
+}
+
+static void an_invalidation_of_no_kind_or_no_name_is_an_error(void **state)
+{
+	const struct sftp_invalidation bad[] = {
+		{.kind = 0},
+		{.kind = NATIVE_INVALIDATE_ALL + 1},
+		{.kind = NATIVE_INVALIDATE_ENTRY},
+		{.kind = NATIVE_INVALIDATE_ENTRY, .name = (const uint8_t *)"a/b", .name_len = 3},
+		{.kind = NATIVE_INVALIDATE_ATTR, .name = (const uint8_t *)"..", .name_len = 2},
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct sftp_invalidation out;
+		struct wire_buf b = {0};
+		struct wire_reader r;
+
+		sftp_invalidation_put(&b, &bad[i]);
+		r = wire_reader(b.data + 5, b.len - 5);
+		sftp_invalidation_get(&r, &out);
+		assert_true(r.bad);
+		wire_buf_free(&b);
+	}
+}
+
 static void an_entry_with_a_name_longer_than_255_bytes_is_an_error(void **state)
 {
 	uint8_t name[256] = {0};
@@ -288,6 +344,8 @@ int main(void)
 		cmocka_unit_test(attributes_cut_short_are_an_error_and_read_as_zero),
 		cmocka_unit_test(a_change_and_a_caller_come_back_as_they_went),
 		cmocka_unit_test(an_entry_carries_a_node_and_attributes_only_when_its_flag_says_so),
+		cmocka_unit_test(an_invalidation_survives_the_way_there_and_back),
+		cmocka_unit_test(an_invalidation_of_no_kind_or_no_name_is_an_error),
 		cmocka_unit_test(an_entry_with_a_name_longer_than_255_bytes_is_an_error),
 		cmocka_unit_test(a_name_is_any_bytes_but_a_path),
 		cmocka_unit_test(every_type_has_a_name_and_what_is_no_type_has_a_question_mark),
