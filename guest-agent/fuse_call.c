@@ -402,6 +402,8 @@ void call_reply_entry_aged(struct call *call, struct node *n, const struct sftp_
 	double keep = MOUNT_KEEP_S - (double)age_us / 1e6;
 	struct fuse_entry_param e = {.ino = n->id, .attr_timeout = keep, .entry_timeout = keep};
 
+	if (call->outdated)
+		e.entry_timeout = 0;
 	if (call->req) {
 		attr_to_stat(m, n, attr, &e.attr);
 		node_tell(n, attr, loop_now_us(m->loop) - age_us);
@@ -478,6 +480,7 @@ void call_reply_found(struct call *call, struct node *parent, const char *name, 
 	}
 	if (!n->graft && n->flags & NODE_IS_DIR)
 		n->graft = graft_child(parent->graft, name, strlen(name));
+	call->outdated = stamp < call->share->entries_stamp;
 	if (call->fresh && !(attr->flags & SFTP_ATTR_FOLDS))
 		remember_empty(call, n, stamp);
 	if (!attr_is_old(n, stamp) || !call->req) {

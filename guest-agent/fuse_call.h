@@ -56,6 +56,7 @@ struct call {
 	bool local;          /* asks nothing of the host after it has waited for writes */
 	bool fresh;          /* what it makes is a directory that nobody had before */
 	bool waited_listing; /* for one under way: it does so once */
+	bool outdated;       /* names were invalidated after it was looked up: the kernel is not to keep this one */
 	call_fn *issue;
 	call_done_fn *done;
 	uint32_t request; /* under way */

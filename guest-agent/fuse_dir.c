@@ -250,16 +250,18 @@ static bool answer_add(struct answer *a, const char *name, const struct fuse_ent
 }
 
 /* The kernel is given the entry with its node; it counts that as a lookup. */
-static bool answer_add_plus(struct answer *a, const struct listing *l, const struct sftp_entry *e, const char *name,
+static bool answer_add_plus(struct answer *a, const struct dir *d, const struct sftp_entry *e, const char *name,
 			    struct node *n)
 {
+	const struct listing *l = d->listing;
 	struct mount *m = a->call->mount;
 	struct fuse_entry_param out = {0};
 
 	attr_to_stat(m, n, &e->attr, &out.attr);
 	if (a->age_us < LISTING_KEEP_US && !attr_is_outdated(n, l, &e->attr)) {
 		out.ino = n->id;
-		out.attr_timeout = out.entry_timeout = MOUNT_KEEP_S - (double)a->age_us / 1e6;
+		out.attr_timeout = MOUNT_KEEP_S - (double)a->age_us / 1e6;
+		out.entry_timeout = l->stamp < d->share->entries_stamp ? 0 : out.attr_timeout;
 	}
 	if (!answer_add(a, name, &out, e->cookie))
 		return false;
@@ -283,7 +285,7 @@ static bool answer_add_entry(struct answer *a, const struct dir *d, uint32_t ind
 	memcpy(name, e.name, e.name_len);
 	name[e.name_len] = '\0';
 	if (slot->node && a->call->io.plus)
-		return answer_add_plus(a, d->listing, &e, name, slot->node);
+		return answer_add_plus(a, d, &e, name, slot->node);
 	if (e.flags & NATIVE_ENTRY_NODE)
 		out.attr.st_ino = idmap_ino_to_guest(d->node->share, e.attr.dev, e.attr.ino);
 	return answer_add(a, name, &out, e.cookie);

@@ -32,7 +32,7 @@ struct item {
 	struct handoff_item link; /* first */
 	enum item_kind kind;
 	uint64_t node;
-	int64_t offset, length; /* INODE; offset -1: attributes alone */
+	int64_t offset, length; /* INODE */
 	size_t name_len;
 	char name[];
 };
@@ -206,11 +206,6 @@ void invalidate_range(struct invalidator *i, uint64_t node, uint64_t offset, uin
 			    .offset = (int64_t)(offset & INT64_MAX),
 			    .length = (int64_t)(length & INT64_MAX)},
 	     NULL, 0);
-}
-
-void invalidate_attr(struct invalidator *i, uint64_t node)
-{
-	push(i, &(struct item){.kind = ITEM_INODE, .node = node, .offset = -1}, NULL, 0);
 }
 
 void invalidate_entry(struct invalidator *i, uint64_t parent, const char *name, size_t len)

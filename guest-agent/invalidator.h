@@ -26,10 +26,9 @@ void invalidator_set_minor(struct invalidator *i, uint32_t minor);
 /* Ends the thread when it is done; does not wait for it. NULL is fine. */
 void invalidator_end(struct invalidator *i);
 
-/* Of a node: its attributes and all its pages; its attributes; a name in it; everything. NULL is fine. */
+/* Of a node: its attributes and all its pages, or some; a name in it; everything. NULL is fine. */
 void invalidate_node(struct invalidator *i, uint64_t node);
 void invalidate_range(struct invalidator *i, uint64_t node, uint64_t offset, uint64_t length);
-void invalidate_attr(struct invalidator *i, uint64_t node);
 void invalidate_entry(struct invalidator *i, uint64_t parent, const char *name, size_t len);
 void invalidate_all(struct invalidator *i);
 

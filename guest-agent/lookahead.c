@@ -229,6 +229,9 @@ static void on_expire(void *ctx)
 
 void lookahead_remember(struct mount *m, struct node *dir, struct listing *l)
 {
+	/* A name in it may have been invalidated since. */
+	if (l->stamp < m->shares[dir->share]->entries_stamp)
+		return;
 	if (listing_memory_put(&m->listings, dir, l) && !loop_timer_is_set(m->ahead.expire))
 		loop_timer_set(m->ahead.expire, LISTING_KEEP_US);
 }

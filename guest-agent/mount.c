@@ -299,39 +299,60 @@ int mount_update_shares(struct mount *m, const struct mount_share *shares, unsig
 	return 0;
 }
 
+struct doubt {
+	uint16_t share;
+	uint64_t stamp;
+};
+
 /* A version seen before may not be the one that is there: the next OPEN drops the pages. */
 static void node_doubt(void *ctx, struct node *n)
 {
-	(void)ctx;
+	const struct doubt *doubt = ctx;
+
+	if (n->share != doubt->share)
+		return;
 	n->flags |= NODE_RACY;
+	node_outdated(n, doubt->stamp);
+}
+
+static void node_attr_invalidate(struct mount *m, struct node *n, uint64_t stamp)
+{
+	attr_memory_drop(&m->attrs, n->id);
+	node_outdated(n, stamp);
+	/* From the loop, unlike all others: it takes no lock, and the reply that follows finds the kernel told. */
+	if (n->lookups)
+		fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0);
 }
 
 void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invalidation *what)
 {
 	struct node *n = node_by_server(m->nodes, s->index, what->node);
+	struct doubt doubt = {s->index, what->stamp};
 
-	attr_memory_clear(&m->attrs);
 	switch (what->kind) {
 	case NATIVE_INVALIDATE_ENTRY:
+		s->entries_stamp = what->stamp;
 		if (n)
 			listing_memory_drop(&m->listings, n);
 		if (n)
 			invalidate_entry(m->invalidator, n->id, (const char *)what->name, what->name_len);
 		break;
 	case NATIVE_INVALIDATE_ATTR:
-		if (n && n->parent)
-			listing_memory_drop(&m->listings, n->parent);
 		if (n)
-			invalidate_attr(m->invalidator, n->id);
+			node_attr_invalidate(m, n, what->stamp);
 		break;
 	case NATIVE_INVALIDATE_RANGE:
+		if (n)
+			attr_memory_drop(&m->attrs, n->id);
 		if (n)
 			invalidate_range(m->invalidator, n->id, what->offset, what->length);
 		break;
 	case NATIVE_INVALIDATE_SUBTREE: /* everything, until the kernel can be told of a tree */
 	case NATIVE_INVALIDATE_ALL:
 		listing_memory_clear(&m->listings);
-		node_table_each(m->nodes, node_doubt, NULL);
+		s->entries_stamp = what->stamp;
+		attr_memory_clear(&m->attrs);
+		node_table_each(m->nodes, node_doubt, &doubt);
 		invalidate_all(m->invalidator);
 		break;
 	}

@@ -464,5 +464,11 @@ void node_changed(struct node *n, const struct sftp_change *change, uint64_t sta
 		n->told = after;
 	if (change->after.flags & SFTP_ATTR_RACY)
 		n->flags |= NODE_RACY;
-	n->changed = stamp;
+	node_outdated(n, stamp + 1);
+}
+
+void node_outdated(struct node *n, uint64_t stamp)
+{
+	if (stamp && stamp - 1 > n->changed)
+		n->changed = stamp - 1;
 }

@@ -72,7 +72,7 @@ struct node {
 	struct version told; /* what the kernel was last told, */
 	uint64_t told_us;    /* and when that was true */
 	struct version data; /* of the pages the kernel may hold */
-	uint64_t changed;    /* stamp of the last change of ours: what was read before it is not told any more */
+	uint64_t changed;    /* what was read up to this stamp is not told any more: a change came after it */
 
 	struct listing *listing;     /* of a directory, while it is remembered: dir_listing.h */
 	struct write_behind *writes; /* NULL: none wait */
@@ -159,5 +159,8 @@ struct node_opened node_opened(struct node *n, const struct sftp_attr *attr);
 
 /* A change of ours, as the server saw it: a version we knew before it becomes the one after it. */
 void node_changed(struct node *n, const struct sftp_change *change, uint64_t stamp);
+
+/* An invalidation of this stamp: what was read before it is not told any more. */
+void node_outdated(struct node *n, uint64_t stamp);
 
 #endif

@@ -231,6 +231,7 @@ void share_lost(struct share *s)
 		attr_memory_clear(&s->mount->attrs);
 		listing_memory_clear(&s->mount->listings);
 		s->generation++;
+		s->entries_stamp = 0;
 		wire_buf_reset(&s->forgets);
 		s->forget_count = 0;
 		sftp_client_detach(s->client);

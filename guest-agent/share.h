@@ -51,7 +51,8 @@ struct share {
 	struct node *root;
 	struct sftp_attr root_attr; /* as last told */
 	bool root_known;
-	struct statvfs space; /* as last told */
+	uint64_t entries_stamp; /* of the last invalidation of names: what was looked up before it is not kept */
+	struct statvfs space;   /* as last told */
 	bool space_known;
 
 	struct loop_timer *retry, *lazy;

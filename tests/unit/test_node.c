@@ -253,6 +253,22 @@ static void our_own_change_is_known_and_a_strangers_is_not(void **state)
 	assert_true(node_opened(&n, &later).drop);
 }
 
+static void what_was_read_before_an_invalidation_stays_old(void **state)
+{
+	struct sftp_change change = {.after = {.size = 1}};
+	struct node n = {0};
+
+	node_outdated(&n, 9);
+	assert_int_equal(n.changed, 8);
+	/* A change of ours that was dispatched earlier makes nothing newer. */
+	node_changed(&n, &change, 5);
+	assert_int_equal(n.changed, 8);
+	node_outdated(&n, 0);
+	assert_int_equal(n.changed, 8);
+	node_changed(&n, &change, 12);
+	assert_int_equal(n.changed, 12);
+}
+
 static void many_nodes_are_found_by_every_key(void **state)
 {
 	enum { COUNT = 50000 };
@@ -292,6 +308,7 @@ int main(void)
 		cmocka_unit_test(a_stat_in_between_does_not_hide_a_change),
 		cmocka_unit_test(a_racy_version_counts_as_changed_once_more),
 		cmocka_unit_test(our_own_change_is_known_and_a_strangers_is_not),
+		cmocka_unit_test(what_was_read_before_an_invalidation_stays_old),
 		cmocka_unit_test(many_nodes_are_found_by_every_key),
 	};
 
