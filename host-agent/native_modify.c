@@ -86,6 +86,9 @@ int native_unlink(struct sftp_job *job)
 		if (known) {
 			sftp_attr_put(&job->out, &st.attr);
 			nodes_name_remove(job->share->nodes, &st.identity, place.node, place.name);
+			/* The client may know it by its other names alone. */
+			if (st.attr.nlink)
+				native_tell_attr(job, &st.identity);
 		}
 	}
 	if (fd >= 0)
@@ -135,6 +138,16 @@ static void rename_nodes(struct nodes *nodes, const struct native_place *from, c
 		nodes_name_add(nodes, there, from->node, from->name);
 }
 
+/* The reply tells of the folders: of what was moved the time has changed, of what stood there also the links. */
+static void rename_tell(struct sftp_job *job, const struct node_identity *moved, const struct node_identity *there)
+{
+	if (there && node_identity_same(moved, there))
+		return;
+	native_tell_attr(job, moved);
+	if (there)
+		native_tell_attr(job, there);
+}
+
 static int rename_place(struct sftp_job *job, struct native_place *from, struct native_place *to, uint32_t flags)
 {
 	struct fsop_stat moved, there;
@@ -149,6 +162,7 @@ static int rename_place(struct sftp_job *job, struct native_place *from, struct 
 		return -errno;
 	sftp_job_changed(job);
 	rename_nodes(job->share->nodes, from, to, &moved.identity, is_there ? &there.identity : NULL, flags);
+	rename_tell(job, &moved.identity, is_there ? &there.identity : NULL);
 	return 0;
 }
 
@@ -243,6 +257,9 @@ int native_setattr(struct sftp_job *job)
 	if (r == 0) {
 		r = fsop_set(root, ref.fd, info.type, writable_fd, &set);
 		sftp_job_changed(job);
+		/* Some of it may be done: the size, and then not the owner. */
+		if (r < 0)
+			native_tell_attr(job, &info.identity);
 	}
 	if (r == 0)
 		r = fsop_change_after(root, ref.fd, &change);

@@ -404,6 +404,39 @@ int nodes_path(struct nodes *nodes, uint64_t node, unsigned nth, struct wire_buf
 	return r;
 }
 
+uint64_t nodes_find(struct nodes *nodes, const struct node_identity *identity)
+{
+	const struct node *n;
+	uint64_t id;
+
+	pthread_mutex_lock(&nodes->lock);
+	n = find_identity(nodes, identity);
+	/* One that is kept for those below it or for a handle alone is not the client's any more. */
+	id = n && (n->lookups || n == nodes->root) ? n->id : 0;
+	pthread_mutex_unlock(&nodes->lock);
+	return id;
+}
+
+int nodes_name(struct nodes *nodes, uint64_t node, unsigned nth, uint64_t *parent, char name[SFTP_NAME_MAX + 1])
+{
+	const struct node_name *at = NULL;
+	const struct node *n;
+
+	pthread_mutex_lock(&nodes->lock);
+	n = find_id(nodes, node);
+	if (n)
+		at = n->names;
+	while (at && nth--)
+		at = at->next;
+	if (at) {
+		*parent = at->parent->id;
+		memcpy(name, at->bytes, at->len);
+		name[at->len] = '\0';
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	return at ? 0 : -ESTALE;
+}
+
 void nodes_name_remove(struct nodes *nodes, const struct node_identity *identity, uint64_t parent, const char *name)
 {
 	struct node *n, *folder;

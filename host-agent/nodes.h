@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "limits.h"
 #include "wire.h"
 
 struct node_identity {
@@ -66,6 +67,12 @@ bool nodes_close(struct nodes *nodes, uint64_t node);
  * -ESTALE: no such node or name, or a name above it is gone; -ENOMEM.
  */
 int nodes_path(struct nodes *nodes, uint64_t node, unsigned nth, struct wire_buf *path);
+
+/* The node of an identity; 0: the client knows none. */
+uint64_t nodes_find(struct nodes *nodes, const struct node_identity *identity);
+
+/* The nth name of a node: the folder it was seen in, and as what. -ESTALE: there is none. */
+int nodes_name(struct nodes *nodes, uint64_t node, unsigned nth, uint64_t *parent, char name[SFTP_NAME_MAX + 1]);
 
 /* What we know of names changed by our own requests. Nothing happens where the identity has no node. */
 void nodes_name_remove(struct nodes *nodes, const struct node_identity *identity, uint64_t parent, const char *name);

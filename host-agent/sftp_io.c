@@ -6,6 +6,10 @@
  * Writing: who has a reply and finds nobody writing writes it, and then whatever others have queued meanwhile: small
  * replies first, so that a listing does not wait behind a megabyte. Nobody waits for the descriptor but the one who
  * writes; what may queue up is bounded, since the room for each reply is set aside before its request is carried out.
+ *
+ * A message of the server's own is a fence: what is queued when it comes, small and bulk, is moved to `placed` in the
+ * order it would have gone, and the message behind it. It says what its request's reply does not, so it leaves with
+ * that.
  */
 #include "sftp_io.h"
 
@@ -107,6 +111,7 @@ void sftp_output_init(struct sftp_output *out, int fd, void (*sent)(struct sftp_
 	*out = (struct sftp_output){.fd = fd, .sent = sent};
 	pthread_mutex_init(&out->lock, NULL);
 	pthread_cond_init(&out->room, NULL);
+	TAILQ_INIT(&out->placed);
 	TAILQ_INIT(&out->small);
 	TAILQ_INIT(&out->bulk);
 }
@@ -164,11 +169,13 @@ static int write_list(struct sftp_output *out, struct job_list *list)
 	return count ? write_all(out->fd, v, count) : 0;
 }
 
-/* With the lock: what goes out next, small replies together, or one of the others. */
-static void take_list(struct sftp_output *out, struct job_list *list)
+/* With the lock: what goes out next; small replies together, of the others one. False: nothing. */
+static bool take_list(struct sftp_output *out, struct job_list *list)
 {
-	struct job_list *from = TAILQ_EMPTY(&out->small) ? &out->bulk : &out->small;
-	int most = from == &out->small ? WRITE_JOBS : 1;
+	struct job_list *from = !TAILQ_EMPTY(&out->placed) ? &out->placed
+				: TAILQ_EMPTY(&out->small) ? &out->bulk
+							   : &out->small;
+	int most = from == &out->bulk ? 1 : WRITE_JOBS;
 	struct sftp_job *job;
 
 	TAILQ_INIT(list);
@@ -176,6 +183,7 @@ static void take_list(struct sftp_output *out, struct job_list *list)
 		TAILQ_REMOVE(from, job, link);
 		TAILQ_INSERT_TAIL(list, job, link);
 	}
+	return !TAILQ_EMPTY(list);
 }
 
 /* Leaves the lock held. */
@@ -210,8 +218,7 @@ void sftp_output_send(struct sftp_output *out, struct sftp_job *job)
 		return;
 	}
 	out->writing = true;
-	while (!TAILQ_EMPTY(&out->small) || !TAILQ_EMPTY(&out->bulk)) {
-		take_list(out, &list);
+	while (take_list(out, &list)) {
 		pthread_mutex_unlock(&out->lock);
 		/* A peer that is gone also ends the input; until then the replies are just dropped. */
 		r = out->broken ? 0 : write_list(out, &list);
@@ -220,6 +227,17 @@ void sftp_output_send(struct sftp_output *out, struct sftp_job *job)
 		give_back(out, &list);
 	}
 	out->writing = false;
+	pthread_mutex_unlock(&out->lock);
+}
+
+void sftp_output_place(struct sftp_output *out, struct sftp_job *job, _Atomic uint64_t *stamp, size_t stamp_at)
+{
+	pthread_mutex_lock(&out->lock);
+	job->stamp = atomic_fetch_add(stamp, 1) + 1;
+	wire_poke_u64(job->out.data + stamp_at, job->stamp);
+	TAILQ_CONCAT(&out->placed, &out->small, link);
+	TAILQ_CONCAT(&out->placed, &out->bulk, link);
+	TAILQ_INSERT_TAIL(&out->placed, job, link);
 	pthread_mutex_unlock(&out->lock);
 }
 

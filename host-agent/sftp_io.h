@@ -31,6 +31,7 @@ struct sftp_output {
 	void (*sent)(struct sftp_job *job); /* gives the job back, sent or lost; without locks */
 	pthread_mutex_t lock;
 	pthread_cond_t room;
+	struct job_list placed; /* whose order is settled: goes before the others */
 	struct job_list small, bulk;
 	size_t reserved;
 	bool writing;
@@ -45,6 +46,13 @@ void sftp_output_reserve(struct sftp_output *out, struct sftp_job *job, size_t s
 
 /* Sends job->out: now, or when who is writing comes to it; the job is `sent`'s from here on. Small ones go first. */
 void sftp_output_send(struct sftp_output *out, struct sftp_job *job);
+
+/*
+ * Puts a message of the server's own (job->out) behind all replies that are queued and before all that come, and sends
+ * it with the next of these. In the same moment `stamp` is advanced and written at `stamp_at`: who has read it since
+ * cannot be answered before the message.
+ */
+void sftp_output_place(struct sftp_output *out, struct sftp_job *job, _Atomic uint64_t *stamp, size_t stamp_at);
 
 /* Gives the job back without a reply. */
 void sftp_output_drop(struct sftp_output *out, struct sftp_job *job);

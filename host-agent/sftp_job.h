@@ -73,6 +73,12 @@ static inline void sftp_job_changed(struct sftp_job *job)
 	atomic_fetch_add(&job->share->stamp, 1);
 }
 
+/*
+ * Tells the client that something it may have kept is not so any more, with a stamp of its own: whatever is dispatched
+ * from now on is answered behind it. `name` for NATIVE_INVALIDATE_ENTRY alone, else NULL.
+ */
+void sftp_job_invalidate(struct sftp_job *job, enum native_invalidate kind, uint64_t node, const char *name);
+
 /* The rows; NULL: no such request. An extension of a stock client is told by its name in the packet. */
 const struct sftp_row *sftp_native_row(uint8_t type);
 const struct sftp_row *sftp_stock_row(const struct wire_buf *packet);

@@ -59,6 +59,7 @@ int native_put_found(struct sftp_job *job, uint64_t parent, const struct node_in
 	r = nodes_look_up(share->nodes, parent, name, &st.identity, st.type, child_flags(folder, mask), &node);
 	if (r < 0)
 		return r;
+	native_tell_moved(job, node, &st);
 	wire_put_u64(&job->out, node);
 	st.attr.flags |= attr_flags;
 	sftp_attr_put(&job->out, &st.attr);
@@ -335,6 +336,7 @@ static void entry_complete(struct sftp_job *job, struct handle *h, const struct 
 		return;
 	if (nodes_look_up(share->nodes, h->node, name, &st.identity, st.type, child_flags(folder, mask), &entry->node))
 		return;
+	native_tell_moved(job, entry->node, &st);
 	entry->flags = NATIVE_ENTRY_NODE;
 	entry->attr = st.attr;
 	entry->type = st.type;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sftp_native: the native requests (PROTOCOL.md, "Requests"), one function a request. What makes something is in
- * native_make.c, what otherwise modifies in native_modify.c, the rest in sftp_native.c. No request holds a path: names
- * are checked where they are read.
+ * native_make.c, what otherwise modifies in native_modify.c, the rest in sftp_native.c; native_tell.c has what they
+ * find out besides. No request holds a path: names are checked where they are read.
  */
 #ifndef HOMEPORT_SFTP_NATIVE_H
 #define HOMEPORT_SFTP_NATIVE_H
@@ -36,6 +36,16 @@ int native_place_get(struct sftp_job *job, struct native_place *p, bool folder_o
 
 /* Gives the folder back; where r is 0 puts its change into the reply. Returns r, or what failed. */
 int native_place_put(struct sftp_job *job, struct native_place *p, int r);
+
+/* The attributes of the node with this identity changed, if the client has one, and the reply does not say to what. */
+void native_tell_attr(struct sftp_job *job, const struct node_identity *identity);
+
+/* A request answers ESTALE for the node (0: none): the names that led to it, or to a folder above it, lead no more. */
+void native_tell_gone(struct sftp_job *job, uint64_t node);
+
+/* A node was found with attributes `st`: another name it was known by, of which it can only have one, is not its own.
+ */
+void native_tell_moved(struct sftp_job *job, uint64_t node, const struct fsop_stat *st);
 
 int native_setattr(struct sftp_job *job);
 int native_symlink(struct sftp_job *job);

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "pool.h"
 #include "sftp_io.h"
 #include "sftp_job.h"
+#include "sftp_native.h"
 #include "sftp_order.h"
 
 #define JOBS_KEPT       16u /* finished jobs kept with their buffers */
@@ -97,6 +99,28 @@ void sftp_job_may_block(struct sftp_job *job)
 {
 	if (job->server->pool)
 		pool_yield(job->server->pool);
+}
+
+/* Without memory it is left out: nothing the client has kept lives longer than a second anyway. */
+void sftp_job_invalidate(struct sftp_job *job, enum native_invalidate kind, uint64_t node, const char *name)
+{
+	static const struct sftp_row row = {
+		NATIVE_INVALIDATE, ROW_NATIVE | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE, NULL};
+	struct sftp_server *s = job->server;
+	struct sftp_invalidation what = {
+		.kind = kind, .node = node, .name = (const uint8_t *)name, .name_len = name ? strlen(name) : 0};
+	struct sftp_job *told = job_new(s);
+
+	if (!told)
+		return;
+	told->row = &row;
+	sftp_invalidation_put(&told->out, &what);
+	if (told->out.failed) {
+		job_done(told);
+		return;
+	}
+	log_debug("invalidate %d: node %" PRIu64, kind, node);
+	sftp_output_place(&s->output, told, &s->share->stamp, NATIVE_INVALIDATE_STAMP);
 }
 
 /* ---- a request's row, handle and device ---- */
@@ -200,6 +224,8 @@ static void job_carry_out(struct sftp_job *job)
 	if (r == 0)
 		r = job->row->run(job);
 	assert(r <= 0);
+	if (r == -ESTALE && native)
+		native_tell_gone(job, body_u64(job, job->row->node_at));
 	if (native)
 		put_native_reply(job, r);
 	else

@@ -27,6 +27,7 @@ struct share {
 	struct share_counters *counters;
 	struct share_counters own_counters; /* where nobody else looks */
 	_Atomic uint64_t stamp;             /* advanced by each change we learn of */
+	atomic_bool root_gone;              /* the client was told */
 	uint32_t umask;                     /* for what stock clients make; native ones have applied their own */
 	bool writable;
 	bool native; /* agreed on in INIT: no paths from then on */

@@ -5,7 +5,8 @@
         node, attr = c.lookup(ROOT, b"file")
         fh, attr, first = c.open(node, want=65536)
 
-A refused request raises OSError with the server's errno. send() and wait() have several requests under way.
+A refused request raises OSError with the server's errno. send() and wait() have several requests under way. What came,
+replies and invalidations, is in `arrived` in this order: ("reply", id, stamp) and Invalidation.
 """
 import collections
 import os
@@ -16,18 +17,20 @@ import struct
 import subprocess
 
 ROOT = 1
-REPLY = 192
+REPLY, INVALIDATE = 192, 193
 (LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKDIR, MKNOD, UNLINK, RMDIR, RENAME, LINK, OPEN, CREATE, READ,
  WRITE, RELEASE, FSYNC, OPENDIR, READDIR, STATFS, CANCEL) = range(128, 150)
 O_READ, O_WRITE, O_APPEND, O_TRUNC, O_EXCL, O_SYNC, O_DSYNC = (1 << i for i in range(7))
 SET_MODE, SET_UID, SET_GID, SET_SIZE, SET_ATIME, SET_MTIME, SET_ATIME_NOW, SET_MTIME_NOW = (1 << i for i in range(8))
 NOREPLACE, EXCHANGE = 1, 2
+ENTRY_GONE, ATTR_CHANGED, RANGE_CHANGED, SUBTREE_CHANGED, ALL_CHANGED = range(1, 6)
 
 ATTR = struct.Struct(">QQQIIIIIIIIqIqIqIqI")
 Attr = collections.namedtuple("Attr", "ino size blocks mode nlink uid gid rdev_major rdev_minor dev flags "
                               "atime atime_ns mtime mtime_ns ctime ctime_ns btime btime_ns")
 CHANGE = struct.Struct(">QqIqI")
 Change = collections.namedtuple("Change", "size mtime mtime_ns ctime ctime_ns after")
+Invalidation = collections.namedtuple("Invalidation", "kind stamp node name offset length")
 Entry = collections.namedtuple("Entry", "cookie ino type name node attr")
 
 
@@ -77,6 +80,7 @@ class Client:
         self.process = process
         self.buffer = bytearray()
         self.replies = {}
+        self.arrived = []
         self.last = 0
         self.request = 0
         pairs = string(b"native@homeport") + string(b"1") if native else b""
@@ -145,12 +149,30 @@ class Client:
         """(errno, stamp, Reader of the body) of a request sent."""
         while request not in self.replies:
             packet = self.receive(timeout)
+            if packet[0] == INVALIDATE:
+                self.arrived.append(self.invalidation(packet))
+                continue
             kind, number = struct.unpack_from(">BI", packet)
             assert kind == REPLY, f"a packet of type {kind}: {packet[:80]!r}"
             error, stamp = struct.unpack_from(">IQ", packet, 5)
+            self.arrived.append(("reply", number, stamp))
             assert error == 0 or len(packet) == 17
             self.replies[number] = (error, stamp, Reader(packet[17:]))
         return self.replies.pop(request)
+
+    @staticmethod
+    def invalidation(packet):
+        r = Reader(packet)
+        _, kind, stamp, node = r.take("BBQQ")
+        found = Invalidation(kind, stamp, node, r.string(), *r.take("QQ"))
+        r.done()
+        return found
+
+    def told(self):
+        """The invalidations since it was last asked, as (kind, node, name)."""
+        found = [(i.kind, i.node, i.name) for i in self.arrived if isinstance(i, Invalidation)]
+        self.arrived = []
+        return found
 
     def raw(self, kind, body=b"", timeout=20):
         return self.wait(self.send(kind, body), timeout)

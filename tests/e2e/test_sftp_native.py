@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -265,6 +266,140 @@ def test_writes_on_a_handle_are_done_in_the_order_sent(serve, tmp_path):
         assert c.wait(request)[0] == 0
     assert (tmp_path / "f").read_bytes() == b"00000199" * 512
     assert errno_of(c.write, fh, 0, b"x") == errno.EBADF
+
+
+def test_a_rename_tells_of_the_files_it_moved_and_replaced(serve, tmp_path):
+    c = serve(None, "--writable")
+    nodes = {}
+    for name in (b"a", b"b", b"c"):
+        nodes[name], _, fh, _ = c.create(ROOT, name)
+        c.release(fh)
+    (tmp_path / "unknown").touch()
+    assert c.told() == []
+    c.rename(ROOT, b"a", ROOT, b"b", nc.EXCHANGE)
+    assert c.told() == [(nc.ATTR_CHANGED, nodes[b"a"], b""), (nc.ATTR_CHANGED, nodes[b"b"], b"")]
+    c.rename(ROOT, b"a", ROOT, b"c")
+    assert c.told() == [(nc.ATTR_CHANGED, nodes[b"b"], b""), (nc.ATTR_CHANGED, nodes[b"c"], b"")]
+    c.rename(ROOT, b"unknown", ROOT, b"d")
+    assert c.told() == [], "of a file the client does not know there is nothing to forget"
+
+
+def test_unlinking_one_of_two_names_tells_of_the_other(serve, tmp_path):
+    (tmp_path / "a").touch()
+    os.link(tmp_path / "a", tmp_path / "b")
+    c = serve(None, "--writable")
+    node, _ = c.lookup(ROOT, b"a")
+    c.unlink(ROOT, b"b")
+    assert c.told() == [(nc.ATTR_CHANGED, node, b"")]
+    c.unlink(ROOT, b"a")
+    assert c.told() == []
+
+
+def test_what_is_half_done_is_told(serve, tmp_path):
+    os.symlink("f", tmp_path / "link")
+    c = serve(None, "--writable")
+    node, before = c.lookup(ROOT, b"link")
+    # The owner is set first, and that changes the ctime; a link has no mode that could be set.
+    assert errno_of(c.setattr, node, uid=os.geteuid(), mode=0o600) == errno.EOPNOTSUPP
+    assert c.told() == [(nc.ATTR_CHANGED, node, b"")]
+    after = c.getattr(node)
+    assert (after.ctime, after.ctime_ns) > (before.ctime, before.ctime_ns)
+
+
+@pytest.mark.parametrize("by", ["replaced", "removed"])
+def test_a_name_that_lost_its_node_is_told_once(serve, tmp_path, by):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_text("old")
+    c = serve()
+    folder, _ = c.lookup(ROOT, b"d")
+    node, _ = c.lookup(folder, b"f")
+    c.getattr(node)
+    (tmp_path / "new").write_text("other")
+    if by == "replaced":
+        os.rename(tmp_path / "new", tmp_path / "d" / "f")
+    else:
+        os.unlink(tmp_path / "d" / "f")
+    assert errno_of(c.getattr, node) == errno.ESTALE
+    assert c.told() == [(nc.ENTRY_GONE, folder, b"f")]
+    assert errno_of(c.getattr, node) == errno.ESTALE
+    assert c.told() == []
+
+
+def test_a_folder_that_is_gone_is_told_where_it_was(serve, tmp_path):
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "d" / "e" / "f").touch()
+    c = serve()
+    folder, _ = c.lookup(ROOT, b"d")
+    below, _ = c.lookup(folder, b"e")
+    node, _ = c.lookup(below, b"f")
+    shutil.rmtree(tmp_path / "d")
+    assert errno_of(c.getattr, node) == errno.ESTALE
+    assert c.told() == [(nc.ENTRY_GONE, ROOT, b"d")]
+
+
+def test_a_file_met_under_another_name_loses_the_first(serve, tmp_path):
+    for name in ("a", "linked"):
+        (tmp_path / name).touch()
+    (tmp_path / "d").mkdir()
+    c = serve()
+    nodes = [c.lookup(ROOT, name)[0] for name in (b"a", b"d", b"linked")]
+    os.rename(tmp_path / "a", tmp_path / "b")
+    os.rename(tmp_path / "d", tmp_path / "e")
+    os.link(tmp_path / "linked", tmp_path / "too")
+    assert c.lookup(ROOT, b"b")[0] == nodes[0]
+    assert c.told() == [(nc.ENTRY_GONE, ROOT, b"a")]
+    listed = {e.name: e.node for e in c.listdir(ROOT)}
+    assert (listed[b"e"], listed[b"too"]) == (nodes[1], nodes[2])
+    assert c.told() == [(nc.ENTRY_GONE, ROOT, b"d")]
+
+
+def test_a_share_whose_folder_is_removed_tells_everything_once(serve, tmp_path):
+    folder = tmp_path / "share"
+    folder.mkdir()
+    (folder / "f").touch()
+    c = serve(folder)
+    node, _ = c.lookup(ROOT, b"f")
+    shutil.rmtree(folder)
+    assert errno_of(c.getattr, node) == errno.ESTALE
+    assert c.told() == [(nc.ALL_CHANGED, 0, b"")]
+    assert errno_of(c.getattr, ROOT) == errno.ESTALE
+    assert c.told() == []
+
+
+def test_invalidations_keep_their_place_among_replies(serve, tmp_path):
+    """Bulk replies are overtaken by small ones; an invalidation overtakes none, and none with a later stamp it."""
+    (tmp_path / "big").write_bytes(b"x" * (1 << 20))
+    for name in ("a", "b"):
+        (tmp_path / name).touch()
+    c = serve(None, "--writable")
+    fh, _, _ = c.open(c.lookup(ROOT, b"big")[0])
+    a, b = c.lookup(ROOT, b"a")[0], c.lookup(ROOT, b"b")[0]
+    exchange = struct.pack(">Q", ROOT) + nc.string(b"a") + struct.pack(">Q", ROOT) + nc.string(b"b")
+    c.told()
+    sent = []
+    for _ in range(20):  # more than the socket takes: replies queue up while nobody reads
+        sent.append(c.send(nc.READ, struct.pack(">QQI", fh, 0, 1 << 20)))
+        sent.append(c.send(nc.RENAME, c.caller() + exchange + struct.pack(">I", nc.EXCHANGE)))
+        sent.append(c.send(nc.GETATTR, struct.pack(">QQ", a, 0)))
+    renames = sent[1::3]
+    time.sleep(0.5)
+    for request in sent:
+        assert c.wait(request)[0] == 0
+    told = 0
+    for i, what in enumerate(c.arrived):
+        if not isinstance(what, nc.Invalidation):
+            continue
+        told += 1
+        assert (what.kind, what.node) in ((nc.ATTR_CHANGED, a), (nc.ATTR_CHANGED, b))
+        earlier = [x for x in c.arrived[:i] if not isinstance(x, nc.Invalidation)]
+        later = [x for x in c.arrived[i + 1:] if not isinstance(x, nc.Invalidation)]
+        assert all(stamp < what.stamp for _, _, stamp in earlier), "overtaken by a later answer"
+        # Two a rename, in front of its own reply.
+        assert sum(number in renames for _, number, _ in earlier) <= (told - 1) // 2
+        assert later
+    assert told == 40
+    stamps = [x.stamp for x in c.arrived if isinstance(x, nc.Invalidation)]
+    assert stamps == sorted(set(stamps))
 
 
 def test_many_reads_at_once_are_each_what_they_asked_for(serve, tmp_path):

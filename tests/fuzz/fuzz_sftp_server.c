@@ -3,8 +3,9 @@
  * Fuzzes the share's server on a real tree. The input is a byte of options (1: writable, 2: native, 4: masks) and then
  * packets, each a u16 length and that many bytes from the type on; each is carried out at once.
  *
- * What must hold whatever comes: replies are whole packets; nothing beside the shared folder changes or is told; a
- * read-only share does not change; no request leaves a descriptor behind.
+ * What must hold whatever comes: replies are whole packets; invalidations are of the kinds the server has, and each
+ * newer than the last; nothing beside the shared folder changes or is told; a read-only share does not change; no
+ * request leaves a descriptor behind.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -29,6 +30,7 @@ static char base[64];
 static int base_fd;
 static bool tree_stands;
 static struct share share;
+static uint64_t last_stamp; /* of an invalidation */
 
 static void must(int holds)
 {
@@ -124,6 +126,19 @@ static int descriptors(void)
 	return count;
 }
 
+/* From the type on. */
+static void check_invalidation(const uint8_t *packet, size_t len)
+{
+	struct wire_reader r = wire_reader(packet + 1, len - 1);
+	struct sftp_invalidation i;
+
+	sftp_invalidation_get(&r, &i);
+	must(wire_read_done(&r) && share.native && i.stamp > last_stamp && i.stamp <= share.stamp);
+	must(i.kind == NATIVE_INVALIDATE_ALL ? i.node == 0 : i.node >= NATIVE_ROOT);
+	must(i.kind == NATIVE_INVALIDATE_ALL || i.kind == NATIVE_INVALIDATE_ENTRY || i.kind == NATIVE_INVALIDATE_ATTR);
+	last_stamp = i.stamp;
+}
+
 static void check_replies(const struct wire_buf *replies)
 {
 	for (size_t at = 0; at < replies->len;) {
@@ -132,6 +147,8 @@ static void check_replies(const struct wire_buf *replies)
 		must(replies->len - at >= 4);
 		len = wire_peek_u32(replies->data + at);
 		must(len >= 5 && len <= SFTP_PACKET_MAX && replies->len - at - 4 >= len);
+		if (replies->data[at + 4] == NATIVE_INVALIDATE)
+			check_invalidation(replies->data + at + 4, len);
 		at += 4 + len;
 	}
 	must(!replies->len || !memmem(replies->data, replies->len, SECRET, strlen(SECRET)));
@@ -163,6 +180,7 @@ static void share_open(uint8_t options)
 
 	snprintf(path, sizeof(path), "%s/share", base);
 	memset(&share, 0, sizeof(share));
+	last_stamp = 0;
 	must(root_open(&share.root, path, false, &what) == 0);
 	share.writable = options & 1;
 	share.native = options & 2;

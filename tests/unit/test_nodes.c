@@ -68,6 +68,39 @@ static void the_same_identity_is_the_same_node_under_any_name(void **state)
 	nodes_free(nodes);
 }
 
+static void names_are_told_one_by_one_with_their_folder(void **state)
+{
+	struct nodes *nodes = table();
+	uint64_t a = look(nodes, ROOT, "a", 10), d = look(nodes, ROOT, "d", 11), folder = 0;
+	char name[SFTP_NAME_MAX + 1] = "";
+
+	look(nodes, d, "b", 10);
+	assert_int_equal(nodes_name(nodes, a, 0, &folder, name), 0);
+	assert_true(folder == d && strcmp(name, "b") == 0);
+	assert_int_equal(nodes_name(nodes, a, 1, &folder, name), 0);
+	assert_true(folder == ROOT && strcmp(name, "a") == 0);
+	assert_int_equal(nodes_name(nodes, a, 2, &folder, name), -ESTALE);
+	assert_int_equal(nodes_name(nodes, ROOT, 0, &folder, name), -ESTALE);
+	assert_int_equal(nodes_name(nodes, 99, 0, &folder, name), -ESTALE);
+	nodes_free(nodes);
+}
+
+static void an_identity_leads_to_the_node_the_client_still_knows(void **state)
+{
+	struct nodes *nodes = table();
+	struct node_identity root = id_of(1), file = id_of(10);
+	uint64_t a = look(nodes, ROOT, "a", 10);
+
+	assert_int_equal(nodes_find(nodes, &root), ROOT);
+	assert_int_equal(nodes_find(nodes, &file), a);
+	nodes_open(nodes, a);
+	nodes_forget(nodes, a, 1);
+	assert_int_equal(nodes_find(nodes, &file), 0);
+	nodes_close(nodes, a);
+	assert_int_equal(nodes_find(nodes, &file), 0);
+	nodes_free(nodes);
+}
+
 static void another_version_or_device_is_another_node(void **state)
 {
 	struct nodes *nodes = table();
@@ -277,6 +310,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_same_identity_is_the_same_node_under_any_name),
+		cmocka_unit_test(names_are_told_one_by_one_with_their_folder),
+		cmocka_unit_test(an_identity_leads_to_the_node_the_client_still_knows),
 		cmocka_unit_test(another_version_or_device_is_another_node),
 		cmocka_unit_test(a_node_goes_when_as_many_lookups_were_given_back),
 		cmocka_unit_test(forgetting_more_than_was_looked_up_is_no_harm),
