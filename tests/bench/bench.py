@@ -4,7 +4,8 @@
 
     bench.py [--rounds N] [--only files|ports] [--row TEXT]... [--no-best]
 
-Everything runs in one lab (tests/lab): a host and a guest with a cable between them, one cipher everywhere, TCP's reno.
+Everything runs in one lab (tests/lab): a host and a guest with a cable between them, one cipher everywhere, TCP's reno,
+the memory that the rows use touched beforehand.
 The candidates take turns within each round; the median of the rounds counts; every sample is kept. Written to
 BUILD/bench/: results.json, results.md, files.svg, ports.svg. The rows where homeport is slower come first."""
 import argparse
@@ -139,6 +140,8 @@ def main():
             subprocess.run(["nsenter", "-t", str(machine.pid), "-n", "--", "sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno"],
                            check=True)
         bench = Bench(lab, not args.no_best)
+        for side in ("host", "guest"):
+            bench.python(side, "touch", files.MEMORY)
         if args.only != "ports":
             files.make_data(bench)
             results["files"], results["files_cpu"], results["requests"], results["memory"] = files.run(bench, rows, args.rounds)

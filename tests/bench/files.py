@@ -77,6 +77,7 @@ class Homeport:
 # name, cold, script ($D: the folder, $T: a scratch place outside of it), and what it works on: "scratch" is emptied
 # before each run, "tree" is only read, "big" is one file of BIG MiB.
 BIG = 256
+MEMORY = 4 * BIG  # MiB: the file, one written beside it, both in the guest's kernel too
 ROWS = [
     ("write, sequential", "cold", "scratch", f"dd if=/dev/zero of=$D/scratch/big bs=1M count={BIG} conv=fsync status=none"),
     ("read, sequential, cold", "cold", "big", "dd if=$D/big of=/dev/null bs=1M status=none"),
