@@ -156,9 +156,10 @@ static void tell_progress(const struct agent *a, struct ctl_client *client)
 
 	for (size_t i = 0; i < a->plan.count; i++)
 		mounted += a->mounts[i].status == MOUNT_MOUNTED || a->mounts[i].status == MOUNT_FAILED;
-	if (a->state != AGENT_CONNECTED)
-		ctl_client_line(client, 'p', "%s to %s%s%s ...", agent_state_name(a->state), a->config->ssh.host,
-				a->error.kind ? ": " : "", a->error.kind ? a->error.sentence : "");
+	if (a->state != AGENT_CONNECTED && a->error.kind)
+		ctl_client_line(client, 'p', "%s; trying again ...", a->error.sentence);
+	else if (a->state != AGENT_CONNECTED)
+		ctl_client_line(client, 'p', "%s to %s ...", agent_state_name(a->state), a->config->ssh.host);
 	else if (mounted < a->plan.count)
 		ctl_client_line(client, 'p', "mounting: %zu of %zu ...", mounted, a->plan.count);
 	else

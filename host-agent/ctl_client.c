@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -109,6 +110,18 @@ int ctl_ask(const struct runtime_dir *dir, const char *request, unsigned timeout
 	return rc;
 }
 
+/* What is longer than the terminal's line could not be taken back: it is cut. */
+static void print_progress(const char *text, size_t len)
+{
+	struct winsize size = {0};
+	size_t width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+
+	if (len >= width)
+		fprintf(stderr, "%.*s...", width > 4 ? (int)width - 4 : 0, text);
+	else
+		fputs(text, stderr);
+}
+
 void ctl_print_line(void *ctx, char tag, const char *text, size_t len)
 {
 	static bool progress; /* the terminal's line holds one that the next thing printed replaces */
@@ -129,7 +142,7 @@ void ctl_print_line(void *ctx, char tag, const char *text, size_t len)
 		break;
 	case 'p':
 		if (terminal) {
-			fprintf(stderr, "%s", text);
+			print_progress(text, len);
 			progress = true;
 		}
 		break;

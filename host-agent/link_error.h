@@ -10,7 +10,7 @@
 
 enum link_error_kind {
 	LINK_ERROR_NONE,
-	LINK_ERROR_RESOLVE,          /* the host's name means nothing here */
+	LINK_ERROR_RESOLVE,          /* the host's name means nothing here; permanent where it is wrong */
 	LINK_ERROR_CONNECT_REFUSED,  /* the machine answers, nothing listens there */
 	LINK_ERROR_NO_ROUTE,         /* the network says it cannot get there */
 	LINK_ERROR_TIMEOUT,          /* nothing answered in time */

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -88,6 +89,19 @@ static int family_of(const struct ssh_target *t)
 	return AF_UNSPEC;
 }
 
+/*
+ * The name itself is wrong, says who would know it: a mistake in writing, mostly. A resolver that does not answer may
+ * do so later, and a machine's own multicast name (RFC 6762) is there once the machine is.
+ */
+static bool is_wrong_name(int rc, const char *hostname)
+{
+	size_t len = strlen(hostname);
+
+	if (rc != EAI_NONAME && rc != EAI_NODATA && rc != EAI_ADDRFAMILY)
+		return false;
+	return len < 6 || strcasecmp(hostname + len - 6, ".local") != 0;
+}
+
 static int resolve(const struct ssh_target *t, struct addrinfo **list, struct link_error *err)
 {
 	struct addrinfo hints = {.ai_family = family_of(t), .ai_socktype = SOCK_STREAM};
@@ -100,7 +114,11 @@ static int resolve(const struct ssh_target *t, struct addrinfo **list, struct li
 		return 0;
 	link_error_set(err, LINK_ERROR_RESOLVE, "%s: the name %s cannot be resolved: %s", t->name, t->hostname,
 		       rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
-	link_error_advise(err, "check the spelling, or that its Host entry in ~/.ssh/config has a HostName");
+	err->permanent = is_wrong_name(rc, t->hostname);
+	if (rc == EAI_AGAIN)
+		link_error_advise(err, "is the network up, and its name server?");
+	else
+		link_error_advise(err, "check the spelling, or that its Host entry in ~/.ssh/config has a HostName");
 	return -EHOSTUNREACH;
 }
 

@@ -75,8 +75,10 @@ def open_folder(f):
 
 ROWS = [
     # ------------------------------------------------------------------------------------------------ the connection
-    Row("wrong host", r"homeport: up: gave up: nowhere.invalid: the name nowhere.invalid cannot be resolved: .*; "
-        r"check the spelling, or that its Host entry in ~/.ssh/config has a HostName", host="nowhere.invalid"),
+    Row("wrong host", r"homeport: (up: gave up: )?nowhere.invalid: the name nowhere.invalid cannot be resolved: "
+        r"(Temporary failure in name resolution; is the network up, and its name server\?"
+        r"|Name or service not known; check the spelling, or that its Host entry in ~/.ssh/config has a HostName)",
+        host="nowhere.invalid"),
     Row("refused", rf"homeport: up: gave up: guest: {ADDRESS} port 1: connection refused; "
         r"is sshd running there, and on this port\?", ["-p", "1"]),
     Row("no route", r"homeport: up: gave up: guest: 10\.99\.0\.1 port 22: Network is unreachable; "

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import net
 from conftest import wait_until
 from link_probe import Running, run
 
@@ -58,12 +59,18 @@ def test_it_connects_and_says_where_and_how(lab, fingerprint):
     assert lines[2].startswith("received 6 bytes")
 
 
-def test_a_name_that_means_nothing(lab):
-    status, lines, _ = run(lab, "nosuch.invalid", "true", config=False)
+@pytest.mark.parametrize("name, answers, kind, why, advice", [
+    ("nosuch.example", True, "permanent", "Name or service not known", "check the spelling, or that its Host entry in "
+     "~/.ssh/config has a HostName"),
+    ("nosuch.local", True, "passing", "Name or service not known", "check the spelling, or that its Host entry in "
+     "~/.ssh/config has a HostName"),
+    ("nosuch.example", False, "passing", "Temporary failure in name resolution", "is the network up, and its name server?"),
+])
+def test_a_name_that_means_nothing(lab, name, answers, kind, why, advice):
+    with net.name_server(lab.host, answers):
+        status, lines, _ = run(lab, name, "true", config=False)
     assert status == 1
-    assert re.fullmatch("failed resolve passing: nosuch.invalid: the name nosuch.invalid cannot be resolved: "
-                        "(Name or service not known|Temporary failure in name resolution)", lines[0])
-    assert lines[1] == "advice: check the spelling, or that its Host entry in ~/.ssh/config has a HostName"
+    assert lines[:2] == [f"failed resolve {kind}: {name}: the name {name} cannot be resolved: {why}", f"advice: {advice}"]
 
 
 def test_a_port_where_nothing_listens(lab, guest):

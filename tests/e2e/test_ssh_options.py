@@ -91,7 +91,7 @@ def test_a_bind_address_is_used(lab, host, guest, config):
 
 def test_the_wrong_address_family_is_an_error(lab):
     _, lines, _ = run(lab, "-o", "AddressFamily=inet6", "guest", "true")
-    assert lines[0].startswith("failed resolve passing: guest: the name 10.77.0.2 cannot be resolved: ")
+    assert lines[0].startswith("failed resolve permanent: guest: the name 10.77.0.2 cannot be resolved: ")
 
 
 def test_a_host_key_alias_is_looked_up_instead_of_the_address(lab, keys):  # noqa: F811
