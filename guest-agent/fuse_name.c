@@ -440,7 +440,7 @@ static void node_touched(struct mount *m, struct node *n, uint64_t stamp)
 {
 	if (!n)
 		return;
-	n->changed = stamp;
+	node_outdated(n, stamp + 1);
 	attr_memory_drop(&m->attrs, n->id);
 }
 
