@@ -133,6 +133,8 @@ static bool entries_valid(struct wire_reader r, uint32_t count)
 		sftp_entry_get(&r, &e);
 		if (r.bad || (!sftp_name_valid(e.name, e.name_len) && !(e.name_len && is_dots(&e))))
 			return false;
+		if (e.flags & NATIVE_ENTRY_NODE && !e.node)
+			return false;
 	}
 	return wire_read_done(&r);
 }

@@ -158,7 +158,7 @@ static void find_done(struct call *call, const struct sftp_reply *reply)
 	call->finding = NULL;
 	server = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
-	if (reply->error == 0 && !wire_read_done(&r)) {
+	if (reply->error == 0 && (!wire_read_done(&r) || !server)) {
 		node_unref(call->mount->nodes, n);
 		call_reply_malformed(call);
 		return;

@@ -381,8 +381,10 @@ static struct node *node_again(struct node_table *t, struct node *parent, const 
 struct node *node_found(struct node_table *t, struct node *parent, const char *name, size_t len, uint64_t server,
 			uint32_t generation, const struct sftp_attr *attr)
 {
-	struct node *n = node_by_server(t, parent->share, server);
+	struct node *n = server ? node_by_server(t, parent->share, server) : NULL;
 
+	if (!server)
+		return NULL;
 	if (!n) {
 		n = node_again(t, parent, name, len, attr);
 		if (!n) {

@@ -97,8 +97,8 @@ struct node *node_by_name(const struct node_table *t, const struct node *parent,
 
 /*
  * The server answered that (parent, name) is its node `server`, with these attributes, and counted a lookup. Returns
- * the node with a reference for the caller (node_unref), NULL when out of memory. A node that lost its number when the
- * share was attached anew is recognised by its name and identity.
+ * the node with a reference for the caller (node_unref), NULL when out of memory, or for 0, which is no number. A node
+ * that lost its number when the share was attached anew is recognised by its name and identity.
  */
 struct node *node_found(struct node_table *t, struct node *parent, const char *name, size_t len, uint64_t server,
 			uint32_t generation, const struct sftp_attr *attr);
