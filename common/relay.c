@@ -5,8 +5,9 @@
  * Theory of operation. Two directions that know nothing of each other but that both must end:
  *
  *   socket -> stream  read while the stream has space; end of file becomes FIN
- *   stream -> socket  written as it comes; what the socket does not take waits in `backlog`, uncredited, so that the
- *                     peer's window bounds it; FIN, once the backlog is empty, becomes shutdown(SHUT_WR)
+ *   stream -> socket  written as it comes, bulk at the end of the turn; what the socket does not take waits in
+ *                     `backlog`, uncredited, so that the peer's window bounds it; FIN, once all is written, becomes
+ *                     shutdown(SHUT_WR)
  *
  * The stream may be over (both FINs passed) before the socket took the last bytes, and the socket before the stream's
  * queue has left: whichever ends first waits for the other. An error on either side ends both at once.
@@ -14,9 +15,8 @@
 #include "relay.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,7 +25,8 @@
 
 #define RELAY_BUF        (64u << 10)
 #define RELAY_READS_TURN 4          /* of RELAY_BUF: then the others have their turn */
-#define RELAY_CORK       (8u << 10) /* a piece that large is bulk */
+#define RELAY_BULK       (4u << 10) /* a piece that large is bulk */
+#define RELAY_GATHER     (256u << 10)
 
 struct relay {
 	struct loop *loop;
@@ -41,12 +42,22 @@ struct relay {
 	bool fin_came;    /* the stream brings no more */
 	bool write_ended; /* and the socket was told */
 	bool over;
-	bool corked;  /* TCP waits for more, until the end of the turn */
-	bool no_cork; /* not TCP */
 };
 
-/* One a thread, not one a relay: thousands of idle connections cost no buffers. */
-static _Thread_local uint8_t relay_buf[RELAY_BUF];
+/* One for all, which run on one thread: thousands of idle connections cost no buffers. */
+static uint8_t relay_buf[RELAY_BUF];
+
+/*
+ * Bulk comes in pieces of a frame or less, each of which the kernel would carry all the way to its reader. What comes
+ * for one relay in a turn is written in one go: at the turn's end, or when it is another's turn. While a relay's bytes
+ * are here, its backlog is empty.
+ */
+static struct relay_gather {
+	struct relay *relay; /* NULL: nothing is here */
+	size_t len;
+	bool deferred; /* on_relay_turn_end() will come */
+	uint8_t data[RELAY_GATHER];
+} gather;
 
 static void relay_release(void *ctx)
 {
@@ -71,11 +82,20 @@ static void relay_close_fd(struct relay *r, bool abortive)
 	r->fd = -1;
 }
 
+static void relay_forget_gathered(const struct relay *r)
+{
+	if (gather.relay != r)
+		return;
+	gather.relay = NULL;
+	gather.len = 0;
+}
+
 static void relay_end(struct relay *r, int error)
 {
 	if (r->over)
 		return;
 	r->over = true;
+	relay_forget_gathered(r);
 	relay_close_fd(r, error != 0);
 	if (r->done)
 		r->done(r->ctx, &r->stats, error);
@@ -156,7 +176,7 @@ static void relay_progress(struct relay *r)
 {
 	if (r->over)
 		return;
-	if (r->fin_came && !r->backlog.len && !r->write_ended) {
+	if (r->fin_came && !r->backlog.len && gather.relay != r && !r->write_ended) {
 		r->write_ended = true;
 		/* Fails only when the other side has gone already, which reading tells better. */
 		shutdown(r->fd, SHUT_WR);
@@ -173,56 +193,20 @@ static void relay_count(uint64_t *own, uint64_t *shared, size_t n)
 		*shared += n;
 }
 
-/* Setting it again sends what waits for more. */
-static bool relay_send_now(const struct relay *r)
-{
-	int on = 1;
-
-	return setsockopt(r->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0;
-}
-
-static void relay_uncork(void *ctx)
-{
-	struct relay *r = ctx;
-
-	r->corked = false;
-	if (r->fd >= 0)
-		relay_send_now(r);
-}
-
-/* Bulk comes in pieces of a frame or less, each of which the kernel would carry all the way on its own. */
-static int relay_flags(struct relay *r, size_t len)
-{
-	if (!r->corked && !r->no_cork && len >= RELAY_CORK) {
-		r->corked = relay_send_now(r);
-		r->no_cork = !r->corked;
-		if (r->corked)
-			loop_defer(r->loop, relay_uncork, r);
-	}
-	return r->corked ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
-}
-
 /* Writes to the socket; returns what it took, or a negative errno. */
 static ssize_t relay_push(struct relay *r, const uint8_t *data, size_t len)
 {
-	int flags = relay_flags(r, len);
-	size_t done = 0;
+	ssize_t n;
 
-	while (done < len) {
-		ssize_t n = send(r->fd, data + done, len - done, flags);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno != EAGAIN)
-			return -errno;
-		if (n < 0)
-			break;
-		done += (size_t)n;
-	}
-	relay_count(&r->stats.bytes_out, r->counters ? &r->counters->bytes_out : NULL, done);
-	if (done && r->stream)
-		mux_stream_consumed(r->stream, done);
-	return (ssize_t)done;
+	do
+		n = send(r->fd, data, len, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	relay_count(&r->stats.bytes_out, r->counters ? &r->counters->bytes_out : NULL, (size_t)n);
+	if (r->stream)
+		mux_stream_consumed(r->stream, (size_t)n);
+	return n;
 }
 
 static void relay_flush(struct relay *r)
@@ -283,9 +267,9 @@ static void on_relay_socket(void *ctx, int fd, unsigned what)
 	relay_progress(r);
 }
 
-static void on_relay_data(void *ctx, const uint8_t *data, size_t len)
+/* Writes what there is, and keeps what the socket does not take. */
+static void relay_deliver(struct relay *r, const uint8_t *data, size_t len)
 {
-	struct relay *r = ctx;
 	ssize_t n = 0;
 
 	if (!r->backlog.len)
@@ -296,6 +280,53 @@ static void on_relay_data(void *ctx, const uint8_t *data, size_t len)
 		relay_fail(r, (int)n);
 	else
 		relay_update(r);
+}
+
+static void relay_deliver_gathered(void)
+{
+	struct relay *r = gather.relay;
+	size_t len = gather.len;
+
+	if (!r)
+		return;
+	relay_forget_gathered(r);
+	relay_deliver(r, gather.data, len);
+	relay_progress(r);
+}
+
+static void on_relay_turn_end(void *ctx)
+{
+	(void)ctx;
+	gather.deferred = false;
+	relay_deliver_gathered();
+}
+
+static void relay_gather(struct relay *r, const uint8_t *data, size_t len)
+{
+	if (gather.relay != r || len > sizeof(gather.data) - gather.len)
+		relay_deliver_gathered();
+	if (r->over)
+		return;
+	if (r->backlog.len || len > sizeof(gather.data)) {
+		relay_deliver(r, data, len);
+		return;
+	}
+	if (!gather.deferred)
+		loop_defer(r->loop, on_relay_turn_end, NULL);
+	gather.deferred = true;
+	gather.relay = r;
+	memcpy(gather.data + gather.len, data, len);
+	gather.len += len;
+}
+
+static void on_relay_data(void *ctx, const uint8_t *data, size_t len)
+{
+	struct relay *r = ctx;
+
+	if (len >= RELAY_BULK || gather.relay == r)
+		relay_gather(r, data, len);
+	else
+		relay_deliver(r, data, len);
 }
 
 static void on_relay_writable(void *ctx)
@@ -316,6 +347,9 @@ static void on_relay_closed(void *ctx, enum mux_reason reason)
 	struct relay *r = ctx;
 
 	r->stream = NULL;
+	/* What came before a reset can still be read by whoever is reset. */
+	if (gather.relay == r)
+		relay_deliver_gathered();
 	if (reason != MUX_REASON_NONE)
 		relay_end(r, relay_error(reason));
 	else
@@ -358,6 +392,7 @@ void relay_abort(struct relay *r, enum mux_reason reason)
 	if (r->over)
 		return;
 	r->over = true;
+	relay_forget_gathered(r);
 	if (r->stream)
 		mux_stream_reset(r->stream, reason);
 	r->stream = NULL;

@@ -353,6 +353,50 @@ static void a_unix_socket_sees_an_end_of_file_where_tcp_sees_a_reset(void **stat
 	close(other[1]);
 }
 
+/* Two frames and a little more, which the link brings in one turn: a socket that keeps records shows one. */
+static void pieces_of_bulk_leave_together_and_in_order(void **state)
+{
+	static uint8_t sent[2 * MUX_FRAME_MAX + 100], came[sizeof(sent) + 1];
+	int sv[2];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sent); i++)
+		sent[i] = (uint8_t)(i * 7 / 3);
+	close(far_fd);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
+	far_fd = sv[0];
+	link_stalled = true;
+	assert_int_equal(send(client, sent, sizeof(sent), 0), sizeof(sent));
+	shutdown(client, SHUT_WR);
+	turns(20);
+	link_stalled = false;
+	turns(20);
+	assert_int_equal(got(sv[1], came, sizeof(came)), sizeof(sent));
+	assert_memory_equal(came, sent, sizeof(sent));
+	assert_int_equal(got(sv[1], came, 1), 0);
+	close(sv[1]);
+}
+
+/* What was written before the reset can be read, as it could without us. */
+static void bulk_before_a_reset_arrives(void **state)
+{
+	static uint8_t sent[MUX_FRAME_MAX], came[sizeof(sent)];
+
+	(void)state;
+	turns(20);
+	link_stalled = true;
+	assert_int_equal(send(server, sent, sizeof(sent), 0), sizeof(sent));
+	turns(20);
+	link_stalled = false;
+	carry(far, near);
+	relay_abort(far_relay, MUX_REASON_RESET);
+	carry(far, near);
+	turns(20);
+	assert_int_equal(got(client, came, sizeof(came)), sizeof(sent));
+	assert_int_equal(got(client, came, 1), -1);
+	assert_int_equal(near_error, -ECONNRESET);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, connected, disconnected)
 
 int main(void)
@@ -365,6 +409,8 @@ int main(void)
 		TEST(a_refusal_resets_the_client),
 		TEST(a_reader_that_stops_stops_the_writer_and_loses_nothing),
 		TEST(the_last_bytes_reach_a_slow_reader_after_the_stream_has_ended),
+		TEST(pieces_of_bulk_leave_together_and_in_order),
+		TEST(bulk_before_a_reset_arrives),
 		TEST(an_abort_from_outside_is_not_told),
 		TEST(a_unix_socket_sees_an_end_of_file_where_tcp_sees_a_reset),
 	};
