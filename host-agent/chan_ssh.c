@@ -2,11 +2,12 @@
 /*
  * The running chan, by libssh, on the loop's thread; it never blocks.
  *
- * Theory of operation. The loop watches a duplicate of the socket (ssh_login.c says why). When it is readable,
- * ssh_event_dopoll() reads and calls on_data(), which gives the bytes to the owner. But ssh_channel_write() reads too
- * (it looks whether the window grew), so on_data() also runs inside chan_write(), which must not call back: such bytes
- * are held, and delivered at the end of the turn. In the same way the owner may write from within on_data(), inside
- * libssh's own reading: nothing is taken then, and `writable` follows when libssh has returned.
+ * Theory of operation. The loop watches a duplicate of the socket (ssh_login.c says why). When it is readable, what it
+ * has is read ahead (ssh_readahead.c), and ssh_event_dopoll() takes it a little at a time and calls on_data(), which
+ * gives the bytes to the owner. But ssh_channel_write() reads too (it looks whether the window grew), so on_data() also
+ * runs inside chan_write(), which must not call back: such bytes are held, and delivered at the end of the turn. In the
+ * same way the owner may write from within on_data(), inside libssh's own reading: nothing is taken then, and
+ * `writable` follows when libssh has returned.
  *
  * Nothing tells that the peer's window grew, or that a key exchange is over: so each return from libssh's reading is
  * followed by `writable`, if the owner waits for it. 0 and short writes are normal for the same reasons. libssh buffers
@@ -40,9 +41,9 @@
 #include "log.h"
 #include "loop.h"
 #include "ssh_login.h"
+#include "ssh_readahead.h"
 
 #define WRITE_CHUNK (256u << 10)
-#define TURN_POLLS  64 /* each reads at most 4 KiB: a fast peer gets 256 KiB a turn */
 
 /* Ours is at most WRITE_CHUNK and what packets add to it; the rest are answers. */
 #define OUT_MAX     (1u << 20)
@@ -76,6 +77,7 @@ struct chan_ssh {
 	ssh_session session;
 	ssh_channel channel;
 	ssh_event event;
+	struct ssh_readahead *ahead;
 	struct ssh_channel_callbacks_struct callbacks;
 
 	bool inside;   /* libssh is on the stack */
@@ -102,6 +104,19 @@ struct chan_ssh {
 };
 
 static void chan_ssh_later(struct chan_ssh *c);
+
+/* Around each call of libssh that may read. */
+static void libssh_enter(struct chan_ssh *c)
+{
+	c->inside = true;
+	ssh_readahead_enter(c->ahead);
+}
+
+static void libssh_leave(struct chan_ssh *c)
+{
+	c->inside = c->writing = false;
+	ssh_readahead_leave();
+}
 
 void chan_ssh_outcome_unref(struct chan_ssh_outcome *outcome)
 {
@@ -223,7 +238,9 @@ static int on_data(ssh_session session, ssh_channel channel, void *data, uint32_
 		if (!hold(c, data, len))
 			c->gone = true;
 	} else {
+		ssh_readahead_leave();
 		c->chan.events->data(c->chan.ctx, data, len);
+		ssh_readahead_enter(c->ahead);
 	}
 	return (int)len;
 }
@@ -294,11 +311,12 @@ static void open_window(struct chan_ssh *c)
 		return;
 	window = wanted_window(c);
 	c->reopen = c->received + window / WINDOW_STEPS;
-	c->inside = c->writing = true;
+	c->writing = true;
+	libssh_enter(c);
 	/* on_data() takes all that comes, so there is never a byte to put anywhere. */
 	if (ssh_channel_read_timeout(c->channel, &nothing, window, 0, 0) == SSH_ERROR)
 		c->gone = true;
-	c->inside = c->writing = false;
+	libssh_leave(c);
 }
 
 static void rearm(struct chan_ssh *c)
@@ -316,12 +334,33 @@ static bool alive(const struct chan_ssh *c)
 	return !c->freed && !c->ended && c->chan.events;
 }
 
+/* One poll of libssh, and what follows from it. False when nothing did, or nothing will any more. */
+static bool libssh_poll(struct chan_ssh *c)
+{
+	int rc;
+
+	libssh_enter(c);
+	rc = ssh_event_dopoll(c->event, 0);
+	libssh_leave(c);
+	return rc != SSH_AGAIN && rc != SSH_ERROR;
+}
+
+/* What was read ahead, for as long as somebody takes it. The socket does not tell of it again: see settle(). */
+static void take_ahead(struct chan_ssh *c)
+{
+	while (ssh_readahead_left(c->ahead) && alive(c) && !c->gone && unsent(c) < OUT_MAX)
+		if (!libssh_poll(c))
+			break;
+}
+
 /*
  * What follows each use of libssh, never inside it: the window, held bytes, then `writable`, then the end. The end
  * comes last because the last words of the guest often stand before it.
  */
 static void settle(struct chan_ssh *c)
 {
+	/* Left behind when there was no owner, or too much unsent. */
+	take_ahead(c);
 	if (alive(c))
 		open_window(c);
 	if (alive(c) && c->held_len > 0) {
@@ -366,16 +405,13 @@ static void chan_ssh_later(struct chan_ssh *c)
 static void on_socket(void *ctx, int fd, unsigned what)
 {
 	struct chan_ssh *c = ctx;
-	int polls = 0, rc;
 
 	(void)fd;
-	(void)what;
-	do {
-		c->inside = true;
-		rc = ssh_event_dopoll(c->event, 0);
-		c->inside = false;
-	} while (rc != SSH_AGAIN && rc != SSH_ERROR && alive(c) && !c->gone && unsent(c) < OUT_MAX &&
-		 ++polls < TURN_POLLS);
+	if (what & LOOP_READ)
+		ssh_readahead_fill(c->ahead);
+	/* Also with nothing ahead: the socket takes more, or has an end to tell. */
+	if (libssh_poll(c))
+		take_ahead(c);
 	if (unsent(c) > OUT_TOO_BIG)
 		c->gone = true;
 	settle(c);
@@ -392,9 +428,10 @@ static size_t chan_ssh_write(struct chan *chan, const uint8_t *data, size_t len)
 
 		if (ssh_get_status(c->session) & SSH_WRITE_PENDING)
 			break;
-		c->inside = c->writing = true;
+		c->writing = true;
+		libssh_enter(c);
 		rc = ssh_channel_write(c->channel, data + done, (uint32_t)n);
-		c->inside = c->writing = false;
+		libssh_leave(c);
 		if (rc < 0) {
 			c->gone = true;
 			break;
@@ -433,6 +470,7 @@ static void chan_ssh_release(void *ctx)
 		ssh_event_free(c->event);
 	}
 	ssh_login_free(c->login);
+	ssh_readahead_free(c->ahead);
 	chan_ssh_outcome_unref(c->outcome);
 	free(c->held);
 	free(c);
@@ -500,8 +538,9 @@ struct chan *chan_ssh_new(struct loop *loop, struct ssh_login *login, struct cha
 	ssh_callbacks_init(&c->callbacks);
 	c->outcome = calloc(1, sizeof(*c->outcome));
 	c->event = ssh_event_new();
+	c->ahead = ssh_readahead_new(ssh_get_fd(c->session), ssh_login_watch_fd(login));
 	c->watch = loop_fd_new(loop, ssh_login_watch_fd(login), 0, on_socket, c);
-	if (!c->outcome || !c->event || !c->watch || !catch_up(c) ||
+	if (!c->outcome || !c->event || !c->ahead || !c->watch || !catch_up(c) ||
 	    ssh_event_add_session(c->event, c->session) != SSH_OK ||
 	    ssh_set_channel_callbacks(c->channel, &c->callbacks) != SSH_OK) {
 		if (c->outcome)
