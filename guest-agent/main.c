@@ -11,6 +11,7 @@
 #include "cmd_mount.h"
 #include "cmd_ports.h"
 #include "commands.h"
+#include "heap.h"
 #include "helper.h"
 #include "log.h"
 
@@ -62,6 +63,7 @@ int main(int argc, char **argv)
 
 	log_init("homeport-guest", LOG_LEVEL_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	heap_init();
 	if (argc < 2)
 		return help(stderr, EXIT_USAGE);
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))

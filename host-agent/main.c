@@ -10,6 +10,7 @@
 #include "cmd.h"
 #include "cmd_config.h"
 #include "cmd_sftp_server.h"
+#include "heap.h"
 #include "log.h"
 #include "options.h"
 
@@ -36,6 +37,7 @@ int main(int argc, char **argv)
 	char why[OPTIONS_WHY_MAX];
 
 	signal(SIGPIPE, SIG_IGN);
+	heap_init();
 	log_init("homeport", LOG_LEVEL_INFO);
 	if (argc > 1 && !strcmp(argv[1], "sftp-server"))
 		return cmd_sftp_server(argc - 1, argv + 1);
