@@ -94,8 +94,7 @@ struct chan_ssh {
 	uint8_t *held; /* arrived inside a write, or before there was an owner */
 	size_t held_len, held_size;
 
-	int exit_status; /* -1: not told */
-	char exit_signal[32];
+	int exit_status;        /* -1: not told */
 	char line[STDERR_LINE]; /* of stderr, so far */
 	size_t line_len;
 	char last_line[STDERR_LINE];
@@ -149,9 +148,9 @@ static void explain(struct chan_ssh *c, struct link_error *err)
 		link_error_set(err, LINK_ERROR_COMMAND, "%s: %.*s failed in the guest with status %d%s%s", name, word,
 			       command, c->exit_status, c->last_line[0] ? ": " : "", c->last_line);
 		err->permanent = false;
-	} else if (c->exit_signal[0]) {
+	} else if (*ssh_login_exit_signal(c->login)) {
 		link_error_set(err, LINK_ERROR_LOST, "%s: %.*s was ended in the guest by SIG%s", name, word, command,
-			       c->exit_signal);
+			       ssh_login_exit_signal(c->login));
 	} else if (c->exit_status == 0) {
 		link_error_set(err, LINK_ERROR_LOST, "%s: %.*s ended in the guest", name, word, command);
 	} else {
@@ -262,19 +261,6 @@ static void on_exit_status(ssh_session session, ssh_channel channel, int status,
 	(void)session;
 	(void)channel;
 	c->exit_status = status;
-}
-
-static void on_exit_signal(ssh_session session, ssh_channel channel, const char *sig, int core, const char *message,
-			   const char *lang, void *ctx)
-{
-	struct chan_ssh *c = ctx;
-
-	(void)session;
-	(void)channel;
-	(void)core;
-	(void)message;
-	(void)lang;
-	text_printable(c->exit_signal, sizeof(c->exit_signal), sig, strlen(sig));
 }
 
 /* ------------------------------------------------------------------------------------------------------ the work */
@@ -533,7 +519,6 @@ struct chan *chan_ssh_new(struct loop *loop, struct ssh_login *login, struct cha
 		.channel_data_function = on_data,
 		.channel_close_function = on_close,
 		.channel_exit_status_function = on_exit_status,
-		.channel_exit_signal_function = on_exit_signal,
 	};
 	ssh_callbacks_init(&c->callbacks);
 	c->outcome = calloc(1, sizeof(*c->outcome));

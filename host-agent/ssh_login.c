@@ -64,8 +64,10 @@ struct ssh_login {
 	int twin; /* a duplicate of fd, always ours: to shut it down, and to watch it */
 	bool handed;
 	unsigned packet_max; /* of the channel, as the peer told */
-	const char *only;    /* host key algorithms of this attempt; NULL: as configured */
-	char *host_key;      /* "SHA256:..." */
+	struct ssh_channel_callbacks_struct callbacks;
+	char exit_signal[32];
+	const char *only; /* host key algorithms of this attempt; NULL: as configured */
+	char *host_key;   /* "SHA256:..." */
 	const char *host_key_type;
 };
 
@@ -396,11 +398,35 @@ static int login_host_key(struct ssh_login *l, const struct ssh_target *t, const
 
 /* --------------------------------------------------------------------------------------------------- the command */
 
+/* libssh tells it once, to who listens then: it may come right behind the answer to exec, before there is a chan. */
+static void on_exit_signal(ssh_session session, ssh_channel channel, const char *sig, int core, const char *message,
+			   const char *lang, void *ctx)
+{
+	struct ssh_login *l = ctx;
+
+	(void)session;
+	(void)channel;
+	(void)core;
+	(void)message;
+	(void)lang;
+	text_printable(l->exit_signal, sizeof(l->exit_signal), sig, strlen(sig));
+}
+
+static int login_listen(struct ssh_login *l)
+{
+	l->callbacks = (struct ssh_channel_callbacks_struct){
+		.userdata = l,
+		.channel_exit_signal_function = on_exit_signal,
+	};
+	ssh_callbacks_init(&l->callbacks);
+	return ssh_set_channel_callbacks(l->channel, &l->callbacks);
+}
+
 static int login_command(struct ssh_login *l, struct link_error *err)
 {
 	tcp_acknowledge_quickly(l->twin);
 	l->channel = ssh_channel_new(l->session);
-	if (!l->channel)
+	if (!l->channel || login_listen(l) != SSH_OK)
 		return fail_memory(err);
 	if (ssh_channel_open_session(l->channel) != SSH_OK) {
 		link_error_set(err, LINK_ERROR_PROTOCOL, "%s: the host allows no session: %s", l->name,
@@ -534,6 +560,11 @@ const char *ssh_login_name(const struct ssh_login *login)
 const char *ssh_login_command(const struct ssh_login *login)
 {
 	return login->command;
+}
+
+const char *ssh_login_exit_signal(const struct ssh_login *login)
+{
+	return login->exit_signal;
 }
 
 struct ssh_session_struct *ssh_login_session(const struct ssh_login *login)

@@ -28,6 +28,7 @@ const char *ssh_login_name(const struct ssh_login *login); /* of the host, for m
 const char *ssh_login_command(const struct ssh_login *login);
 const char *ssh_login_host_key(const struct ssh_login *login); /* "SHA256:..." */
 const char *ssh_login_cipher(const struct ssh_login *login);
+const char *ssh_login_exit_signal(const struct ssh_login *login); /* "KILL": what ended the command; "": nothing told */
 struct ssh_session_struct *ssh_login_session(const struct ssh_login *login); /* non-blocking */
 struct ssh_channel_struct *ssh_login_channel(const struct ssh_login *login);
 int ssh_login_watch_fd(const struct ssh_login *login); /* to watch; libssh has its own duplicate of it */

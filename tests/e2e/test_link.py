@@ -283,8 +283,27 @@ def test_a_command_that_fails(lab):
                  command="exec sh -c 'echo first >&2; echo the last word >&2; exit 3'")
 
 
-def test_a_command_that_is_killed(lab):
-    _, lines, _ = run(lab, "guest", "exec sh -c 'sleep 0.3; kill -9 $$'")
+# What the guest sends within 0.2 s comes at once.
+BATCHED = """
+import os, select, socket, sys, time
+far = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+while True:
+    for fd in select.select([0, far], [], [])[0]:
+        if fd is far:
+            time.sleep(0.2)
+        data = far.recv(1 << 20) if fd is far else os.read(0, 1 << 20)
+        if not data:
+            sys.exit()
+        os.write(1, data) if fd is far else far.sendall(data)
+"""
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["", "and its end comes with the answer to exec"])
+def test_a_command_that_is_killed(lab, keys, together):
+    with open(keys + "/batched.py", "w") as f:
+        f.write(BATCHED)
+    options = ["-o", f"ProxyCommand=/usr/bin/python3 {keys}/batched.py %h %p"] if together else []
+    _, lines, _ = run(lab, *options, "guest", "exec sh -c 'kill -9 $$'")
     assert lines[-1] == "closed -104 after 0 bytes: guest: homeport-guest was ended in the guest by SIGKILL"
 
 
