@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sftp_job: one request on its way from packet to reply, and the row of the request table that says what it is. Rows
- * and handlers are in sftp_native.c and sftp_stock.c; sftp_server.c takes them through.
+ * and handlers are in sftp_native.c and sftp_stock.c, what these share in sftp_job.c; sftp_server.c takes them through.
  */
 #ifndef HOMEPORT_SFTP_JOB_H
 #define HOMEPORT_SFTP_JOB_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "handles.h"
 #include "sftp_wire.h"
@@ -66,6 +67,12 @@ static inline struct wire_reader job_body(const struct sftp_job *job)
 
 /* What follows may take long: the next request need not wait for it. */
 void sftp_job_may_block(struct sftp_job *job);
+
+/*
+ * The file's bytes from `offset` on into the reply, as a string: at most `length`, fewer only at its end. Their count,
+ * or a negative errno; the string is then empty.
+ */
+ssize_t sftp_job_read(struct sftp_job *job, int fd, uint64_t offset, uint32_t length);
 
 /* A change that was just made: everything dispatched from now on is newer. */
 static inline void sftp_job_changed(struct sftp_job *job)

@@ -175,23 +175,6 @@ static int native_readlink(struct sftp_job *job)
 
 /* ---- open files ---- */
 
-/* The first bytes, so that a small file is read with its OPEN. What goes wrong here is told by READ. */
-static void put_first_bytes(struct sftp_job *job, int fd, uint32_t want)
-{
-	size_t mark = wire_put_length_begin(&job->out);
-	ssize_t n = 0;
-
-	if (want > SFTP_OPEN_WANT_MAX)
-		want = SFTP_OPEN_WANT_MAX;
-	if (want && wire_buf_reserve(&job->out, want))
-		n = fsop_read(fd, job->out.data + job->out.len, want, 0, false);
-	if (n > 0) {
-		job->out.len += (size_t)n;
-		atomic_fetch_add_explicit(&job->share->counters->bytes_read, (uint64_t)n, memory_order_relaxed);
-	}
-	wire_put_length_end(&job->out, mark);
-}
-
 static int open_file(struct sftp_job *job, uint64_t node, uint32_t flags, int *fd, struct node_info *info)
 {
 	struct fd_ref ref;
@@ -247,7 +230,10 @@ static int native_open(struct sftp_job *job)
 		return r;
 	wire_put_u64(&job->out, handle->fh);
 	sftp_attr_put(&job->out, &st.attr);
-	put_first_bytes(job, fd, flags & NATIVE_O_READ ? want : 0);
+	/* So that a small file is read with its OPEN. What goes wrong here is told by READ. */
+	if (!(flags & NATIVE_O_READ))
+		want = 0;
+	sftp_job_read(job, fd, 0, want < SFTP_OPEN_WANT_MAX ? want : SFTP_OPEN_WANT_MAX);
 	share_handle_put(job->share, handle);
 	return 0;
 }
@@ -266,7 +252,6 @@ static int native_read(struct sftp_job *job)
 	uint32_t length;
 	struct handle *handle;
 	ssize_t n;
-	uint8_t *data;
 	int r;
 
 	wire_get_u64(&in);
@@ -279,22 +264,8 @@ static int native_read(struct sftp_job *job)
 	r = file_of(job, NATIVE_O_READ, &handle);
 	if (r < 0)
 		return r;
-	wire_put_u32(&job->out, 0);
-	data = wire_buf_reserve(&job->out, length);
-	if (!data)
-		return -ENOMEM;
-	/* What is in memory is copied faster than it is handed over. */
-	n = fsop_read(handle->fd, data, length, offset, true);
-	if (n == -EAGAIN) {
-		sftp_job_may_block(job);
-		n = fsop_read(handle->fd, data, length, offset, false);
-	}
-	if (n < 0)
-		return (int)n;
-	wire_poke_u32(job->out.data + NATIVE_REPLY_HEADER, (uint32_t)n);
-	job->out.len += (size_t)n;
-	atomic_fetch_add_explicit(&job->share->counters->bytes_read, (uint64_t)n, memory_order_relaxed);
-	return 0;
+	n = sftp_job_read(job, handle->fd, offset, length);
+	return n < 0 ? (int)n : 0;
 }
 
 static int native_release(struct sftp_job *job)

@@ -65,7 +65,6 @@ int stock_read(struct sftp_job *job)
 	uint64_t offset = wire_get_u64(&in);
 	uint32_t length = wire_get_u32(&in);
 	struct handle *h;
-	uint8_t *data;
 	ssize_t n;
 	int r;
 
@@ -77,21 +76,10 @@ int stock_read(struct sftp_job *job)
 	if (length > SFTP_DATA_MAX)
 		length = SFTP_DATA_MAX;
 	stock_begin(job, SSH_FXP_DATA);
-	wire_put_u32(&job->out, 0);
-	data = wire_buf_reserve(&job->out, length);
-	if (!data)
-		return -ENOMEM;
-	n = fsop_read(h->fd, data, length, offset, true);
-	if (n == -EAGAIN) {
-		sftp_job_may_block(job);
-		n = fsop_read(h->fd, data, length, offset, false);
-	}
-	if (n <= 0 && length)
-		return n ? (int)n : STOCK_EOF;
-	wire_poke_u32(data - 4, (uint32_t)n);
-	job->out.len += (size_t)n;
-	atomic_fetch_add_explicit(&job->share->counters->bytes_read, (uint64_t)n, memory_order_relaxed);
-	return 0;
+	n = sftp_job_read(job, h->fd, offset, length);
+	if (n == 0 && length)
+		return STOCK_EOF;
+	return n < 0 ? (int)n : 0;
 }
 
 int stock_write(struct sftp_job *job)
