@@ -18,16 +18,16 @@
  * What a privileged server made belongs to its caller, but a group given by a set-group-id folder stays. Changing the
  * owner clears set-id bits: they are set again through `mode`.
  */
-static int give_to_caller(struct sftp_job *job, const struct native_place *p, const struct sftp_caller *caller, int fd,
-			  const char *name)
+static int give_to_caller(struct sftp_job *job, const struct native_place *p, int fd, const char *name)
 {
-	gid_t gid = caller->gid;
+	gid_t gid = p->caller.gid;
 
 	if (!job->share->root.privileged)
 		return 0;
 	if (p->change.after.mode & S_ISGID)
 		gid = (gid_t)-1;
-	return fchownat(fd, name, caller->uid, gid, AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH)) < 0 ? -errno : 0;
+	return fchownat(fd, name, p->caller.uid, gid, AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH)) < 0 ? -errno
+													     : 0;
 }
 
 /* Finds out about the folder's mode once, before something is made in it. */
@@ -44,33 +44,29 @@ static int place_for_making(struct sftp_job *job, struct native_place *p, bool f
 }
 
 /* The reply of what was just made by name: its node, attributes, and the folder's change. */
-static int put_made(struct sftp_job *job, struct native_place *p, const struct sftp_caller *caller, uint32_t attr_flags,
-		    int r)
+static int put_made(struct sftp_job *job, struct native_place *p, int r)
 {
 	if (r == 0) {
 		sftp_job_changed(job);
-		r = give_to_caller(job, p, caller, p->ref.fd, p->name);
+		r = give_to_caller(job, p, p->ref.fd, p->name);
 	}
 	if (r == 0)
-		r = native_put_found(job, p->node, &p->info, p->ref.fd, p->name, MASK_NONE, attr_flags);
+		r = native_put_found(job, p->node, &p->info, p->ref.fd, p->name, MASK_NONE, p->attr_flags);
 	return native_place_put(job, p, r);
 }
 
 int native_symlink(struct sftp_job *job)
 {
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
 	char target[SFTP_PATH_MAX + 1];
-	const uint8_t *p;
 	struct native_place place;
+	struct wire_reader in;
 	size_t len;
-	int r;
+	int r = native_place_begin(job, &in, &place);
+	const uint8_t *p = wire_get_string(&in, &len, SFTP_PACKET_MAX);
 
-	sftp_caller_get(&in, &caller);
-	r = native_place_read(&in, &place);
-	p = wire_get_string(&in, &len, SFTP_PACKET_MAX);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
+	r = native_body_end(&in, r);
+	if (r < 0)
+		return r;
 	if (len == 0 || memchr(p, '\0', len))
 		return -EINVAL;
 	if (len >= SFTP_PATH_MAX)
@@ -81,73 +77,62 @@ int native_symlink(struct sftp_job *job)
 	if (r < 0)
 		return r;
 	r = symlinkat(target, place.ref.fd, place.name) < 0 ? -errno : 0;
-	return put_made(job, &place, &caller, 0, r);
+	return put_made(job, &place, r);
 }
 
 int native_mkdir(struct sftp_job *job)
 {
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
 	struct native_place place;
-	uint32_t mode, flags = 0;
-	int r;
+	struct wire_reader in;
+	int r = native_place_begin(job, &in, &place);
+	uint32_t mode = wire_get_u32(&in);
 
-	sftp_caller_get(&in, &caller);
-	r = native_place_read(&in, &place);
-	mode = wire_get_u32(&in);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	r = place_for_making(job, &place, true);
+	r = native_body_end(&in, r);
+	if (r == 0)
+		r = place_for_making(job, &place, true);
 	if (r < 0)
 		return r;
 	r = mkdirat(place.ref.fd, place.name, mode & 07777) < 0 ? -errno : 0;
 	/* A folder takes after the one it is in. */
 	if (root_folds(&job->share->root, place.info.identity.device, place.ref.fd))
-		flags = SFTP_ATTR_FOLDS;
-	return put_made(job, &place, &caller, flags, r);
+		place.attr_flags = SFTP_ATTR_FOLDS;
+	return put_made(job, &place, r);
 }
 
 /* Regular files alone: devices, sockets and FIFOs of the guest are nothing the host should get. */
 int native_mknod(struct sftp_job *job)
 {
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
 	struct native_place place;
-	uint32_t mode;
-	int r;
+	struct wire_reader in;
+	int r = native_place_begin(job, &in, &place);
+	uint32_t mode = wire_get_u32(&in);
 
-	sftp_caller_get(&in, &caller);
-	r = native_place_read(&in, &place);
-	mode = wire_get_u32(&in);
-	wire_get_u32(&in);
-	wire_get_u32(&in);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	if (!S_ISREG(mode))
-		return -EPERM;
-	r = place_for_making(job, &place, false);
+	wire_get_u64(&in); /* the device number, of which a regular file has none */
+	r = native_body_end(&in, r);
+	if (r == 0 && !S_ISREG(mode))
+		r = -EPERM;
+	if (r == 0)
+		r = place_for_making(job, &place, false);
 	if (r < 0)
 		return r;
 	r = mknodat(place.ref.fd, place.name, S_IFREG | (mode & 07777), 0) < 0 ? -errno : 0;
-	return put_made(job, &place, &caller, 0, r);
+	return put_made(job, &place, r);
 }
 
 int native_link(struct sftp_job *job)
 {
 	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
 	struct node_info info;
 	struct native_place place;
 	struct fd_ref ref;
 	uint64_t node;
 	int r;
 
-	sftp_caller_get(&in, &caller);
+	sftp_caller_get(&in, &place.caller);
 	node = wire_get_u64(&in);
-	r = native_place_read(&in, &place);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	r = share_node_get(job->share, node, true, &info, &ref);
+	r = native_body_end(&in, native_place_read(&in, &place));
+	if (r == 0)
+		r = share_node_get(job->share, node, true, &info, &ref);
 	if (r < 0)
 		return r;
 	/* A second name would be a way around what protects the first. */
@@ -182,8 +167,7 @@ static int create_existing(struct sftp_job *job, const struct native_place *p, i
 	return r;
 }
 
-static int create_file(struct sftp_job *job, const struct native_place *p, const struct sftp_caller *caller,
-		       uint32_t flags, uint32_t mode)
+static int create_file(struct sftp_job *job, const struct native_place *p, uint32_t flags, uint32_t mode)
 {
 	int open_flags, fd, r;
 
@@ -195,7 +179,7 @@ static int create_file(struct sftp_job *job, const struct native_place *p, const
 		fd = openat(p->ref.fd, p->name, open_flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
 			    mode & 07777);
 		if (fd >= 0) {
-			r = give_to_caller(job, p, caller, fd, "");
+			r = give_to_caller(job, p, fd, "");
 			if (r == 0 && job->share->root.privileged && mode & (S_ISUID | S_ISGID))
 				r = fchmod(fd, mode & 07777) < 0 ? -errno : 0;
 			if (r == 0)
@@ -244,22 +228,18 @@ static int put_created(struct sftp_job *job, const struct native_place *p, int f
 
 int native_create(struct sftp_job *job)
 {
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
 	struct native_place place;
-	uint32_t flags, mode;
-	int r;
+	struct wire_reader in;
+	int r = native_place_begin(job, &in, &place);
+	uint32_t flags = wire_get_u32(&in);
+	uint32_t mode = wire_get_u32(&in);
 
-	sftp_caller_get(&in, &caller);
-	r = native_place_read(&in, &place);
-	flags = wire_get_u32(&in);
-	mode = wire_get_u32(&in);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	r = place_for_making(job, &place, false);
+	r = native_body_end(&in, r);
+	if (r == 0)
+		r = place_for_making(job, &place, false);
 	if (r < 0)
 		return r;
-	r = create_file(job, &place, &caller, flags, mode);
+	r = create_file(job, &place, flags, mode);
 	if (r >= 0) {
 		sftp_job_changed(job);
 		r = put_created(job, &place, r, flags);

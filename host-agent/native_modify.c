@@ -20,8 +20,16 @@
 
 int native_place_read(struct wire_reader *in, struct native_place *p)
 {
+	p->attr_flags = 0;
 	p->node = wire_get_u64(in);
 	return native_get_name(in, p->name);
+}
+
+int native_place_begin(struct sftp_job *job, struct wire_reader *in, struct native_place *p)
+{
+	*in = job_body(job);
+	sftp_caller_get(in, &p->caller);
+	return native_place_read(in, p);
 }
 
 int native_place_get(struct sftp_job *job, struct native_place *p, bool folder_ok)
@@ -57,18 +65,15 @@ int native_place_put(struct sftp_job *job, struct native_place *p, int r)
 
 int native_unlink(struct sftp_job *job)
 {
-	struct wire_reader in = job_body(job);
 	struct root *root = &job->share->root;
-	struct sftp_caller caller;
-	struct fsop_stat st;
 	struct native_place place;
-	int r, fd;
+	struct wire_reader in;
+	struct fsop_stat st;
+	int r = native_place_begin(job, &in, &place), fd;
 
-	sftp_caller_get(&in, &caller);
-	r = native_place_read(&in, &place);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	r = native_place_get(job, &place, false);
+	r = native_body_end(&in, r);
+	if (r == 0)
+		r = native_place_get(job, &place, false);
 	if (r < 0)
 		return r;
 	/* Held while it is unlinked, so that what is left of it (its other names) can be told. */
@@ -99,17 +104,14 @@ int native_unlink(struct sftp_job *job)
 
 int native_rmdir(struct sftp_job *job)
 {
-	struct wire_reader in = job_body(job);
-	struct sftp_caller caller;
-	struct fsop_stat st;
 	struct native_place place;
-	int r;
+	struct wire_reader in;
+	struct fsop_stat st;
+	int r = native_place_begin(job, &in, &place);
 
-	sftp_caller_get(&in, &caller);
-	r = native_place_read(&in, &place);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
-	r = native_place_get(job, &place, true);
+	r = native_body_end(&in, r);
+	if (r == 0)
+		r = native_place_get(job, &place, true);
 	if (r < 0)
 		return r;
 	r = fsop_stat(&job->share->root, place.ref.fd, place.name, true, &st);
@@ -168,20 +170,18 @@ static int rename_place(struct sftp_job *job, struct native_place *from, struct 
 
 int native_rename(struct sftp_job *job)
 {
-	struct wire_reader in = job_body(job);
 	struct root *root = &job->share->root;
 	struct native_place from, to;
-	struct sftp_caller caller;
+	struct wire_reader in;
 	uint32_t flags;
-	int r;
+	int r = native_place_begin(job, &in, &from);
 
-	sftp_caller_get(&in, &caller);
-	r = native_place_read(&in, &from);
 	if (r == 0)
 		r = native_place_read(&in, &to);
 	flags = wire_get_u32(&in);
-	if (r < 0 || !wire_read_done(&in))
-		return r < 0 ? r : -EBADMSG;
+	r = native_body_end(&in, r);
+	if (r < 0)
+		return r;
 	if (flags & ~(uint32_t)(NATIVE_RENAME_NOREPLACE | NATIVE_RENAME_EXCHANGE))
 		return -EINVAL;
 	r = native_place_get(job, &from, false);

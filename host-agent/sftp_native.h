@@ -7,6 +7,8 @@
 #ifndef HOMEPORT_SFTP_NATIVE_H
 #define HOMEPORT_SFTP_NATIVE_H
 
+#include <errno.h>
+
 #include "sftp_job.h"
 
 /* A name off the wire, NUL-terminated. -EINVAL: not a name. */
@@ -16,17 +18,28 @@ int native_get_name(struct wire_reader *r, char name[SFTP_NAME_MAX + 1]);
 int native_put_found(struct sftp_job *job, uint64_t parent, const struct node_info *folder, int dirfd, const char *name,
 		     enum mask mask, uint32_t attr_flags);
 
-/* A folder about to be changed, and a name in it. */
+/* A folder about to be changed, a name in it, and who asks. */
 struct native_place {
+	struct sftp_caller caller;
 	uint64_t node;
 	struct node_info info;
 	struct fd_ref ref;
 	char name[SFTP_NAME_MAX + 1];
 	struct sftp_change change;
+	uint32_t attr_flags; /* SFTP_ATTR_, for what is made there */
 };
 
-/* Reads it: u64 parent, name. */
+/* How most of what modifies begins: caller, u64 parent, name. `in` is left at what follows. */
+int native_place_begin(struct sftp_job *job, struct wire_reader *in, struct native_place *p);
+
+/* A second one in the same request: u64 parent, name. */
 int native_place_read(struct wire_reader *in, struct native_place *p);
+
+/* r, or -EBADMSG where the body had something missing or left over. */
+static inline int native_body_end(const struct wire_reader *in, int r)
+{
+	return r == 0 && !wire_read_done(in) ? -EBADMSG : r;
+}
 
 /*
  * The folder's descriptor and what it is before; -EACCES where the masks say so. `folder_ok`: for making and removing
