@@ -71,5 +71,6 @@
 #define SFTP_WAITING_MAX   (64u << 20)  /* bytes of requests waiting for their turn */
 #define SFTP_MEMORY_MAX    (8ull << 30) /* of address space of a share's server, threads and their heaps included */
 #define SFTP_OPEN_WANT_MAX (64u << 10)  /* first bytes that come with OPEN */
+#define SFTP_TOLD_MAX      64u          /* invalidations in front of one reply: one of everything stands for the rest */
 
 #endif

@@ -53,6 +53,7 @@ struct sftp_job {
 	uint32_t device;           /* whose file system carries it out */
 	bool in_handle, in_device; /* has a place there, to be left at its end */
 	bool cancelled;
+	unsigned told;   /* invalidations */
 	size_t reserved; /* of SFTP_REPLIES_MAX */
 };
 
@@ -82,7 +83,8 @@ static inline void sftp_job_changed(struct sftp_job *job)
 
 /*
  * Tells the client that something it may have kept is not so any more, with a stamp of its own: whatever is dispatched
- * from now on is answered behind it. `name` for NATIVE_INVALIDATE_ENTRY alone, else NULL.
+ * from now on is answered behind it. `name` for NATIVE_INVALIDATE_ENTRY alone, else NULL. A request that has told
+ * SFTP_TOLD_MAX of them tells everything instead, once.
  */
 void sftp_job_invalidate(struct sftp_job *job, enum native_invalidate kind, uint64_t node, const char *name);
 

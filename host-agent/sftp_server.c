@@ -109,8 +109,13 @@ void sftp_job_invalidate(struct sftp_job *job, enum native_invalidate kind, uint
 	struct sftp_server *s = job->server;
 	struct sftp_invalidation what = {
 		.kind = kind, .node = node, .name = (const uint8_t *)name, .name_len = name ? strlen(name) : 0};
-	struct sftp_job *told = job_new(s);
+	struct sftp_job *told;
 
+	if (job->told > SFTP_TOLD_MAX)
+		return;
+	if (job->told++ == SFTP_TOLD_MAX)
+		what = (struct sftp_invalidation){.kind = NATIVE_INVALIDATE_ALL};
+	told = job_new(s);
 	if (!told)
 		return;
 	told->row = &row;
@@ -119,7 +124,7 @@ void sftp_job_invalidate(struct sftp_job *job, enum native_invalidate kind, uint
 		job_done(told);
 		return;
 	}
-	log_debug("invalidate %d: node %" PRIu64, kind, node);
+	log_debug("invalidate %d: node %" PRIu64, what.kind, what.node);
 	sftp_output_place(&s->output, told, &s->share->stamp, NATIVE_INVALIDATE_STAMP);
 }
 

@@ -353,6 +353,24 @@ def test_a_file_met_under_another_name_loses_the_first(serve, tmp_path):
     assert c.told() == [(nc.ENTRY_GONE, ROOT, b"d")]
 
 
+def test_more_than_can_be_told_one_by_one_is_told_as_everything(serve, tmp_path):
+    """What a request tells waits in memory with its reply: a client that does not read may not make it much."""
+    (tmp_path / "d").mkdir()
+    c = serve()
+    folder, _ = c.lookup(ROOT, b"d")
+    for i in range(200):
+        (tmp_path / "d" / f"old{i}").touch()
+        c.lookup(folder, b"old%d" % i)
+    for i in range(200):
+        os.rename(tmp_path / "d" / f"old{i}", tmp_path / "d" / f"new{i}")
+    fh, _ = c.opendir(folder)
+    c.told()
+    assert len(c.readdir(fh, length=65536)[1]) == 202
+    told = c.told()
+    assert {kind for kind, _, _ in told[:64]} == {nc.ENTRY_GONE}
+    assert told[64:] == [(nc.ALL_CHANGED, 0, b"")]
+
+
 def test_a_share_whose_folder_is_removed_tells_everything_once(serve, tmp_path):
     folder = tmp_path / "share"
     folder.mkdir()
