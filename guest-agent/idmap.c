@@ -51,30 +51,47 @@ void idmap_caller_to_host(const struct idmap *m, uint32_t uid, uint32_t gid, str
 	caller->gid = idmap_is_identity(m) ? gid : m->host_gid;
 }
 
-/* 1: send *host. 0: it already shows as that. */
-static int owner_to_host(const struct idmap *m, uint32_t wanted, uint32_t shown, uint32_t *host)
+/* An id of the host's user and the login user's. */
+struct id_pair {
+	uint32_t host, guest;
+};
+
+/*
+ * 1: send *host. 0: it already shows as that. The host's user could only give a file away, or take one that shows as
+ * nobody's: the host forbids both. What is given to whom it belongs (`own`) is sent all the same: it moves the ctime,
+ * and takes set-id bits away.
+ */
+static int owner_to_host(struct id_pair pair, bool own, uint32_t wanted, uint32_t shown, uint32_t *host)
 {
-	if (idmap_is_identity(m)) {
-		*host = wanted;
-		return 1;
-	}
-	/* The host's user could only give a file away, or take one that shows as nobody's: the host forbids both. */
-	return wanted == shown ? 0 : -EPERM;
+	if (wanted != shown)
+		return -EPERM;
+	if (!own || wanted != pair.guest)
+		return 0;
+	*host = pair.host;
+	return 1;
 }
 
 int idmap_chown_to_host(const struct idmap *m, const struct stat *st, const uint32_t *uid, const uint32_t *gid,
 			uint32_t *host_uid, uint32_t *host_gid)
 {
+	bool own = st->st_uid == m->guest_uid;
 	int mask = 0, rc;
 
+	if (idmap_is_identity(m)) {
+		if (uid)
+			*host_uid = *uid;
+		if (gid)
+			*host_gid = *gid;
+		return (uid ? NATIVE_SET_UID : 0) | (gid ? NATIVE_SET_GID : 0);
+	}
 	if (uid) {
-		rc = owner_to_host(m, *uid, st->st_uid, host_uid);
+		rc = owner_to_host((struct id_pair){m->host_uid, m->guest_uid}, own, *uid, st->st_uid, host_uid);
 		if (rc < 0)
 			return rc;
 		mask |= rc ? NATIVE_SET_UID : 0;
 	}
 	if (gid) {
-		rc = owner_to_host(m, *gid, st->st_gid, host_gid);
+		rc = owner_to_host((struct id_pair){m->host_gid, m->guest_gid}, own, *gid, st->st_gid, host_gid);
 		if (rc < 0)
 			return rc;
 		mask |= rc ? NATIVE_SET_GID : 0;

@@ -32,7 +32,8 @@ void idmap_caller_to_host(const struct idmap *m, uint32_t uid, uint32_t gid, str
 
 /*
  * Guest to host: chown. Owners are NULL where they are left alone. Returns the NATIVE_SET_ bits to send and the host's
- * numbers, or -EPERM for an owner the host's user cannot give. What the file already shows (st) needs no request.
+ * numbers, or -EPERM for an owner the host's user cannot give. What the file already shows (st) needs no request,
+ * unless it is the login user's: then the host's chown(2) to its own user moves the ctime and takes set-id bits.
  */
 int idmap_chown_to_host(const struct idmap *m, const struct stat *st, const uint32_t *uid, const uint32_t *gid,
 			uint32_t *host_uid, uint32_t *host_gid);

@@ -55,18 +55,30 @@ static void every_caller_is_the_hosts_user_there(void **state)
 	assert_int_equal(caller.gid, 1000);
 }
 
-static void chown_to_what_it_shows_needs_no_request_and_to_others_is_refused(void **state)
+static void chown_to_whom_it_belongs_is_sent_and_to_others_refused(void **state)
 {
 	struct stat st = shown(&users, 1000, 1000);
 	uint32_t login = 501, group = 20, other = 7, uid = 0, gid = 0;
 
 	(void)state;
-	assert_int_equal(idmap_chown_to_host(&users, &st, &login, &group, &uid, &gid), 0);
+	assert_int_equal(idmap_chown_to_host(&users, &st, &login, &group, &uid, &gid), NATIVE_SET_UID | NATIVE_SET_GID);
+	assert_int_equal(uid, 1000);
+	assert_int_equal(gid, 1000);
 	assert_int_equal(idmap_chown_to_host(&users, &st, &other, NULL, &uid, &gid), -EPERM);
 	assert_int_equal(idmap_chown_to_host(&users, &st, NULL, &other, &uid, &gid), -EPERM);
 	assert_int_equal(idmap_chown_to_host(&users, &st, NULL, NULL, &uid, &gid), 0);
 	assert_int_equal(idmap_chown_to_host(&roots, &st, &other, NULL, &uid, &gid), NATIVE_SET_UID);
 	assert_int_equal(uid, 7);
+}
+
+static void chown_of_anothers_to_what_it_shows_needs_no_request(void **state)
+{
+	struct stat st = shown(&users, 7, 1000);
+	uint32_t login = 501, group = 20, nobody = IDMAP_NOBODY, uid = 0, gid = 0;
+
+	(void)state;
+	assert_int_equal(idmap_chown_to_host(&users, &st, &nobody, &group, &uid, &gid), 0);
+	assert_int_equal(idmap_chown_to_host(&users, &st, &login, NULL, &uid, &gid), -EPERM);
 }
 
 static void shares_and_devices_do_not_share_inode_numbers(void **state)
@@ -91,7 +103,8 @@ int main(void)
 		cmocka_unit_test(the_hosts_user_is_the_login_user_and_others_are_nobody),
 		cmocka_unit_test(with_root_on_both_sides_owners_pass_unchanged),
 		cmocka_unit_test(every_caller_is_the_hosts_user_there),
-		cmocka_unit_test(chown_to_what_it_shows_needs_no_request_and_to_others_is_refused),
+		cmocka_unit_test(chown_to_whom_it_belongs_is_sent_and_to_others_refused),
+		cmocka_unit_test(chown_of_anothers_to_what_it_shows_needs_no_request),
 		cmocka_unit_test(shares_and_devices_do_not_share_inode_numbers),
 		cmocka_unit_test(a_mode_is_type_and_permissions_alone),
 	};
