@@ -65,6 +65,7 @@ enum sftp_type {
 	NATIVE_READDIR,
 	NATIVE_STATFS,
 	NATIVE_CANCEL,
+	NATIVE_TMPFILE = 160, /* the numbers between are free */
 	NATIVE_END,
 	NATIVE_REPLY = 192,
 	NATIVE_INVALIDATE = 193,
@@ -140,8 +141,16 @@ enum {
 	NATIVE_O_ALL = (1 << 7) - 1,
 };
 
-/* RENAME flags: RENAME_NOREPLACE and RENAME_EXCHANGE of renameat2(2), same values. */
-enum { NATIVE_RENAME_NOREPLACE = 1, NATIVE_RENAME_EXCHANGE = 2 };
+/* WRITE: at the end of the file, through a handle opened with NATIVE_O_APPEND. */
+#define NATIVE_WRITE_APPEND UINT64_MAX
+
+/* RENAME flags: those of renameat2(2), same values. */
+enum {
+	NATIVE_RENAME_NOREPLACE = 1,
+	NATIVE_RENAME_EXCHANGE = 2,
+	NATIVE_RENAME_WHITEOUT = 4,
+	NATIVE_RENAME_ALL = 7,
+};
 
 /* READDIR flags and the bits of an entry. */
 enum { NATIVE_READDIR_PLUS = 1 << 0 };

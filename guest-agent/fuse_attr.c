@@ -65,6 +65,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (!call)
 		return;
+	call->statx = call->mount->raw == RAW_STATX;
 	if (!call->share) {
 		mount_synthetic_attr(call->mount, call->node, &attr);
 		call_reply_attr(call, call->node, &attr);
@@ -338,7 +339,6 @@ void mount_set_linked(struct mount *m, bool linked)
 	m->linked = linked;
 	for (call = TAILQ_FIRST(&m->calls); call && !linked; call = next) {
 		struct sftp_attr attr;
-		struct stat st;
 
 		next = TAILQ_NEXT(call, link);
 		if (!call->req)
@@ -348,8 +348,7 @@ void mount_set_linked(struct mount *m, bool linked)
 			call_answered(call);
 		} else if (call->issue == getattr_issue && call->node->flags & NODE_ROOT) {
 			mount_root_attr(m, call->share, &attr);
-			attr_to_stat(m, call->node, &attr, &st);
-			fuse_reply_attr(call->req, &st, MOUNT_KEEP_S);
+			call_answer_attr(call, call->node, &attr, MOUNT_KEEP_S);
 			call_answered(call);
 		}
 	}

@@ -371,16 +371,24 @@ void call_changed(struct call *call, struct node *n, const struct sftp_change *c
 	node_note_change(call->mount, n, change, stamp, !(n->writes && n->writes->bytes));
 }
 
-void call_reply_attr_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us)
+void call_answer_attr(struct call *call, const struct node *n, const struct sftp_attr *attr, double keep_s)
 {
 	struct stat st;
 
 	attr_to_stat(call->mount, n, attr, &st);
+	if (call->statx)
+		raw_reply_statx(call->req, &st, attr, keep_s);
+	else
+		fuse_reply_attr(call->req, &st, keep_s);
+}
+
+void call_reply_attr_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us)
+{
 	node_tell(n, attr, loop_now_us(call->mount->loop) - age_us);
 	if (n->flags & NODE_ROOT)
 		call->mount->shares[n->share]->root_attr = *attr;
 	if (call->req)
-		fuse_reply_attr(call->req, &st, MOUNT_KEEP_S - (double)age_us / 1e6);
+		call_answer_attr(call, n, attr, MOUNT_KEEP_S - (double)age_us / 1e6);
 	call_free(call);
 }
 

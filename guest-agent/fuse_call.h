@@ -37,6 +37,7 @@ struct file {
 	uint64_t fh;
 	uint32_t generation;
 	bool append, sync, readable;
+	uint32_t writer_uid, writer_gid; /* who wrote last, where the host has to know */
 	uint64_t errors_seen;
 	uint64_t fetched_us; /* when the first bytes came with OPEN */
 	uint8_t *fetched;    /* the whole of a small file; NULL when there is none */
@@ -55,6 +56,7 @@ struct call {
 	bool interrupted;
 	bool local;          /* asks nothing of the host after it has waited for writes */
 	bool fresh;          /* what it makes is a directory that nobody had before */
+	bool statx;          /* a GETATTR that asks for the time of birth too */
 	bool waited_listing; /* for one under way: it does so once */
 	bool outdated;       /* names were invalidated after it was looked up: the kernel is not to keep this one */
 	call_fn *issue;
@@ -70,7 +72,8 @@ struct call {
 	char *name, *other_name;
 	union {
 		struct {
-			uint32_t flags, mode, rdev;
+			uint32_t flags, mode;
+			dev_t rdev;
 		} make; /* mkdir, mknod, create, rename: flags */
 		struct {
 			struct stat st;
@@ -143,8 +146,9 @@ void node_note_change(struct mount *m, struct node *n, const struct sftp_change 
 void call_reply_err(struct call *call, int err);
 void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *attr);
 
-/* The same, of attributes that were true age_us ago. */
+/* The same, of attributes that were true age_us ago; or of those of the moment, without freeing the call. */
 void call_reply_attr_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us);
+void call_answer_attr(struct call *call, const struct node *n, const struct sftp_attr *attr, double keep_s);
 void call_reply_buf(struct call *call, const void *data, size_t len);
 
 /* The entry (n, attr); takes the caller's reference to n. The same, of what was true age_us ago. */

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "fuse_call.h"
 #include "fuse_file.h"
@@ -316,8 +317,8 @@ static void mknod_issue(struct call *call)
 	struct wire_buf *b = make_begin(call, NATIVE_MKNOD);
 
 	wire_put_u32(b, call->make.mode);
-	wire_put_u32(b, 0);
-	wire_put_u32(b, 0);
+	wire_put_u32(b, major(call->make.rdev));
+	wire_put_u32(b, minor(call->make.rdev));
 	call_send(call, made_done);
 }
 
@@ -325,14 +326,9 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 {
 	struct call *call = make_call(req, parent, name, mknod_issue);
 
-	(void)rdev;
 	if (!call)
 		return;
-	/* Devices would be the host's; the server makes no others either. */
-	if (S_ISCHR(mode) || S_ISBLK(mode)) {
-		call_reply_err(call, EPERM);
-		return;
-	}
+	call->make.rdev = rdev;
 	call->make.mode = idmap_mode_to_host(mode);
 	call_start(call);
 }
@@ -424,8 +420,14 @@ static void create_issue(struct call *call)
 
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
-	struct call *call = make_call(req, parent, name, create_issue);
+	const struct mount *m = fuse_req_userdata(req);
+	struct call *call;
 
+	if (m->raw == RAW_TMPFILE) {
+		op_tmpfile(req, parent, mode, fi);
+		return;
+	}
+	call = make_call(req, parent, name, create_issue);
 	if (!call)
 		return;
 	call->make.flags = open_flags_to_native(fi->flags);
@@ -444,12 +446,19 @@ static void node_touched(struct mount *m, struct node *n, uint64_t stamp)
 	attr_memory_drop(&m->attrs, n->id);
 }
 
+/* What lost the call's name, as far as it is known: one link less, or none. */
+static void name_gone(struct call *call, uint64_t stamp)
+{
+	struct node *n = node_by_name(call->mount->nodes, call->node, call->name, strlen(call->name));
+
+	node_touched(call->mount, n, stamp);
+}
+
 static void unlink_done(struct call *call, const struct sftp_reply *reply)
 {
 	struct wire_reader r = reply->body;
 	struct sftp_change change;
 	struct sftp_attr attr;
-	struct node *n;
 
 	if (reply_failed(call, reply))
 		return;
@@ -461,8 +470,7 @@ static void unlink_done(struct call *call, const struct sftp_reply *reply)
 		return;
 	}
 	dir_changed(call, call->node, call->name, &change, reply->stamp);
-	n = node_by_name(call->mount->nodes, call->node, call->name, strlen(call->name));
-	node_touched(call->mount, n, reply->stamp);
+	name_gone(call, reply->stamp);
 	call_reply_err(call, 0);
 }
 
@@ -493,6 +501,7 @@ static void rmdir_done(struct call *call, const struct sftp_reply *reply)
 		return;
 	}
 	dir_changed(call, call->node, call->name, &change, reply->stamp);
+	name_gone(call, reply->stamp);
 	call_reply_err(call, 0);
 }
 
@@ -571,7 +580,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 	if (!call || !call_set_other(call, to) || !call_set_other_name(call, to_name) ||
 	    refuse_ours(call, call->other, to_name))
 		return;
-	if (flags & ~(unsigned int)(NATIVE_RENAME_NOREPLACE | NATIVE_RENAME_EXCHANGE)) {
+	if (flags & ~(unsigned int)NATIVE_RENAME_ALL) {
 		call_reply_err(call, EINVAL);
 		return;
 	}

@@ -19,6 +19,9 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
 
+/* fuse_tmpfile.c: a CREATE without a name (fuse_raw.h) */
+void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, const struct fuse_file_info *fi);
+
 /* fuse_attr.c: attributes */
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi);

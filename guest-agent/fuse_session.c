@@ -4,8 +4,9 @@
  *
  * This is the one place that reads /dev/fuse: session_receive() sees each request as the kernel wrote it before libfuse
  * does, and session_writev() each answer before the kernel does. What libfuse 3.14 does not know is added there: it
- * never asks for FUSE_PARALLEL_DIROPS, without which one slow lookup blocks its whole directory, so the bit is set in
- * INIT's answer, and the read-ahead with it.
+ * never asks for FUSE_PARALLEL_DIROPS, without which one slow lookup blocks its whole directory, nor for
+ * FUSE_DIRECT_IO_ALLOW_MMAP, without which a file opened to append cannot be mapped: the bits are set in INIT's answer,
+ * and the read-ahead with them. Requests it does not know at all are in fuse_raw.c.
  */
 #include "fuse_session.h"
 
@@ -18,11 +19,16 @@
 
 #include <linux/fuse.h>
 
+#include "features.h"
 #include "fuse_call.h"
 #include "fuse_ops.h"
+#include "fuse_raw.h"
 #include "invalidator.h"
 #include "log.h"
 #include "loop.h"
+
+/* The upper half of INIT's flags: 7.39, Linux 6.6. */
+#define FLAGS2_DIRECT_IO_ALLOW_MMAP (1u << (36 - 32))
 
 #define REQUESTS_A_TURN 64u
 #define MAX_WRITE       (1u << 20)
@@ -32,6 +38,7 @@ struct session_state {
 	struct fuse_buf buf;
 	uint64_t init_unique; /* of the INIT whose answer is edited */
 	uint32_t init_flags;  /* what the kernel offers */
+	uint32_t init_flags2;
 };
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -80,16 +87,32 @@ static const struct fuse_lowlevel_ops ops = {
 	.statfs = op_statfs,
 };
 
-/* Each request, before libfuse sees it. */
-static void raw_request(struct session_state *s, const struct fuse_buf *buf)
+/* Each request, before libfuse sees it. INIT is longer since 7.36. */
+static void raw_request(struct mount *m, const struct fuse_buf *buf)
 {
+	struct session_state *s = m->session_state;
 	const struct fuse_in_header *h = buf->mem;
 	const struct fuse_init_in *init = (const struct fuse_init_in *)(h + 1);
 
-	if (buf->size < sizeof(*h) + sizeof(*init) || h->opcode != FUSE_INIT)
+	m->raw = raw_request_adapt(buf->mem, buf->size);
+	if (buf->size < sizeof(*h) + offsetof(struct fuse_init_in, flags2) || h->opcode != FUSE_INIT)
 		return;
 	s->init_unique = h->unique;
 	s->init_flags = init->flags;
+	if (init->flags & FUSE_INIT_EXT && buf->size >= sizeof(*h) + sizeof(*init))
+		s->init_flags2 = init->flags2;
+}
+
+/* INIT's answer, after libfuse has made it. */
+static void init_amend(const struct session_state *s, struct fuse_init_out *init)
+{
+	init->flags |= s->init_flags & FUSE_PARALLEL_DIROPS;
+	/* libfuse asks for no more than the kernel offered; the helper has raised the limit behind that. */
+	init->max_readahead = MAX_WRITE;
+	if (s->init_flags2 & FLAGS2_DIRECT_IO_ALLOW_MMAP && feature_on(FEATURE_DIRECT_MMAP)) {
+		init->flags |= FUSE_INIT_EXT;
+		init->flags2 |= FLAGS2_DIRECT_IO_ALLOW_MMAP;
+	}
 }
 
 static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
@@ -107,11 +130,7 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userda
 
 	if (s->init_unique && h->unique == s->init_unique && count > 1 &&
 	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
-		struct fuse_init_out *init = iov[1].iov_base;
-
-		init->flags |= s->init_flags & FUSE_PARALLEL_DIROPS;
-		/* libfuse asks for no more than the kernel offered; the helper has raised the limit behind that. */
-		init->max_readahead = MAX_WRITE;
+		init_amend(s, iov[1].iov_base);
 		s->init_unique = 0;
 	}
 	return writev(fd, iov, count);
@@ -127,7 +146,7 @@ static int session_receive(struct mount *m)
 		return 0;
 	if (rc <= 0)
 		return rc ? rc : -ENODEV;
-	raw_request(s, &s->buf);
+	raw_request(m, &s->buf);
 	fuse_session_process_buf(m->session, &s->buf);
 	return fuse_session_exited(m->session) ? -ENODEV : 1;
 }

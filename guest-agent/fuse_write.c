@@ -6,11 +6,15 @@
  * kernel's pages of it go.
  */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "fuse_file.h"
 #include "fuse_ops.h"
 #include "invalidator.h"
 #include "loop.h"
+
+/* From here on it is sparse files and tests of limits: EFBIG is told by the write that meets it. */
+#define WRITE_FAR (1ull << 40)
 
 /* The host does not have what the kernel believes to be in the file. */
 static void node_pages_wrong(struct mount *m, struct node *n)
@@ -57,11 +61,11 @@ static int write_send(void *ctx, struct write_chunk *chunk)
 	(void)ctx;
 	if (!share_attached(s) || f->generation != s->generation)
 		return EIO;
-	idmap_caller_to_host(&m->ids, m->ids.guest_uid, m->ids.guest_gid, &caller);
+	idmap_caller_to_host(&m->ids, f->writer_uid, f->writer_gid, &caller);
 	b = sftp_client_begin(s->client, NATIVE_WRITE);
 	sftp_caller_put(b, &caller);
 	wire_put_u64(b, f->fh);
-	wire_put_u64(b, chunk->offset);
+	wire_put_u64(b, chunk->append ? NATIVE_WRITE_APPEND : chunk->offset);
 	wire_put_string(b, chunk->data, chunk->len);
 	return sftp_client_end(s->client, write_done, chunk) ? 0 : ENOMEM;
 }
@@ -82,10 +86,16 @@ void node_writes_lost(struct mount *m, struct share *s)
 	node_table_each(m->nodes, fail_writes, s);
 }
 
+/* The caller waits for the host's answer: where it asked for that, and where a file system may well have its end. */
+static bool write_is_sync(const struct file *f, uint64_t off)
+{
+	return f->sync || off >= WRITE_FAR;
+}
+
 static void write_reply(struct call *call)
 {
 	struct file *f = call->file;
-	int error = f->sync ? write_behind_take_error(f->node->writes, &f->errors_seen) : 0;
+	int error = write_is_sync(f, call->io.offset) ? write_behind_take_error(f->node->writes, &f->errors_seen) : 0;
 
 	if (error) {
 		call_reply_err(call, error);
@@ -96,13 +106,14 @@ static void write_reply(struct call *call)
 	call_free(call);
 }
 
-/* The bytes are ours. The answer waits for the host (O_SYNC), or for room. */
-static void write_answer(fuse_req_t req, fuse_ino_t ino, struct mount *m, struct file *f, size_t size)
+/* The bytes are ours. The answer waits for the host, or for room. */
+static void write_answer(fuse_req_t req, fuse_ino_t ino, struct mount *m, struct file *f, size_t size, uint64_t off)
 {
 	size_t room = m->write_bytes > WRITE_MOUNT_MAX ? WRITE_CROWDED_NODE : WRITE_NODE_MAX;
+	bool sync = write_is_sync(f, off);
 	struct call *call;
 
-	if (!f->sync && f->node->writes->bytes <= room) {
+	if (!sync && f->node->writes->bytes <= room) {
 		fuse_reply_write(req, size);
 		return;
 	}
@@ -112,7 +123,8 @@ static void write_answer(fuse_req_t req, fuse_ino_t ino, struct mount *m, struct
 	call->local = true;
 	call->file = f;
 	call->io.size = size;
-	if (f->sync ? !call_wait_writes(call, f->node, write_reply) : !call_wait_room(call, f->node, room, write_reply))
+	call->io.offset = off;
+	if (sync ? !call_wait_writes(call, f->node, write_reply) : !call_wait_room(call, f->node, room, write_reply))
 		write_reply(call);
 }
 
@@ -121,6 +133,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	struct mount *m = fuse_req_userdata(req);
 	struct file *f = file_of(fi);
 	struct node *n = f->node;
+	bool append = f->append && fi->flags & O_APPEND;
 	int error;
 
 	if (f->generation != f->share->generation) {
@@ -131,10 +144,13 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 		n->writes = write_behind_new(&m->write_bytes, write_send, n);
 	error = n->writes ? write_behind_take_error(n->writes, &f->errors_seen) : ENOMEM;
 	attr_memory_drop(&m->attrs, n->id);
+	/* Of direct I/O the kernel takes no set-id bits away: who writes tells the host whether to. */
+	f->writer_uid = append ? fuse_req_ctx(req)->uid : m->ids.guest_uid;
+	f->writer_gid = append ? fuse_req_ctx(req)->gid : m->ids.guest_gid;
 	if (!error)
-		error = -write_behind_add(n->writes, f, f->append, (uint64_t)off, data, size);
+		error = -write_behind_add(n->writes, f, append, (uint64_t)off, data, size);
 	if (error)
 		fuse_reply_err(req, error);
 	else
-		write_answer(req, ino, m, f, size);
+		write_answer(req, ino, m, f, size, append ? 0 : (uint64_t)off);
 }

@@ -9,6 +9,7 @@
 
 #include "attr_memory.h"
 #include "dir_listing.h"
+#include "fuse_raw.h"
 #include "graft.h"
 #include "limits.h"
 #include "lookahead.h"
@@ -50,6 +51,7 @@ struct mount {
 	struct mounter *mounter;
 	struct fuse_session *session; /* NULL until mounted */
 	struct session_state *session_state;
+	enum raw_request raw; /* what the request being handled came as */
 	struct loop_fd *session_watch;
 	struct invalidator *invalidator;
 	enum control_mount_status status;

@@ -402,6 +402,22 @@ struct node *node_found(struct node_table *t, struct node *parent, const char *n
 	return n;
 }
 
+struct node *node_found_nameless(struct node_table *t, uint16_t share, uint64_t server, uint32_t generation,
+				 const struct sftp_attr *attr)
+{
+	struct node *n = node_by_server(t, share, server);
+
+	if (!n) {
+		n = node_add(t, share, 0);
+		if (!n)
+			return NULL;
+		node_set_identity(n, attr);
+		node_bind(t, n, server, generation);
+	}
+	n->given++;
+	return node_ref(n);
+}
+
 void node_table_detach(struct node_table *t, uint16_t share)
 {
 	for (size_t i = 0; i <= t->mask; i++) {

@@ -103,6 +103,10 @@ struct node *node_by_name(const struct node_table *t, const struct node *parent,
 struct node *node_found(struct node_table *t, struct node *parent, const char *name, size_t len, uint64_t server,
 			uint32_t generation, const struct sftp_attr *attr);
 
+/* The same of what has no name yet. */
+struct node *node_found_nameless(struct node_table *t, uint16_t share, uint64_t server, uint32_t generation,
+				 const struct sftp_attr *attr);
+
 /* Lookups that the server counted and nobody here took. */
 void node_give_back(struct node_table *t, uint16_t share, uint64_t server, uint64_t lookups);
 

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -18,7 +19,8 @@ struct slot {
 	int fd;
 	int pins;
 	int chain;        /* the next of the same hash */
-	int newer, older; /* by use */
+	int newer, older; /* by use, unless it is kept */
+	bool kept;
 };
 
 struct fdcache {
@@ -26,7 +28,7 @@ struct fdcache {
 	struct slot *slots;
 	int *heads; /* of `mask + 1` chains */
 	size_t mask;
-	int max, used;
+	int max, used, kept;
 	int newest, oldest;
 	int unused; /* slots that were freed, through chain */
 };
@@ -67,7 +69,10 @@ static int slot_detach(struct fdcache *c, int i)
 
 	assert(*at == i);
 	*at = s->chain;
-	use_unlink(c, i);
+	if (s->kept)
+		c->kept--;
+	else
+		use_unlink(c, i);
 	s->key = 0;
 	if (s->pins)
 		return -1;
@@ -94,6 +99,15 @@ static int slot_take(struct fdcache *c, int *fd)
 	}
 	c->unused = c->slots[i].chain;
 	return i;
+}
+
+static void slot_fill(struct fdcache *c, int i, uint64_t key, int fd)
+{
+	int *head = &c->heads[key & c->mask];
+
+	c->slots[i] = (struct slot){.key = key, .fd = fd, .chain = *head};
+	*head = i;
+	use_link(c, i);
 }
 
 struct fdcache *fdcache_new(size_t max)
@@ -125,8 +139,9 @@ void fdcache_free(struct fdcache *c)
 	if (!c)
 		return;
 	if (c->slots)
-		for (int i = c->newest; i != NONE; i = c->slots[i].older)
-			close(c->slots[i].fd);
+		for (int i = 0; i < c->used; i++)
+			if (c->slots[i].key)
+				close(c->slots[i].fd);
 	free(c->slots);
 	free(c->heads);
 	pthread_mutex_destroy(&c->lock);
@@ -140,8 +155,10 @@ static int pin(struct fdcache *c, uint64_t key, struct fd_ref *ref)
 	if (i == NONE)
 		return -ENOENT;
 	c->slots[i].pins++;
-	use_unlink(c, i);
-	use_link(c, i);
+	if (!c->slots[i].kept) {
+		use_unlink(c, i);
+		use_link(c, i);
+	}
 	*ref = (struct fd_ref){c->slots[i].fd, i};
 	return 0;
 }
@@ -167,16 +184,54 @@ void fdcache_put(struct fdcache *c, uint64_t key, int fd, struct fd_ref *ref)
 	} else if ((i = slot_take(c, &old)) == NONE) {
 		*ref = (struct fd_ref){fd, FD_REF_OWNED};
 	} else {
-		int *head = &c->heads[key & c->mask];
-
-		c->slots[i] = (struct slot){.key = key, .fd = fd, .pins = 1, .chain = *head};
-		*head = i;
-		use_link(c, i);
+		slot_fill(c, i, key, fd);
+		c->slots[i].pins = 1;
 		*ref = (struct fd_ref){fd, i};
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (old >= 0)
 		close(old);
+}
+
+int fdcache_keep(struct fdcache *c, uint64_t key, int fd)
+{
+	int evicted = -1, old = -1, i, r = 0;
+
+	assert(key);
+	pthread_mutex_lock(&c->lock);
+	i = *chain_find(c, key);
+	if (i != NONE)
+		old = slot_detach(c, i);
+	i = c->kept < c->max / 2 ? slot_take(c, &evicted) : NONE;
+	if (i == NONE) {
+		evicted = fd;
+		r = -EMFILE;
+	} else {
+		slot_fill(c, i, key, fd);
+		use_unlink(c, i);
+		c->slots[i].kept = true;
+		c->kept++;
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (old >= 0)
+		close(old);
+	if (evicted >= 0)
+		close(evicted);
+	return r;
+}
+
+void fdcache_unkeep(struct fdcache *c, uint64_t key)
+{
+	int i;
+
+	pthread_mutex_lock(&c->lock);
+	i = *chain_find(c, key);
+	if (i != NONE && c->slots[i].kept) {
+		c->slots[i].kept = false;
+		c->kept--;
+		use_link(c, i);
+	}
+	pthread_mutex_unlock(&c->lock);
 }
 
 void fdcache_release(struct fdcache *c, struct fd_ref *ref)

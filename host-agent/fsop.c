@@ -193,7 +193,8 @@ int fsop_set(const struct root *root, int fd, uint8_t type, bool writable_fd, co
 	 * clears. */
 	if (set->mask & NATIVE_SET_SIZE)
 		r = set_size(root, fd, type, writable_fd, set->size);
-	if (r == 0 && set->mask & owner)
+	/* Nothing at all is chown(2) with -1 and -1, which moves the ctime. */
+	if (r == 0 && (set->mask & owner || !set->mask))
 		r = set_owner(fd, set);
 	if (r == 0 && set->mask & NATIVE_SET_MODE)
 		r = set_mode(root, fd, type, set->mode);
@@ -249,6 +250,31 @@ ssize_t fsop_write(int fd, const void *data, size_t len, uint64_t offset, bool a
 		done += (size_t)n;
 	}
 	return (ssize_t)done;
+}
+
+/* pwrite(2) appends where the descriptor says so, whatever its offset. */
+ssize_t fsop_write_in_place(int fd, const void *data, size_t len, uint64_t offset)
+{
+	int flags = fcntl(fd, F_GETFL);
+	ssize_t n;
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_APPEND) < 0)
+		return -errno;
+	n = fsop_write(fd, data, len, offset, false);
+	if (fcntl(fd, F_SETFL, flags) < 0)
+		return -errno;
+	return n;
+}
+
+int fsop_drop_set_id(const struct root *root, int fd)
+{
+	struct stat st;
+	mode_t drop;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	drop = (st.st_mode & S_ISUID) | (st.st_mode & S_IXGRP ? st.st_mode & S_ISGID : 0);
+	return drop ? set_mode(root, fd, DT_REG, st.st_mode & ~drop) : 0;
 }
 
 /* ---- links ---- */

@@ -31,7 +31,8 @@ int fsop_stat(struct root *root, int fd, const char *name, bool cached, struct f
 int fsop_change_before(struct root *root, int fd, struct sftp_change *change);
 int fsop_change_after(struct root *root, int fd, struct sftp_change *change);
 
-/* Values of a SETATTR, carried out on fd (O_PATH or open) in the order size, owner, mode, times. */
+/* Values of a SETATTR, which may be none (the ctime moves all the same), carried out on fd (O_PATH or open) in the
+ * order size, owner, mode, times. */
 struct fsop_set {
 	uint32_t mask; /* NATIVE_SET_ */
 	uint32_t mode, uid, gid;
@@ -46,6 +47,12 @@ ssize_t fsop_read(int fd, void *data, size_t len, uint64_t offset, bool now);
 
 /* All of it, or how much until an error; the error when nothing was written. `append`: fd has O_APPEND. */
 ssize_t fsop_write(int fd, const void *data, size_t len, uint64_t offset, bool append);
+
+/* The same at the offset alone, through an fd that has O_APPEND: nobody else writes through it meanwhile. */
+ssize_t fsop_write_in_place(int fd, const void *data, size_t len, uint64_t offset);
+
+/* Takes the set-id bits that a write by an ordinary user takes (inode(7)) from the regular file fd. */
+int fsop_drop_set_id(const struct root *root, int fd);
 
 /* Another name for the file fd stands for. */
 int fsop_link(const struct root *root, int fd, int dirfd, const char *name);

@@ -10,24 +10,23 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "limits.h"
 
-/*
- * What a privileged server made belongs to its caller, but a group given by a set-group-id folder stays. Changing the
- * owner clears set-id bits: they are set again through `mode`.
- */
-static int give_to_caller(struct sftp_job *job, const struct native_place *p, int fd, const char *name)
+/* By a descriptor, not the name, which may be another's by now. */
+int native_give_to_caller(struct sftp_job *job, uint32_t folder_mode, const struct sftp_caller *caller, int fd,
+			  uint32_t mode)
 {
-	gid_t gid = p->caller.gid;
+	const struct fsop_set set = {.mask = NATIVE_SET_MODE, .mode = mode};
+	gid_t gid = folder_mode & S_ISGID ? (gid_t)-1 : caller->gid;
 
 	if (!job->share->root.privileged)
 		return 0;
-	if (p->change.after.mode & S_ISGID)
-		gid = (gid_t)-1;
-	return fchownat(fd, name, p->caller.uid, gid, AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH)) < 0 ? -errno
-													     : 0;
+	if (fchownat(fd, "", caller->uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
+		return -errno;
+	return mode & (S_ISUID | S_ISGID) ? fsop_set(&job->share->root, fd, IFTODT(mode), true, &set) : 0;
 }
 
 /* Finds out about the folder's mode once, before something is made in it. */
@@ -43,12 +42,26 @@ static int place_for_making(struct sftp_job *job, struct native_place *p, bool f
 	return r;
 }
 
-/* The reply of what was just made by name: its node, attributes, and the folder's change. */
-static int put_made(struct sftp_job *job, struct native_place *p, int r)
+static int give_name_to_caller(struct sftp_job *job, const struct native_place *p, uint32_t mode)
+{
+	int r, fd;
+
+	if (!job->share->root.privileged)
+		return 0;
+	fd = root_open_beneath(p->ref.fd, p->name, O_PATH);
+	if (fd < 0)
+		return fd;
+	r = native_give_to_caller(job, p->change.after.mode, &p->caller, fd, mode);
+	close(fd);
+	return r;
+}
+
+/* The reply of what was just made by name: its node, attributes, and the folder's change. `mode` with its type. */
+static int put_made(struct sftp_job *job, struct native_place *p, uint32_t mode, int r)
 {
 	if (r == 0) {
 		sftp_job_changed(job);
-		r = give_to_caller(job, p, p->ref.fd, p->name);
+		r = give_name_to_caller(job, p, mode);
 	}
 	if (r == 0)
 		r = native_put_found(job, p->node, &p->info, p->ref.fd, p->name, MASK_NONE, p->attr_flags);
@@ -77,7 +90,7 @@ int native_symlink(struct sftp_job *job)
 	if (r < 0)
 		return r;
 	r = symlinkat(target, place.ref.fd, place.name) < 0 ? -errno : 0;
-	return put_made(job, &place, r);
+	return put_made(job, &place, S_IFLNK, r);
 }
 
 int native_mkdir(struct sftp_job *job)
@@ -96,27 +109,33 @@ int native_mkdir(struct sftp_job *job)
 	/* A folder takes after the one it is in. */
 	if (root_folds(&job->share->root, place.info.identity.device, place.ref.fd))
 		place.attr_flags = SFTP_ATTR_FOLDS;
-	return put_made(job, &place, r);
+	return put_made(job, &place, S_IFDIR, r);
 }
 
-/* Regular files alone: devices, sockets and FIFOs of the guest are nothing the host should get. */
+/* Which kinds there are to be made; what the host's kernel lets us make of them is its own affair. */
+static bool can_be_made(uint32_t mode)
+{
+	return S_ISREG(mode) || S_ISFIFO(mode) || S_ISSOCK(mode) || S_ISCHR(mode) || S_ISBLK(mode);
+}
+
+/* FIFOs, sockets and devices are names alone here: whoever opens one is the guest's kernel. */
 int native_mknod(struct sftp_job *job)
 {
 	struct native_place place;
 	struct wire_reader in;
 	int r = native_place_begin(job, &in, &place);
-	uint32_t mode = wire_get_u32(&in);
+	uint32_t mode = wire_get_u32(&in), rdev_major = wire_get_u32(&in), rdev_minor = wire_get_u32(&in);
 
-	wire_get_u64(&in); /* the device number, of which a regular file has none */
 	r = native_body_end(&in, r);
-	if (r == 0 && !S_ISREG(mode))
-		r = -EPERM;
+	if (r == 0 && !can_be_made(mode))
+		r = -EINVAL;
+	mode &= S_IFMT | 07777;
 	if (r == 0)
 		r = place_for_making(job, &place, false);
 	if (r < 0)
 		return r;
-	r = mknodat(place.ref.fd, place.name, S_IFREG | (mode & 07777), 0) < 0 ? -errno : 0;
-	return put_made(job, &place, r);
+	r = mknodat(place.ref.fd, place.name, mode, makedev(rdev_major, rdev_minor)) < 0 ? -errno : 0;
+	return put_made(job, &place, mode, r);
 }
 
 int native_link(struct sftp_job *job)
@@ -142,6 +161,8 @@ int native_link(struct sftp_job *job)
 		if (r == 0) {
 			sftp_job_changed(job);
 			r = native_put_found(job, place.node, &place.info, place.ref.fd, place.name, MASK_NONE, 0);
+			if (info.flags & NODE_KEPT)
+				share_node_unkeep(job->share, &info.identity);
 		}
 		r = native_place_put(job, &place, r);
 	}
@@ -159,11 +180,14 @@ static int create_existing(struct sftp_job *job, const struct native_place *p, i
 	if (fd < 0)
 		return fd;
 	r = fsop_stat(&job->share->root, fd, NULL, false, &st);
+	/* Whatever else it is, the client has to look it up: it follows links, and opens FIFOs, itself. */
 	if (r == 0 && st.type != DT_REG)
-		r = st.type == DT_DIR ? -EISDIR : st.type == DT_LNK ? -ESTALE : -ENXIO;
+		r = st.type == DT_DIR ? -EISDIR : -ESTALE;
 	if (r == 0)
 		r = root_reopen(&job->share->root, fd, flags);
 	close(fd);
+	if (r >= 0 && flags & O_TRUNC)
+		native_drop_set_id(job, &p->caller, r);
 	return r;
 }
 
@@ -179,9 +203,7 @@ static int create_file(struct sftp_job *job, const struct native_place *p, uint3
 		fd = openat(p->ref.fd, p->name, open_flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
 			    mode & 07777);
 		if (fd >= 0) {
-			r = give_to_caller(job, p, fd, "");
-			if (r == 0 && job->share->root.privileged && mode & (S_ISUID | S_ISGID))
-				r = fchmod(fd, mode & 07777) < 0 ? -errno : 0;
+			r = native_give_to_caller(job, p->change.after.mode, &p->caller, fd, S_IFREG | (mode & 07777));
 			if (r == 0)
 				return fd;
 			close(fd);
@@ -196,12 +218,27 @@ static int create_file(struct sftp_job *job, const struct native_place *p, uint3
 	return fd;
 }
 
-/* Of the descriptor, not the name, which may be another's by now: node, attributes, handle. */
+int native_put_opened(struct sftp_job *job, uint64_t node, const struct fsop_stat *st, int fd, uint32_t flags)
+{
+	struct node_info info = {.identity = st->identity, .type = st->type};
+	struct handle *handle;
+	int r = share_handle_open(job->share, fd, node, &info, flags, &handle);
+
+	if (r < 0) {
+		share_node_forget(job->share, node, 1);
+		return r;
+	}
+	wire_put_u64(&job->out, node);
+	sftp_attr_put(&job->out, &st->attr);
+	wire_put_u64(&job->out, handle->fh);
+	share_handle_put(job->share, handle);
+	return 0;
+}
+
+/* Of the descriptor, not the name, which may be another's by now. */
 static int put_created(struct sftp_job *job, const struct native_place *p, int fd, uint32_t flags)
 {
 	struct share *share = job->share;
-	struct handle *handle;
-	struct node_info info;
 	struct fsop_stat st;
 	uint64_t node;
 	int r = fsop_stat(&share->root, fd, NULL, false, &st);
@@ -212,18 +249,7 @@ static int put_created(struct sftp_job *job, const struct native_place *p, int f
 		close(fd);
 		return r;
 	}
-	info = (struct node_info){.identity = st.identity, .type = st.type};
-	r = share_handle_open(share, fd, node, &info, flags, &handle);
-	if (r < 0) {
-		if (nodes_forget(share->nodes, node, 1))
-			fdcache_drop(share->fds, node);
-		return r;
-	}
-	wire_put_u64(&job->out, node);
-	sftp_attr_put(&job->out, &st.attr);
-	wire_put_u64(&job->out, handle->fh);
-	share_handle_put(share, handle);
-	return 0;
+	return native_put_opened(job, node, &st, fd, flags);
 }
 
 int native_create(struct sftp_job *job)

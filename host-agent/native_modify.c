@@ -63,6 +63,17 @@ int native_place_put(struct sftp_job *job, struct native_place *p, int r)
 
 /* ---- removing and moving ---- */
 
+/* What fd stands for lost a name: its last one, and fd is kept for it, and is -1 from here on. */
+static void keep_nameless(struct sftp_job *job, int *fd)
+{
+	struct fsop_stat st;
+
+	if (fsop_stat(&job->share->root, *fd, NULL, true, &st) < 0 || st.attr.nlink)
+		return;
+	share_node_keep(job->share, &st.identity, *fd);
+	*fd = -1;
+}
+
 int native_unlink(struct sftp_job *job)
 {
 	struct root *root = &job->share->root;
@@ -94,6 +105,7 @@ int native_unlink(struct sftp_job *job)
 			/* The client may know it by its other names alone. */
 			if (st.attr.nlink)
 				native_tell_attr(job, &st.identity);
+			keep_nameless(job, &fd);
 		}
 	}
 	if (fd >= 0)
@@ -107,20 +119,23 @@ int native_rmdir(struct sftp_job *job)
 	struct native_place place;
 	struct wire_reader in;
 	struct fsop_stat st;
-	int r = native_place_begin(job, &in, &place);
+	int r = native_place_begin(job, &in, &place), fd;
 
 	r = native_body_end(&in, r);
 	if (r == 0)
 		r = native_place_get(job, &place, true);
 	if (r < 0)
 		return r;
-	r = fsop_stat(&job->share->root, place.ref.fd, place.name, true, &st);
-	if (r == 0)
-		r = unlinkat(place.ref.fd, place.name, AT_REMOVEDIR) < 0 ? -errno : 0;
+	fd = root_open_beneath(place.ref.fd, place.name, O_PATH);
+	r = fd < 0 ? fd : unlinkat(place.ref.fd, place.name, AT_REMOVEDIR) < 0 ? -errno : 0;
 	if (r == 0) {
 		sftp_job_changed(job);
-		nodes_name_remove(job->share->nodes, &st.identity, place.node, place.name);
+		if (fsop_stat(&job->share->root, fd, NULL, true, &st) == 0)
+			nodes_name_remove(job->share->nodes, &st.identity, place.node, place.name);
+		keep_nameless(job, &fd);
 	}
+	if (fd >= 0)
+		close(fd);
 	return native_place_put(job, &place, r);
 }
 
@@ -150,22 +165,43 @@ static void rename_tell(struct sftp_job *job, const struct node_identity *moved,
 		native_tell_attr(job, there);
 }
 
+/* What stands at the new name is held while it is replaced: the client may use it on. -1: nothing does. */
+static int hold_replaced(struct root *root, const struct native_place *to, struct fsop_stat *there)
+{
+	int fd = root_open_beneath(to->ref.fd, to->name, O_PATH);
+
+	if (fd >= 0 && fsop_stat(root, fd, NULL, true, there) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 static int rename_place(struct sftp_job *job, struct native_place *from, struct native_place *to, uint32_t flags)
 {
+	struct root *root = &job->share->root;
 	struct fsop_stat moved, there;
-	bool is_there;
-	int r = fsop_stat(&job->share->root, from->ref.fd, from->name, true, &moved);
+	int r = fsop_stat(root, from->ref.fd, from->name, true, &moved);
+	int fd;
 
 	if (r < 0)
 		return r;
-	is_there = fsop_stat(&job->share->root, to->ref.fd, to->name, true, &there) == 0;
+	fd = hold_replaced(root, to, &there);
 	/* The values of renameat2(2), so that they pass as they are. */
-	if (renameat2(from->ref.fd, from->name, to->ref.fd, to->name, flags) < 0)
-		return -errno;
-	sftp_job_changed(job);
-	rename_nodes(job->share->nodes, from, to, &moved.identity, is_there ? &there.identity : NULL, flags);
-	rename_tell(job, &moved.identity, is_there ? &there.identity : NULL);
-	return 0;
+	if (renameat2(from->ref.fd, from->name, to->ref.fd, to->name, flags) < 0) {
+		r = -errno;
+	} else {
+		const struct node_identity *replaced = fd >= 0 ? &there.identity : NULL;
+
+		sftp_job_changed(job);
+		rename_nodes(job->share->nodes, from, to, &moved.identity, replaced, flags);
+		rename_tell(job, &moved.identity, replaced);
+		if (fd >= 0)
+			keep_nameless(job, &fd);
+	}
+	if (fd >= 0)
+		close(fd);
+	return r;
 }
 
 int native_rename(struct sftp_job *job)
@@ -182,7 +218,7 @@ int native_rename(struct sftp_job *job)
 	r = native_body_end(&in, r);
 	if (r < 0)
 		return r;
-	if (flags & ~(uint32_t)(NATIVE_RENAME_NOREPLACE | NATIVE_RENAME_EXCHANGE))
+	if (flags & ~(uint32_t)NATIVE_RENAME_ALL)
 		return -EINVAL;
 	r = native_place_get(job, &from, false);
 	if (r < 0)
@@ -269,6 +305,22 @@ int native_setattr(struct sftp_job *job)
 	return r;
 }
 
+void native_drop_set_id(struct sftp_job *job, const struct sftp_caller *caller, int fd)
+{
+	if (job->share->root.privileged && caller->uid != 0)
+		(void)fsop_drop_set_id(&job->share->root, fd); /* the write itself has been done */
+}
+
+/* Appended, or (its opener has taken O_APPEND back, or it was written to through a map) in its place. */
+static ssize_t write_to(const struct handle *h, const uint8_t *data, size_t len, uint64_t offset)
+{
+	if (!(h->flags & NATIVE_O_APPEND))
+		return fsop_write(h->fd, data, len, offset, false);
+	if (offset == NATIVE_WRITE_APPEND)
+		return fsop_write(h->fd, data, len, 0, true);
+	return fsop_write_in_place(h->fd, data, len, offset);
+}
+
 int native_write(struct sftp_job *job)
 {
 	struct wire_reader in = job_body(job);
@@ -293,8 +345,10 @@ int native_write(struct sftp_job *job)
 	r = fsop_change_before(root, h->fd, &change);
 	if (r < 0)
 		return r;
-	n = fsop_write(h->fd, data, len, offset, h->flags & NATIVE_O_APPEND);
+	n = write_to(h, data, len, offset);
 	sftp_job_changed(job);
+	if (n > 0)
+		native_drop_set_id(job, &caller, h->fd);
 	if (n >= 0)
 		r = fsop_change_after(root, h->fd, &change);
 	if (n < 0 || r < 0)

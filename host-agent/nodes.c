@@ -267,16 +267,11 @@ size_t nodes_count(struct nodes *nodes)
 	return count;
 }
 
-static int look_up(struct nodes *nodes, uint64_t parent_id, const char *name, const struct node_identity *identity,
-		   uint8_t type, uint8_t flags, uint64_t *node)
+/* The node of an identity, made where there is none, with one lookup more. */
+static int node_of(struct nodes *nodes, const struct node_identity *identity, uint8_t type, struct node **node)
 {
-	struct node *parent = find_id(nodes, parent_id);
-	struct node *n;
-	int r = 0;
+	struct node *n = find_identity(nodes, identity);
 
-	if (!parent)
-		return -ESTALE;
-	n = find_identity(nodes, identity);
 	if (!n) {
 		if (nodes->count >= nodes->max)
 			return -ENFILE;
@@ -285,6 +280,22 @@ static int look_up(struct nodes *nodes, uint64_t parent_id, const char *name, co
 			return -ENOMEM;
 	}
 	n->lookups++;
+	*node = n;
+	return 0;
+}
+
+static int look_up(struct nodes *nodes, uint64_t parent_id, const char *name, const struct node_identity *identity,
+		   uint8_t type, uint8_t flags, uint64_t *node)
+{
+	struct node *parent = find_id(nodes, parent_id);
+	struct node *n;
+	int r;
+
+	if (!parent)
+		return -ESTALE;
+	r = node_of(nodes, identity, type, &n);
+	if (r < 0)
+		return r;
 	n->flags |= flags;
 	if (n != nodes->root)
 		r = name_set(nodes, n, parent, name);
@@ -304,6 +315,35 @@ int nodes_look_up(struct nodes *nodes, uint64_t parent, const char *name, const 
 
 	pthread_mutex_lock(&nodes->lock);
 	r = look_up(nodes, parent, name, identity, type, flags, node);
+	pthread_mutex_unlock(&nodes->lock);
+	return r;
+}
+
+int nodes_add_nameless(struct nodes *nodes, const struct node_identity *identity, uint8_t type, uint64_t *node)
+{
+	struct node *n;
+	int r;
+
+	pthread_mutex_lock(&nodes->lock);
+	r = node_of(nodes, identity, type, &n);
+	if (r == 0)
+		*node = n->id;
+	pthread_mutex_unlock(&nodes->lock);
+	return r;
+}
+
+int nodes_keep(struct nodes *nodes, const struct node_identity *identity, bool kept, uint64_t *node)
+{
+	struct node *n;
+	int r = -ESTALE;
+
+	pthread_mutex_lock(&nodes->lock);
+	n = find_identity(nodes, identity);
+	if (n && n->lookups && n != nodes->root) {
+		n->flags = kept ? n->flags | NODE_KEPT : n->flags & ~NODE_KEPT;
+		*node = n->id;
+		r = 0;
+	}
 	pthread_mutex_unlock(&nodes->lock);
 	return r;
 }

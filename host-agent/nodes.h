@@ -26,9 +26,10 @@ static inline bool node_identity_same(const struct node_identity *a, const struc
 	return a->ino == b->ino && a->version == b->version && a->device == b->device;
 }
 
-/* What a node is known to be; flags only ever get added. */
+/* What a node is known to be. */
 enum {
 	NODE_PROTECTED = 1 << 0, /* it, and what is below it, stays as it is even in a writable share (masks.h) */
+	NODE_KEPT = 1 << 1, /* it has no name any more, or none yet: reached by a descriptor kept for it (share.h) */
 };
 
 struct node_info {
@@ -61,6 +62,15 @@ int nodes_info(struct nodes *nodes, uint64_t node, struct node_info *info);
 /* Counts open handles; between these the node stays, whatever is forgotten. -ESTALE; close is true as forget is. */
 int nodes_open(struct nodes *nodes, uint64_t node);
 bool nodes_close(struct nodes *nodes, uint64_t node);
+
+/*
+ * Marks the node of an identity as one that has no name and is kept (or not any more) while the client knows it; gives
+ * its number. -ESTALE: the client knows no such node; nothing changes. The root never is.
+ */
+int nodes_keep(struct nodes *nodes, const struct node_identity *identity, bool kept, uint64_t *node);
+
+/* A node for an identity that has no name, counting one lookup as nodes_look_up() does. -ENFILE, -ENOMEM. */
+int nodes_add_nameless(struct nodes *nodes, const struct node_identity *identity, uint8_t type, uint64_t *node);
 
 /*
  * The path from the root to the node by its nth name (0 is the latest), NUL-terminated, as it was last seen.

@@ -92,6 +92,7 @@ static uint64_t fs_handled(long abi)
 	return FS_OF_ABI_1 | (abi >= 2 ? FS_REFER : 0) | (abi >= 3 ? FS_TRUNCATE : 0) | (abi >= 5 ? FS_IOCTL_DEV : 0);
 }
 
+/* Devices are for the kernel to refuse (EPERM, without CAP_MKNOD): here that would be EACCES. */
 static uint64_t fs_allowed(bool writable)
 {
 	uint64_t allowed = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
@@ -99,7 +100,8 @@ static uint64_t fs_allowed(bool writable)
 	if (writable)
 		allowed |= LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
 			   LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
-			   LANDLOCK_ACCESS_FS_MAKE_SYM | FS_REFER | FS_TRUNCATE;
+			   LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+			   LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK | FS_REFER | FS_TRUNCATE;
 	return allowed;
 }
 
@@ -155,7 +157,6 @@ static const int never[] = {
 	SCMP_SYS(finit_module),
 	SCMP_SYS(kexec_load),
 	SCMP_SYS(socket),
-	SCMP_SYS(mknod),
 	SCMP_SYS(kill),
 	425, /* io_uring_setup, 5.1: its operations pass by every filter */
 	428, /* open_tree, 5.2 */

@@ -7,7 +7,6 @@
  */
 #include "sftp_native.h"
 
-#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -106,8 +105,8 @@ static int native_forget(struct sftp_job *job)
 		uint64_t node = wire_get_u64(&in);
 		uint64_t lookups = wire_get_u64(&in);
 
-		if (!in.bad && nodes_forget(job->share->nodes, node, lookups))
-			fdcache_drop(job->share->fds, node);
+		if (!in.bad)
+			share_node_forget(job->share, node, lookups);
 	}
 	return 0;
 }
@@ -135,8 +134,8 @@ static int native_getattr(struct sftp_job *job)
 			return r;
 		r = fsop_stat(&share->root, ref.fd, NULL, share->root.devices[info.identity.device].refused, &st);
 		share_node_put(share, &ref);
-		/* Removed, or replaced by another of the same name, and nobody holds it open. */
-		if (r == 0 && st.attr.nlink == 0 && !info.opens) {
+		/* Removed, or replaced by another of the same name, and neither open nor kept. */
+		if (r == 0 && st.attr.nlink == 0 && !info.opens && !(info.flags & NODE_KEPT)) {
 			fdcache_drop(share->fds, node);
 			r = -ESTALE;
 		}
@@ -175,7 +174,8 @@ static int native_readlink(struct sftp_job *job)
 
 /* ---- open files ---- */
 
-static int open_file(struct sftp_job *job, uint64_t node, uint32_t flags, int *fd, struct node_info *info)
+static int open_file(struct sftp_job *job, const struct sftp_caller *caller, uint64_t node, uint32_t flags, int *fd,
+		     struct node_info *info)
 {
 	struct fd_ref ref;
 	int open_flags;
@@ -195,9 +195,13 @@ static int open_file(struct sftp_job *job, uint64_t node, uint32_t flags, int *f
 	else
 		r = *fd = root_reopen(&job->share->root, ref.fd, open_flags);
 	share_node_put(job->share, &ref);
-	if (r >= 0 && flags & NATIVE_O_TRUNC)
+	if (r < 0)
+		return r;
+	if (flags & NATIVE_O_TRUNC) {
 		sftp_job_changed(job);
-	return r < 0 ? r : 0;
+		native_drop_set_id(job, caller, *fd);
+	}
+	return 0;
 }
 
 static int native_open(struct sftp_job *job)
@@ -217,7 +221,7 @@ static int native_open(struct sftp_job *job)
 	want = wire_get_u32(&in);
 	if (!wire_read_done(&in))
 		return -EBADMSG;
-	r = open_file(job, node, flags, &fd, &info);
+	r = open_file(job, &caller, node, flags, &fd, &info);
 	if (r < 0)
 		return r;
 	r = fsop_stat(&job->share->root, fd, NULL, false, &st);
@@ -475,37 +479,35 @@ static int native_statfs(struct sftp_job *job)
 #define READS  ROW_NATIVE
 #define ALTERS (ROW_NATIVE | ROW_MODIFIES)
 
-static const struct sftp_row native_rows[] = {
-	{NATIVE_LOOKUP, READS, 0, ROW_NONE, ROW_NONE, native_lookup},
-	{NATIVE_FORGET, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE, native_forget},
-	{NATIVE_GETATTR, READS | ROW_SHARED, 0, 8, ROW_NONE, native_getattr},
-	{NATIVE_SETATTR, ALTERS, CALLER, CALLER + 8, ROW_NONE, native_setattr},
-	{NATIVE_READLINK, READS, 0, ROW_NONE, ROW_NONE, native_readlink},
-	{NATIVE_SYMLINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_symlink},
-	{NATIVE_MKDIR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_mkdir},
-	{NATIVE_MKNOD, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_mknod},
-	{NATIVE_UNLINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_unlink},
-	{NATIVE_RMDIR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_rmdir},
-	{NATIVE_RENAME, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_rename},
-	{NATIVE_LINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_link},
-	{NATIVE_OPEN, READS, CALLER, ROW_NONE, CALLER + 12, native_open},
-	{NATIVE_CREATE, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_create},
-	{NATIVE_READ, READS | ROW_SHARED, ROW_NONE, 0, 16, native_read},
-	{NATIVE_WRITE, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_write},
-	{NATIVE_RELEASE, READS, ROW_NONE, 0, ROW_NONE, native_release},
-	{NATIVE_FSYNC, READS, ROW_NONE, 0, ROW_NONE, native_fsync},
-	{NATIVE_OPENDIR, READS, 0, ROW_NONE, 8, native_opendir},
-	{NATIVE_READDIR, READS, ROW_NONE, 0, 16, native_readdir},
-	{NATIVE_STATFS, READS, 0, ROW_NONE, ROW_NONE, native_statfs},
-	{NATIVE_CANCEL, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE,
-	 NULL}, /* sftp_server.c: it is about order */
+/* By number; one that is nobody's is all zeros. */
+static const struct sftp_row native_rows[NATIVE_END] = {
+	[NATIVE_LOOKUP] = {NATIVE_LOOKUP, READS, 0, ROW_NONE, ROW_NONE, native_lookup},
+	[NATIVE_FORGET] = {NATIVE_FORGET, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE, native_forget},
+	[NATIVE_GETATTR] = {NATIVE_GETATTR, READS | ROW_SHARED, 0, 8, ROW_NONE, native_getattr},
+	[NATIVE_SETATTR] = {NATIVE_SETATTR, ALTERS, CALLER, CALLER + 8, ROW_NONE, native_setattr},
+	[NATIVE_READLINK] = {NATIVE_READLINK, READS, 0, ROW_NONE, ROW_NONE, native_readlink},
+	[NATIVE_SYMLINK] = {NATIVE_SYMLINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_symlink},
+	[NATIVE_MKDIR] = {NATIVE_MKDIR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_mkdir},
+	[NATIVE_MKNOD] = {NATIVE_MKNOD, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_mknod},
+	[NATIVE_UNLINK] = {NATIVE_UNLINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_unlink},
+	[NATIVE_RMDIR] = {NATIVE_RMDIR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_rmdir},
+	[NATIVE_RENAME] = {NATIVE_RENAME, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_rename},
+	[NATIVE_LINK] = {NATIVE_LINK, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_link},
+	[NATIVE_OPEN] = {NATIVE_OPEN, READS, CALLER, ROW_NONE, CALLER + 12, native_open},
+	[NATIVE_CREATE] = {NATIVE_CREATE, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_create},
+	[NATIVE_READ] = {NATIVE_READ, READS | ROW_SHARED, ROW_NONE, 0, 16, native_read},
+	[NATIVE_WRITE] = {NATIVE_WRITE, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_write},
+	[NATIVE_RELEASE] = {NATIVE_RELEASE, READS, ROW_NONE, 0, ROW_NONE, native_release},
+	[NATIVE_FSYNC] = {NATIVE_FSYNC, READS, ROW_NONE, 0, ROW_NONE, native_fsync},
+	[NATIVE_OPENDIR] = {NATIVE_OPENDIR, READS, 0, ROW_NONE, 8, native_opendir},
+	[NATIVE_READDIR] = {NATIVE_READDIR, READS, ROW_NONE, 0, 16, native_readdir},
+	[NATIVE_STATFS] = {NATIVE_STATFS, READS, 0, ROW_NONE, ROW_NONE, native_statfs},
+	[NATIVE_CANCEL] = {NATIVE_CANCEL, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE,
+			   NULL}, /* sftp_server.c: it is about order */
+	[NATIVE_TMPFILE] = {NATIVE_TMPFILE, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_tmpfile},
 };
-static_assert(sizeof(native_rows) / sizeof(native_rows[0]) == NATIVE_END - NATIVE_LOOKUP, "every request has a row");
 
 const struct sftp_row *sftp_native_row(uint8_t type)
 {
-	if (type < NATIVE_LOOKUP || type >= NATIVE_END)
-		return NULL;
-	assert(native_rows[type - NATIVE_LOOKUP].type == type);
-	return &native_rows[type - NATIVE_LOOKUP];
+	return type < NATIVE_END && native_rows[type].type ? &native_rows[type] : NULL;
 }

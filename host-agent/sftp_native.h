@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sftp_native: the native requests (PROTOCOL.md, "Requests"), one function a request. What makes something is in
- * native_make.c, what otherwise modifies in native_modify.c, the rest in sftp_native.c; native_tell.c has what they
- * find out besides. No request holds a path: names are checked where they are read.
+ * native_make.c and native_tmpfile.c, what otherwise modifies in native_modify.c, the rest in sftp_native.c;
+ * native_tell.c has what they find out besides. No request holds a path: names are checked where they are read.
  */
 #ifndef HOMEPORT_SFTP_NATIVE_H
 #define HOMEPORT_SFTP_NATIVE_H
@@ -59,6 +59,18 @@ void native_tell_gone(struct sftp_job *job, uint64_t node);
 /* A node was found with attributes `st`: another name it was known by, of which it can only have one, is not its own.
  */
 void native_tell_moved(struct sftp_job *job, uint64_t node, const struct fsop_stat *st);
+/*
+ * What a privileged server made belongs to its caller, but a group given by a set-group-id folder stays. Changing the
+ * owner clears set-id bits: those of `mode` are set again.
+ */
+int native_give_to_caller(struct sftp_job *job, uint32_t folder_mode, const struct sftp_caller *caller, int fd,
+			  uint32_t mode);
+
+/* A privileged server's own writes leave set-id bits alone, where its caller's would not have. */
+void native_drop_set_id(struct sftp_job *job, const struct sftp_caller *caller, int fd);
+
+/* Node, attributes and handle of the regular file fd, which is taken over in any case. node: counted already. */
+int native_put_opened(struct sftp_job *job, uint64_t node, const struct fsop_stat *st, int fd, uint32_t flags);
 
 int native_setattr(struct sftp_job *job);
 int native_symlink(struct sftp_job *job);
@@ -69,6 +81,7 @@ int native_rmdir(struct sftp_job *job);
 int native_rename(struct sftp_job *job);
 int native_link(struct sftp_job *job);
 int native_create(struct sftp_job *job);
+int native_tmpfile(struct sftp_job *job);
 int native_write(struct sftp_job *job);
 
 #endif

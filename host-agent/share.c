@@ -137,6 +137,33 @@ int share_node_get(struct share *share, uint64_t node, bool enter, struct node_i
 	return r == -ESTALE ? node_from_handle(share, info, ref) : r;
 }
 
+void share_node_forget(struct share *share, uint64_t node, uint64_t lookups)
+{
+	if (nodes_forget(share->nodes, node, lookups))
+		fdcache_drop(share->fds, node);
+}
+
+void share_node_keep(struct share *share, const struct node_identity *identity, int fd)
+{
+	struct node_info info;
+	uint64_t node;
+
+	if (nodes_keep(share->nodes, identity, true, &node) < 0)
+		close(fd);
+	else if (fdcache_keep(share->fds, node, fd) < 0)
+		nodes_keep(share->nodes, identity, false, &node);
+	else if (nodes_info(share->nodes, node, &info) < 0)
+		fdcache_drop(share->fds, node); /* forgotten meanwhile */
+}
+
+void share_node_unkeep(struct share *share, const struct node_identity *identity)
+{
+	uint64_t node;
+
+	if (nodes_keep(share->nodes, identity, false, &node) == 0)
+		fdcache_unkeep(share->fds, node);
+}
+
 int share_handle_open(struct share *share, int fd, uint64_t node, const struct node_info *info, uint32_t flags,
 		      struct handle **handle)
 {

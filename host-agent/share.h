@@ -47,6 +47,19 @@ static inline void share_node_put(struct share *share, struct fd_ref *ref)
 	fdcache_release(share->fds, ref);
 }
 
+/* Gives lookups of the client back; a node nothing holds any more goes, with its descriptor. */
+void share_node_forget(struct share *share, uint64_t node, uint64_t lookups);
+
+/*
+ * What has lost its last name stays what it is for as long as the client knows its node (a working folder, an O_PATH
+ * descriptor, a file without a name yet): fd, which is taken over, is kept for it. Nothing is kept of what the client
+ * does not know, or when too many are: those answer ESTALE once their descriptor is gone.
+ */
+void share_node_keep(struct share *share, const struct node_identity *identity, int fd);
+
+/* It has a name now. */
+void share_node_unkeep(struct share *share, const struct node_identity *identity);
+
 /* Opens a handle on fd, which is taken over in any case. node 0: none. The caller gives the reference back. */
 int share_handle_open(struct share *share, int fd, uint64_t node, const struct node_info *info, uint32_t flags,
 		      struct handle **handle);

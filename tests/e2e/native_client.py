@@ -20,9 +20,11 @@ ROOT = 1
 REPLY, INVALIDATE = 192, 193
 (LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKDIR, MKNOD, UNLINK, RMDIR, RENAME, LINK, OPEN, CREATE, READ,
  WRITE, RELEASE, FSYNC, OPENDIR, READDIR, STATFS, CANCEL) = range(128, 150)
+TMPFILE = 160
 O_READ, O_WRITE, O_APPEND, O_TRUNC, O_EXCL, O_SYNC, O_DSYNC = (1 << i for i in range(7))
 SET_MODE, SET_UID, SET_GID, SET_SIZE, SET_ATIME, SET_MTIME, SET_ATIME_NOW, SET_MTIME_NOW = (1 << i for i in range(8))
-NOREPLACE, EXCHANGE = 1, 2
+NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
+AT_THE_END = 2**64 - 1  # the offset of a WRITE that appends
 ENTRY_GONE, ATTR_CHANGED, RANGE_CHANGED, SUBTREE_CHANGED, ALL_CHANGED = range(1, 6)
 
 ATTR = struct.Struct(">QQQIIIIIIIIqIqIqIqI")
@@ -239,8 +241,8 @@ class Client:
     def mkdir(self, parent, name, mode=0o755, **kw):
         return self._made(MKDIR, struct.pack(">Q", parent) + string(name) + struct.pack(">I", mode), **kw)
 
-    def mknod(self, parent, name, mode=stat.S_IFREG | 0o644):
-        return self._made(MKNOD, struct.pack(">Q", parent) + string(name) + struct.pack(">III", mode, 0, 0))
+    def mknod(self, parent, name, mode=stat.S_IFREG | 0o644, major=0, minor=0):
+        return self._made(MKNOD, struct.pack(">Q", parent) + string(name) + struct.pack(">III", mode, major, minor))
 
     def link(self, node, parent, name):
         return self._made(LINK, struct.pack(">QQ", node, parent) + string(name))
@@ -278,14 +280,20 @@ class Client:
         r.done()
         return made
 
+    def tmpfile(self, parent, flags=O_READ | O_WRITE, mode=0o644, **kw):
+        r = self.ask(TMPFILE, self.caller(**kw) + struct.pack(">QII", parent, flags, mode))
+        made = r.u64(), r.attr(), r.u64()
+        r.done()
+        return made
+
     def read(self, fh, offset, length):
         r = self.ask(READ, struct.pack(">QQI", fh, offset, length))
         data = r.string()
         r.done()
         return data
 
-    def write(self, fh, offset, data):
-        r = self.ask(WRITE, self.caller() + struct.pack(">QQ", fh, offset) + string(data))
+    def write(self, fh, offset, data, **kw):
+        r = self.ask(WRITE, self.caller(**kw) + struct.pack(">QQ", fh, offset) + string(data))
         written = r.u32(), r.change()
         r.done()
         return written

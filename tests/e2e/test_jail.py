@@ -196,6 +196,7 @@ def modifying(c, node, fh):
         nc.LINK: caller + struct.pack(">QQ", node, ROOT) + string(b"new"),
         nc.CREATE: caller + struct.pack(">Q", ROOT) + string(b"new") + struct.pack(">II", nc.O_WRITE, 0o644),
         nc.WRITE: caller + struct.pack(">QQ", fh, 0) + string(b"changed"),
+        nc.TMPFILE: caller + struct.pack(">QII", ROOT, nc.O_READ | nc.O_WRITE, 0o644),
     }
 
 

@@ -140,6 +140,67 @@ static void many_keys_in_a_few_slots_are_never_mixed_up(void **state)
 	fdcache_free(c);
 }
 
+static void what_is_kept_makes_no_room_until_it_is_dropped(void **state)
+{
+	struct fdcache *c = fdcache_new(4);
+	int fd = some_fd();
+
+	assert_int_equal(fdcache_keep(c, 1, fd), 0);
+	for (uint64_t key = 2; key < 20; key++)
+		put(c, key);
+	assert_true(has(c, 1) && is_open(fd));
+	fdcache_drop(c, 1);
+	assert_false(has(c, 1) || is_open(fd));
+	fdcache_free(c);
+}
+
+static void what_is_kept_no_more_makes_room_as_the_others_do(void **state)
+{
+	struct fdcache *c = fdcache_new(4);
+	int fd = some_fd();
+
+	assert_int_equal(fdcache_keep(c, 1, fd), 0);
+	fdcache_unkeep(c, 1);
+	fdcache_unkeep(c, 2);
+	assert_true(has(c, 1));
+	for (uint64_t key = 2; key < 6; key++)
+		put(c, key);
+	assert_false(has(c, 1));
+	fdcache_free(c);
+}
+
+static void half_are_kept_and_what_is_refused_is_closed(void **state)
+{
+	struct fdcache *c = fdcache_new(4);
+	int fd = some_fd(), old = put(c, 3);
+
+	assert_int_equal(fdcache_keep(c, 1, some_fd()), 0);
+	assert_int_equal(fdcache_keep(c, 2, some_fd()), 0);
+	assert_int_equal(fdcache_keep(c, 3, fd), -EMFILE);
+	assert_false(is_open(fd) || is_open(old));
+	fdcache_drop(c, 2);
+	assert_int_equal(fdcache_keep(c, 3, some_fd()), 0);
+	assert_true(has(c, 1) && has(c, 3));
+	fdcache_free(c);
+}
+
+static void what_is_kept_takes_the_place_of_what_was_there(void **state)
+{
+	struct fdcache *c = fdcache_new(4);
+	int old = put(c, 1), fd = some_fd();
+	struct fd_ref ref;
+
+	assert_int_equal(fdcache_keep(c, 1, fd), 0);
+	assert_false(is_open(old));
+	assert_int_equal(fdcache_get(c, 1, &ref), 0);
+	assert_int_equal(ref.fd, fd);
+	fdcache_drop(c, 1);
+	assert_true(is_open(fd)); /* in use */
+	fdcache_release(c, &ref);
+	assert_false(is_open(fd));
+	fdcache_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -148,6 +209,10 @@ int main(void)
 		cmocka_unit_test(a_dropped_one_is_closed_when_its_last_user_is_done),
 		cmocka_unit_test(whoever_came_first_is_the_one_for_all),
 		cmocka_unit_test(many_keys_in_a_few_slots_are_never_mixed_up),
+		cmocka_unit_test(what_is_kept_makes_no_room_until_it_is_dropped),
+		cmocka_unit_test(what_is_kept_no_more_makes_room_as_the_others_do),
+		cmocka_unit_test(half_are_kept_and_what_is_refused_is_closed),
+		cmocka_unit_test(what_is_kept_takes_the_place_of_what_was_there),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -295,6 +295,27 @@ static void many_nodes_are_found_by_every_key(void **state)
 	node_table_free(t);
 }
 
+static void a_node_without_a_name_gets_one(void **state)
+{
+	struct sftp_attr attr = attr_of(70, FILE_MODE, 1000);
+	struct node *root, *n, *again;
+	struct node_table *t = table(&root);
+
+	(void)state;
+	n = node_found_nameless(t, 0, 7, 1, &attr);
+	assert_null(n->parent);
+	assert_null(n->name);
+	assert_ptr_equal(node_by_server(t, 0, 7), n);
+	again = found(t, root, "a", 7, 70, FILE_MODE);
+	assert_ptr_equal(again, n);
+	assert_ptr_equal(node_by_name(t, root, "a", 1), n);
+	assert_int_equal(n->given, 2);
+	node_unref(t, n);
+	node_unref(t, again);
+	assert_int_equal(forgotten.given, 2);
+	node_table_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,6 +331,7 @@ int main(void)
 		cmocka_unit_test(our_own_change_is_known_and_a_strangers_is_not),
 		cmocka_unit_test(what_was_read_before_an_invalidation_stays_old),
 		cmocka_unit_test(many_nodes_are_found_by_every_key),
+		cmocka_unit_test(a_node_without_a_name_gets_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -269,7 +269,7 @@ static void the_number_of_nodes_is_bounded(void **state)
 	nodes_free(nodes);
 }
 
-static void flags_are_only_added(void **state)
+static void a_mask_once_seen_stays(void **state)
 {
 	struct nodes *nodes = table();
 	struct node_identity identity = id_of(10);
@@ -280,6 +280,44 @@ static void flags_are_only_added(void **state)
 	nodes_look_up(nodes, ROOT, "b", &identity, DT_REG, 0, &node);
 	assert_int_equal(nodes_info(nodes, node, &info), 0);
 	assert_int_equal(info.flags, NODE_PROTECTED);
+	nodes_free(nodes);
+}
+
+static void what_the_client_knows_can_be_kept(void **state)
+{
+	struct nodes *nodes = table();
+	struct node_identity known = id_of(10), unknown = id_of(11), root = id_of(1);
+	uint64_t node = look(nodes, ROOT, "a", 10), kept = 0;
+	struct node_info info;
+
+	assert_int_equal(nodes_keep(nodes, &known, true, &kept), 0);
+	assert_int_equal(kept, node);
+	assert_int_equal(nodes_info(nodes, node, &info), 0);
+	assert_int_equal(info.flags, NODE_KEPT);
+	assert_int_equal(nodes_keep(nodes, &known, false, &kept), 0);
+	assert_int_equal(nodes_info(nodes, node, &info), 0);
+	assert_int_equal(info.flags, 0);
+	assert_int_equal(nodes_keep(nodes, &unknown, true, &kept), -ESTALE);
+	assert_int_equal(nodes_keep(nodes, &root, true, &kept), -ESTALE);
+	assert_int_equal(nodes_open(nodes, node), 0);
+	assert_false(nodes_forget(nodes, node, 1));
+	assert_int_equal(nodes_keep(nodes, &known, true, &kept), -ESTALE); /* open, but not known any more */
+	assert_true(nodes_close(nodes, node));
+	nodes_free(nodes);
+}
+
+static void a_node_without_a_name_lives_as_others_do(void **state)
+{
+	struct nodes *nodes = table();
+	struct node_identity identity = id_of(10);
+	uint64_t node = 0;
+
+	assert_int_equal(nodes_add_nameless(nodes, &identity, DT_REG, &node), 0);
+	assert_string_equal(path_of(nodes, node, 0), "-");
+	assert_int_equal(look(nodes, ROOT, "a", 10), node);
+	assert_string_equal(path_of(nodes, node, 0), "a");
+	assert_false(nodes_forget(nodes, node, 1));
+	assert_true(nodes_forget(nodes, node, 1));
 	nodes_free(nodes);
 }
 
@@ -323,7 +361,9 @@ int main(void)
 		cmocka_unit_test(a_file_with_many_names_keeps_the_latest),
 		cmocka_unit_test(a_path_too_long_to_be_walked_is_none),
 		cmocka_unit_test(the_number_of_nodes_is_bounded),
-		cmocka_unit_test(flags_are_only_added),
+		cmocka_unit_test(a_mask_once_seen_stays),
+		cmocka_unit_test(what_the_client_knows_can_be_kept),
+		cmocka_unit_test(a_node_without_a_name_lives_as_others_do),
 		cmocka_unit_test(a_hundred_thousand_nodes_are_found_again_and_all_go),
 	};
 

@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -108,6 +109,8 @@ static int check_read_only(void)
 	REFUSED(symlinkat("x", root, "new"));
 	REFUSED(linkat(root, "f", root, "new", 0));
 	REFUSED(mknodat(root, "new", S_IFREG | 0644, 0));
+	REFUSED(mknodat(root, "new", S_IFIFO | 0644, 0));
+	REFUSED(openat(root, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
 	REFUSED(unlinkat(root, "f", 0));
 	REFUSED(unlinkat(root, "d", AT_REMOVEDIR));
 	REFUSED(renameat(root, "f", root, "d/f"));
@@ -160,12 +163,20 @@ static int check_writable(void)
 	fd = openat(root, "new/in", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	HOLDS(fd >= 0 && write(fd, "x", 1) == 1 && ftruncate(fd, 10) == 0 && fchmod(fd, 0600) == 0);
 	HOLDS(renameat(root, "f", root, "d/f") == 0 && renameat(root, "d/f", root, "f") == 0);
-	REFUSED(mknodat(root, "fifo", S_IFIFO | 0600, 0));
+	HOLDS(mknodat(root, "fifo", S_IFIFO | 0600, 0) == 0 && unlinkat(root, "fifo", 0) == 0);
+	HOLDS(mknodat(root, "socket", S_IFSOCK | 0600, 0) == 0 && unlinkat(root, "socket", 0) == 0);
+	fd = openat(root, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	HOLDS(fd >= 0 || errno == EOPNOTSUPP);
+	/* Refused by the kernel where it is refused, not by us. */
+	if (mknodat(root, "device", S_IFCHR | 0600, makedev(1, 3)) == 0)
+		HOLDS(unlinkat(root, "device", 0) == 0);
+	else
+		HOLDS(errno == EPERM);
 	HOLDS(unlinkat(root, "new/in", 0) == 0 && unlinkat(root, "new", AT_REMOVEDIR) == 0);
 	return 0;
 }
 
-static void a_writable_share_can_be_written_and_takes_no_special_files(void **state)
+static void a_writable_share_can_be_written_and_takes_special_files(void **state)
 {
 	in_child(check_writable);
 }
@@ -295,7 +306,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_of_a_read_only_share_can_be_changed, make_tree, remove_tree),
 		cmocka_unit_test_setup_teardown(nothing_outside_of_a_share_can_be_opened_and_nothing_started, make_tree,
 						remove_tree),
-		cmocka_unit_test_setup_teardown(a_writable_share_can_be_written_and_takes_no_special_files, make_tree,
+		cmocka_unit_test_setup_teardown(a_writable_share_can_be_written_and_takes_special_files, make_tree,
 						remove_tree),
 		cmocka_unit_test_setup_teardown(a_read_only_share_holds_even_when_the_table_lets_everything_through,
 						make_tree, remove_tree),

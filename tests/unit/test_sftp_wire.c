@@ -225,8 +225,9 @@ static void every_type_has_a_name_and_what_is_no_type_has_a_question_mark(void *
 {
 	assert_string_equal(sftp_type_name(SSH_FXP_SYMLINK), "SYMLINK");
 	assert_string_equal(sftp_type_name(NATIVE_CANCEL), "native CANCEL");
-	for (int type = NATIVE_LOOKUP; type < NATIVE_END; type++)
+	for (int type = NATIVE_LOOKUP; type <= NATIVE_CANCEL; type++)
 		assert_string_not_equal(sftp_type_name((uint8_t)type), "?");
+	assert_string_equal(sftp_type_name(NATIVE_TMPFILE), "native TMPFILE");
 	assert_string_equal(sftp_type_name(0), "?");
 	assert_string_equal(sftp_type_name(NATIVE_END), "?");
 	assert_string_equal(sftp_type_name(255), "?");

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * features: what newer kernels offer and older ones do not, by name. HOMEPORT_FEATURES=-statx,-tmpfile pretends that it
+ * is not offered, so that every way is tested on any kernel.
+ */
+#ifndef HOMEPORT_FEATURES_H
+#define HOMEPORT_FEATURES_H
+
+#include <stdbool.h>
+
+enum feature {
+	FEATURE_STATX,       /* FUSE_STATX, Linux 6.6 */
+	FEATURE_TMPFILE,     /* FUSE_TMPFILE, Linux 6.1 */
+	FEATURE_DIRECT_MMAP, /* FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6 */
+	FEATURE_COUNT,
+};
+
+const char *feature_name(enum feature f);
+
+/* Whether the list ("-name,-name"; NULL: none) leaves it on. What it does not know it passes over. */
+bool feature_in(const char *list, enum feature f);
+
+/* The same of the environment's list. */
+bool feature_on(enum feature f);
+
+#endif
