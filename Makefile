@@ -89,6 +89,8 @@ UNIT_SIDE_forward_world := host-agent
 unit_side = $(or $(UNIT_SIDE_$1),$(call home_of,$1))
 fuzz_side = $(or $(FUZZ_SIDE_$1),$(call home_of,$1))
 
+POSIX_SRC := $(wildcard tests/posix/*.c)
+
 PROGRAMS := $(if $(wildcard host-agent/main.c),homeport) $(if $(wildcard guest-agent/main.c),homeport-guest)
 
 # -------------------------------------------------------------------------------------------------------- flavours
@@ -167,6 +169,14 @@ $(BUILD)/san/homeport-guest: $(BUILD)/san/guest-agent/main.o $(call archives,san
 	$(call step,LD)
 	$(Q)$(CC) $(CFLAGS_san) -pie -o $@ $^ $(LIBS_guest-agent) $(EXTRA_LDFLAGS)
 
+# What system calls do, told line by line: the same program on a local file system and on the mount.
+CONFORM := $(BUILD)/posix/conform
+$(POSIX_SRC:%.c=$(BUILD)/rel/%.o): SIDE_FLAGS = -Wno-unused-result
+$(CONFORM): $(POSIX_SRC:%.c=$(BUILD)/rel/%.o)
+	@mkdir -p $(@D)
+	$(call step,LD)
+	$(Q)$(CC) $(CFLAGS_rel) -pie $(LD_RELRO) -o $@ $^
+
 # ----------------------------------------------------------------------------------------------------------- tests
 
 deps: ## install what building and testing need (Debian, Ubuntu)
@@ -183,7 +193,7 @@ test: deps ## build, then unit, fuzz corpus and end-to-end tests
 	@+$(again) tests-built
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh unit fuzz e2e
 
-tests-built: all $(UNIT_BINS) $(REPLAY_BINS)
+tests-built: all $(UNIT_BINS) $(REPLAY_BINS) $(CONFORM)
 	@:
 
 test-unit: $(UNIT_BINS) ## unit tests alone
@@ -192,7 +202,7 @@ test-unit: $(UNIT_BINS) ## unit tests alone
 test-fuzz: $(REPLAY_BINS) ## replay the committed fuzz corpora alone
 	@BUILD=$(BUILD) tests/run.sh fuzz
 
-test-e2e: all ## end-to-end tests alone; ARGS="-k subject" picks some
+test-e2e: all $(CONFORM) ## end-to-end tests alone; ARGS="-k subject" picks some
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh e2e $(ARGS)
 
 test-long: deps ## everything, with the long end-to-end tests
@@ -209,7 +219,7 @@ fuzz: ## fuzz one parser: make fuzz TARGET=session SECONDS=60
 coverage: ## lines covered by the unit and end-to-end tests, by file
 	@$(PYTHON) -B tests/coverage.py $(BUILD)/cov
 
-mutants: all ## every planted fault must turn its end-to-end subject red
+mutants: all $(CONFORM) ## every planted fault must turn its end-to-end subject red
 	@$(PYTHON) -B tests/mutants.py $(ARGS)
 
 # ------------------------------------------------------------------------------------------------- demo and bench
@@ -228,7 +238,8 @@ bench: deps ## figures beside sshfs, ssh -L and native, into $(BUILD)/bench
 
 # ------------------------------------------------------------------------------------------------- lint and format
 
-C_FILES = $(wildcard common/*.[ch] host-agent/*.[ch] guest-agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
+C_FILES = $(wildcard common/*.[ch] host-agent/*.[ch] guest-agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] \
+	tests/posix/*.[ch])
 
 $(BUILD)/bench/mux_bench: tests/bench/mux_bench.c $(BUILD)/rel/libcommon.a
 	@mkdir -p $(@D)

@@ -13,8 +13,8 @@ failed=()
 common=(common/*.c)
 host=(host-agent/*.c)
 guest=(guest-agent/*.c)
-tests=(tests/unit/*.c tests/fuzz/*.c)
-headers=(common/*.h host-agent/*.h guest-agent/*.h tests/unit/*.h tests/fuzz/*.h)
+tests=(tests/unit/*.c tests/fuzz/*.c tests/posix/*.c)
+headers=(common/*.h host-agent/*.h guest-agent/*.h tests/unit/*.h tests/fuzz/*.h tests/posix/*.h)
 
 check_rules() {
     python3 -B tests/lint/house.py
