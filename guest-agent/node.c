@@ -405,8 +405,10 @@ struct node *node_found(struct node_table *t, struct node *parent, const char *n
 struct node *node_found_nameless(struct node_table *t, uint16_t share, uint64_t server, uint32_t generation,
 				 const struct sftp_attr *attr)
 {
-	struct node *n = node_by_server(t, share, server);
+	struct node *n = server ? node_by_server(t, share, server) : NULL;
 
+	if (!server)
+		return NULL;
 	if (!n) {
 		n = node_add(t, share, 0);
 		if (!n)
