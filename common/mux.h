@@ -48,7 +48,7 @@ enum mux_reason {
 
 /* What the user of a stream is told. Any of these may be NULL but data and closed. Each may call into the mux. */
 struct mux_stream_events {
-	/* The peer accepted. */
+	/* The peer accepted, and has something to say: until then nobody knows but the peer. */
 	void (*accepted)(void *ctx);
 	/* Bytes, valid for the call; the user stores what it cannot pass on, and calls mux_stream_consumed() later. */
 	void (*data)(void *ctx, const uint8_t *data, size_t len);

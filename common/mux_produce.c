@@ -59,11 +59,17 @@ static bool mux_fin_is_due(const struct mux_stream *s)
 	return s->fin_queued && !s->fin_sent && !s->queue.len;
 }
 
+/* ACCEPT is no news to anybody but in front of what follows it: it waits for that, and is in the same packet. */
+static bool mux_accept_has_come(const struct mux_stream *s)
+{
+	return s->accept_due && mux_stream_sendable(s);
+}
+
 static bool mux_stream_has_signal(const struct mux_stream *s)
 {
 	if (s->state == MUX_STATE_OFFERED || s->state == MUX_STATE_ENDED)
 		return false;
-	return !s->id || s->accept_due || s->limited_due || mux_credit_is_due(s) || mux_fin_is_due(s);
+	return !s->id || mux_accept_has_come(s) || s->limited_due || mux_credit_is_due(s) || mux_fin_is_due(s);
 }
 
 static void mux_turn_set(struct mux_stream *s, enum mux_turn turn)

@@ -2,7 +2,7 @@
 /*
  * From an offered stream to a connected socket. Runs on the loop's thread.
  *
- * On loopback connect() knows at once: the stream is accepted or refused before dial_open() returns. Elsewhere a
+ * On loopback it is known at once: the stream is accepted or refused before dial_open() returns. Elsewhere a
  * `dialing` waits for the socket, for the stream's end or for a time-out, whichever comes first. What the client sent
  * right behind OPEN waits in the stream until the relay takes it.
  */
@@ -220,11 +220,26 @@ static socklen_t sockaddr_of(struct sockaddr_storage *sa, const struct tcp_targe
 	return sizeof(*in6);
 }
 
+/*
+ * 0, or a negative errno: -EINPROGRESS when it will be known later. On loopback the answer has come when connect()
+ * returns, but it was looked at before that; a second call says what it is.
+ */
+static int dial_connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	if (connect(fd, sa, len) == 0)
+		return 0;
+	if (errno != EINPROGRESS && errno != EINTR)
+		return -errno;
+	if (connect(fd, sa, len) == 0 || errno == EISCONN)
+		return 0;
+	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
+}
+
 static void dial_target(struct dial *d, struct mux_stream *stream, const struct tcp_target *t)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sockaddr_of(&sa, t);
-	int on = 1;
+	int on = 1, error;
 	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0) {
@@ -232,15 +247,14 @@ static void dial_target(struct dial *d, struct mux_stream *stream, const struct 
 		return;
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connect(fd, (struct sockaddr *)&sa, len) == 0) {
+	error = dial_connect(fd, (struct sockaddr *)&sa, len);
+	if (!error) {
 		dial_connected(d, fd, stream);
-	} else if (errno == EINPROGRESS || errno == EINTR) {
+	} else if (error == -EINPROGRESS) {
 		dial_wait(d, fd, stream);
 	} else {
-		int error = errno;
-
 		close(fd);
-		dial_refuse(d, stream, reason_of(error));
+		dial_refuse(d, stream, reason_of(-error));
 	}
 }
 

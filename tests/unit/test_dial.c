@@ -133,7 +133,8 @@ static void open_to(struct world *w, const char *ip, uint16_t port, const char *
 	w->stream = mux_open(mux_pair_host(w->pair), MUX_KIND_TCP, args.data, args.len, &stream_events, w);
 	wire_buf_free(&args);
 	assert_int_equal(mux_stream_write(w->stream, say, strlen(say)), strlen(say));
-	for (int i = 0; i < 100 && !w->accepted && w->stream; i++)
+	/* ACCEPT waits for what the server says: nothing tells that there is a connection. */
+	for (int i = 0; i < 20 && w->stream; i++)
 		run_ms(w, 10);
 }
 
@@ -160,7 +161,7 @@ static void check_answered(struct world *w, int listener, const char *ip, uint16
 	int fd;
 
 	open_to(w, ip, port, "hello");
-	assert_true(w->accepted);
+	assert_false(w->accepted);
 	fd = accept(listener, NULL, NULL);
 	run_ms(w, 20);
 	assert_int_equal(recv(fd, buf, 5, MSG_WAITALL), 5);
@@ -168,6 +169,7 @@ static void check_answered(struct world *w, int listener, const char *ip, uint16
 	assert_int_equal(send(fd, "world", 5, 0), 5);
 	close(fd);
 	run_ms(w, 50);
+	assert_true(w->accepted);
 	assert_int_equal(w->heard_len, 5);
 	assert_memory_equal(w->heard, "world", 5);
 	assert_true(w->fin);
