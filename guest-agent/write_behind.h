@@ -37,7 +37,7 @@ struct write_chunk {
 	uint64_t seq;
 	uint64_t offset;
 	size_t len, cap;
-	uint8_t *data;
+	uint8_t *data; /* until it was sent */
 	bool append, sent;
 };
 
@@ -52,7 +52,8 @@ struct write_waiter {
 	void *ctx;
 };
 
-/* Sends one chunk: 0, and write_behind_done() follows, never before it returns. Or a positive errno: it has failed. */
+/* Sends one chunk, whose data are gone when it returns: 0, and write_behind_done() follows, never before it returns. Or
+ * a positive errno: it has failed. */
 typedef int write_send_fn(void *ctx, struct write_chunk *chunk);
 
 struct write_behind {

@@ -15,6 +15,7 @@
 struct host {
 	struct write_behind *w;
 	struct write_chunk *sent[4096];
+	uint8_t *bytes[4096]; /* what was sent */
 	unsigned count, answered;
 	int refuse;
 	size_t total;
@@ -29,6 +30,8 @@ static int on_send(void *ctx, struct write_chunk *chunk)
 
 	if (h->refuse)
 		return h->refuse;
+	h->bytes[h->count] = malloc(chunk->len);
+	memcpy(h->bytes[h->count], chunk->data, chunk->len);
 	h->sent[h->count++] = chunk;
 	return 0;
 }
@@ -48,16 +51,19 @@ static int teardown(void **state)
 
 	write_behind_free(h->w);
 	assert_int_equal(h->total, 0);
+	for (unsigned i = 0; i < h->count; i++)
+		free(h->bytes[i]);
 	free(h);
 	return 0;
 }
 
 static void answer(struct host *h, int error)
 {
-	struct write_chunk *c = h->sent[h->answered++];
+	struct write_chunk *c = h->sent[h->answered];
 
 	if (!error && c->offset + c->len <= sizeof(h->file))
-		memcpy(h->file + c->offset, c->data, c->len);
+		memcpy(h->file + c->offset, h->bytes[h->answered], c->len);
+	h->answered++;
 	write_behind_done(h->w, c, error);
 }
 
