@@ -320,7 +320,7 @@ static bool alive(const struct chan_ssh *c)
 	return !c->freed && !c->ended && c->chan.events;
 }
 
-/* One poll of libssh, and what follows from it. False when nothing did, or nothing will any more. */
+/* One poll of libssh, and what follows from it. False when nothing did, or will any more. */
 static bool libssh_poll(struct chan_ssh *c)
 {
 	int rc;
@@ -395,9 +395,13 @@ static void on_socket(void *ctx, int fd, unsigned what)
 	(void)fd;
 	if (what & LOOP_READ)
 		ssh_readahead_fill(c->ahead);
-	/* Also with nothing ahead: the socket takes more, or has an end to tell. */
-	if (libssh_poll(c))
-		take_ahead(c);
+	take_ahead(c);
+	/*
+	 * Also with nothing left: the socket takes more, or has an end to tell. And when libssh knows already that it
+	 * takes more, what is written next is sent without a poll in front of it.
+	 */
+	if (!c->gone)
+		libssh_poll(c);
 	if (unsent(c) > OUT_TOO_BIG)
 		c->gone = true;
 	settle(c);
