@@ -266,6 +266,16 @@ static int set_target(struct sftp_job *job, uint64_t node, uint64_t fh, struct n
 	return 0;
 }
 
+/* Whether what failed has changed something all the same; within one tick of the clock before, it goes unseen. */
+static bool half_done(struct root *root, int fd, const struct sftp_change *before)
+{
+	struct fsop_stat st;
+
+	return fsop_stat(root, fd, NULL, false, &st) == 0 &&
+	       (st.attr.size != before->size || st.attr.ctime.sec != before->ctime.sec ||
+		st.attr.ctime.nsec != before->ctime.nsec);
+}
+
 int native_setattr(struct sftp_job *job)
 {
 	struct wire_reader in = job_body(job);
@@ -293,8 +303,8 @@ int native_setattr(struct sftp_job *job)
 	if (r == 0) {
 		r = fsop_set(root, ref.fd, info.type, writable_fd, &set);
 		sftp_job_changed(job);
-		/* Some of it may be done: the size, and then not the owner. */
-		if (r < 0)
+		/* The size, and then not the owner. */
+		if (r < 0 && half_done(root, ref.fd, &change))
 			native_tell_attr(job, &info.identity);
 	}
 	if (r == 0)
