@@ -13,17 +13,23 @@ import tempfile
 
 import pytest
 
-from mounted import BUILD, Mounted
+from mounted import BUILD, GUEST, HOST, ROOT, Mounted
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 CONFORM = BUILD + "/posix/conform"
 USER = pwd.getpwnam("daemon").pw_uid  # fusermount3 wants one that has a name
 ROOT_ONLY, DIFFERS, DIFFERS_USER = 1, 2, 4
 
 
+@pytest.fixture(scope="module", autouse=True)
+def conform():
+    subprocess.run(["make", "-s", "-C", ROOT, f"BUILD={BUILD}", CONFORM], check=True, timeout=120)
+
+
 class MountedByUser(Mounted):
-    """As an ordinary user, in a mount namespace of its own: this machine's /dev/fuse may be root's alone."""
+    """As an ordinary user, in a mount namespace of its own: this machine's /dev/fuse may be root's alone, and the folder
+    with what is built, of which copies are run."""
 
     def __init__(self, folder, **kw):
         super().__init__(folder, **kw)
@@ -33,7 +39,8 @@ class MountedByUser(Mounted):
             os.chown(path, USER, USER)
         self.argv = ["unshare", "--mount", "--propagation", "slave", "sh", "-ec",
                      'mount -t tmpfs dev "$0"; mknod -m 666 "$0/fuse" c 10 229; mount --bind "$0/fuse" /dev/fuse; '
-                     'umount -l "$0"; exec "$@"', f"{folder}/dev", *as_user(), *self.argv]
+                     'umount -l "$0"; exec "$@"', f"{folder}/dev", *as_user(),
+                     *[shutil.copy(arg, folder) if arg in (GUEST, HOST) else arg for arg in self.argv]]
 
     def inside(self):
         return ["nsenter", "--mount", f"--target={self.process.pid}"]
@@ -66,10 +73,10 @@ def table():
     return {name: (int(flags), cites, reason) for name, flags, cites, reason in rows}
 
 
-def told(folder, before=(), names=()):
+def told(folder, before=(), names=(), conform=CONFORM):
     """{case: its lines}"""
-    run = subprocess.run([*before, CONFORM, folder, *names], capture_output=True, text=True, errors="replace",
-                         timeout=150)
+    run = subprocess.run([*before, conform, folder, *names], capture_output=True, text=True, errors="replace",
+                         timeout=250)
     assert not run.stderr, run.stderr
     lines = {}
     for line in run.stdout.splitlines():
@@ -130,9 +137,10 @@ def test_as_root_on_both_sides_the_mount_does_what_the_local_folder_does(top, lo
 
 def test_as_a_user_on_both_sides_the_mount_does_what_the_local_folder_does(top, local):
     differing = {name for name, (flags, _, _) in table().items() if flags & (DIFFERS | DIFFERS_USER)}
-    expected = told(local, as_user())
+    conform = shutil.copy(CONFORM, top)
+    expected = told(local, as_user(), conform=conform)
     with MountedByUser(top + "/mounted", server=["--no-mask"]) as m:
-        assert compare(expected, told(m.guest, [*m.inside(), *as_user()]), differing) == ""
+        assert compare(expected, told(m.guest, [*m.inside(), *as_user()], conform=conform), differing) == ""
 
 
 def test_without_what_newer_kernels_offer_it_says_what_an_older_kernel_says(top, monkeypatch):
