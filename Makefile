@@ -89,7 +89,7 @@ UNIT_SIDE_forward_world := host-agent
 unit_side = $(or $(UNIT_SIDE_$1),$(call home_of,$1))
 fuzz_side = $(or $(FUZZ_SIDE_$1),$(call home_of,$1))
 
-POSIX_SRC := $(wildcard tests/posix/*.c)
+POSIX_SRC := $(filter-out tests/posix/hpfsx.c,$(wildcard tests/posix/*.c))
 
 PROGRAMS := $(if $(wildcard host-agent/main.c),homeport) $(if $(wildcard guest-agent/main.c),homeport-guest)
 
@@ -146,7 +146,7 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 
 # -------------------------------------------------------------------------------------------------------- programs
 
-.PHONY: all san deps deps-demo test test-unit test-e2e test-fuzz test-long tests-built fuzz coverage mutants \
+.PHONY: all san deps deps-demo test test-unit test-e2e test-fuzz test-long tests-built posix fuzz coverage mutants \
 	demo demo-shell bench lint format install uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
@@ -171,8 +171,14 @@ $(BUILD)/san/homeport-guest: $(BUILD)/san/guest-agent/main.o $(call archives,san
 
 # What system calls do, told line by line: the same program on a local file system and on the mount.
 CONFORM := $(BUILD)/posix/conform
+# Random operations on a file, held against a model of it.
+HPFSX := $(BUILD)/posix/hpfsx
 $(POSIX_SRC:%.c=$(BUILD)/rel/%.o): SIDE_FLAGS = -Wno-unused-result
 $(CONFORM): $(POSIX_SRC:%.c=$(BUILD)/rel/%.o)
+$(HPFSX): $(BUILD)/rel/tests/posix/hpfsx.o
+posix: $(CONFORM) $(HPFSX)
+
+$(CONFORM) $(HPFSX):
 	@mkdir -p $(@D)
 	$(call step,LD)
 	$(Q)$(CC) $(CFLAGS_rel) -pie $(LD_RELRO) -o $@ $^
@@ -193,7 +199,7 @@ test: deps ## build, then unit, fuzz corpus and end-to-end tests
 	@+$(again) tests-built
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh unit fuzz e2e
 
-tests-built: all $(UNIT_BINS) $(REPLAY_BINS) $(CONFORM)
+tests-built: all posix $(UNIT_BINS) $(REPLAY_BINS)
 	@:
 
 test-unit: $(UNIT_BINS) ## unit tests alone
@@ -202,7 +208,7 @@ test-unit: $(UNIT_BINS) ## unit tests alone
 test-fuzz: $(REPLAY_BINS) ## replay the committed fuzz corpora alone
 	@BUILD=$(BUILD) tests/run.sh fuzz
 
-test-e2e: all ## end-to-end tests alone; ARGS="-k subject" picks some
+test-e2e: all posix ## end-to-end tests alone; ARGS="-k subject" picks some
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh e2e $(ARGS)
 
 test-long: deps ## everything, with the long end-to-end tests

@@ -45,7 +45,7 @@ def copy_tree(source, target):
 
 
 def build(tree):
-    return run(["make", "-s", "-j2", "all"], tree, timeout=TIMEOUT)
+    return run(["make", "-s", "-j2", "all", "posix"], tree, timeout=TIMEOUT)
 
 
 def test(tree, subject):
@@ -92,12 +92,12 @@ def self_check():
     faults = {
         "seen": (("tests/e2e/value", "1", "2"), True, "seen"),
         "unseen": (("tests/e2e/other", "1", "2"), False, "NOT SEEN"),
-        "unbuilt": (("Makefile", "all:", "all: missing"), False, "does not build"),
+        "unbuilt": (("Makefile", "all posix:", "all posix: missing"), False, "does not build"),
         "stale": (("tests/e2e/value", "7", "8"), False, "does not apply"),
     }
     with tempfile.TemporaryDirectory(prefix="homeport-mutants-") as tree:
         os.makedirs(tree + "/tests/e2e")
-        files = {"Makefile": "all:\n", "tests/e2e/value": "1\n", "tests/e2e/other": "1\n",
+        files = {"Makefile": "all posix:\n", "tests/e2e/value": "1\n", "tests/e2e/other": "1\n",
                  "tests/e2e/test_value.py": "def test_one():\n    assert open('tests/e2e/value').read() == '1\\n'\n"}
         for name, text in files.items():
             with open(f"{tree}/{name}", "w") as f:

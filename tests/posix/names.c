@@ -186,6 +186,19 @@ CASE(unlink_one_of_two_names, "unlink(2), POSIX: ctime of what has another name"
 	tell_moved("f", &before);
 }
 
+CASE(unlink_the_first_of_three_names, "unlink(2), stat(2) st_nlink")
+{
+	put("f", "text", 0644);
+	must(link("f", "g") == 0 && link("f", "h") == 0, "link");
+	R(chmod("g", 0600));
+	look("f"), look("g"), look("h");
+	R(unlink("f"));
+	look("g"), look("h");
+	R(chmod("h", 0640));
+	R(unlink("g"));
+	look("h");
+}
+
 CASE(unlink_one_name_of_an_open_file, "unlink(2)")
 {
 	put("f", "text", 0644);

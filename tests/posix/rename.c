@@ -34,6 +34,26 @@ CASE(rename_over_one_of_two_names, "rename(2), stat(2) st_nlink")
 	look("h"), show("h"), show("g");
 }
 
+CASE(rename_over_the_first_of_three_names, "rename(2), stat(2) st_nlink")
+{
+	put("f", "text", 0644);
+	put("new", "new", 0644);
+	must(link("f", "g") == 0 && link("f", "h") == 0, "link");
+	R(chmod("h", 0600));
+	R(rename("new", "f"));
+	look("g"), look("h"), look("f");
+}
+
+CASE(rename_of_one_of_two_names, "rename(2), POSIX: ctime")
+{
+	put("f", "text", 0644);
+	must(link("f", "g") == 0 && chmod("g", 0600) == 0, "link");
+	struct stamps before = stamps_of("g");
+
+	R(rename("f", "h"));
+	tell_moved("g", &before);
+}
+
 CASE(rename_to_itself, "rename(2): the same file, nothing is done")
 {
 	put("f", "text", 0644);
