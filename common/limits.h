@@ -70,6 +70,7 @@
 #define SFTP_REPLIES_MAX   (32u << 20)  /* bytes of replies under way or waiting for a peer that does not read */
 #define SFTP_WAITING_MAX   (64u << 20)  /* bytes of requests waiting for their turn */
 #define SFTP_MEMORY_MAX    (8ull << 30) /* of address space of a share's server, threads and their heaps included */
+#define SFTP_COPY_MAX      (256u << 20) /* bytes of one COPY: its target's other requests wait for it */
 #define SFTP_OPEN_WANT_MAX (64u << 10)  /* first bytes that come with OPEN */
 #define SFTP_TOLD_MAX      64u          /* invalidations in front of one reply: one of everything stands for the rest */
 

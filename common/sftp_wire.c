@@ -13,7 +13,8 @@
 
 #include "limits.h"
 
-static_assert(NATIVE_CANCEL == 149 && NATIVE_END == 161, "each native request has the number of PROTOCOL.md");
+static_assert(NATIVE_CANCEL == 149 && NATIVE_COPY == 152 && NATIVE_END == 161,
+	      "each native request has the number of PROTOCOL.md");
 static_assert(SFTP_ATTR_SIZE == 3 * 8 + 8 * 4 + 4 * 12, "attr is as long as its fields");
 
 /* ---- times and attributes ---- */
@@ -264,6 +265,9 @@ static const char *const type_names[] = {
 	[NATIVE_READDIR] = "native READDIR",
 	[NATIVE_STATFS] = "native STATFS",
 	[NATIVE_CANCEL] = "native CANCEL",
+	[NATIVE_FALLOCATE] = "native FALLOCATE",
+	[NATIVE_SEEK] = "native SEEK",
+	[NATIVE_COPY] = "native COPY",
 	[NATIVE_TMPFILE] = "native TMPFILE",
 	[NATIVE_REPLY] = "native REPLY",
 	[NATIVE_INVALIDATE] = "native INVALIDATE",

@@ -65,6 +65,9 @@ enum sftp_type {
 	NATIVE_READDIR,
 	NATIVE_STATFS,
 	NATIVE_CANCEL,
+	NATIVE_FALLOCATE,
+	NATIVE_SEEK,
+	NATIVE_COPY,
 	NATIVE_TMPFILE = 160, /* the numbers between are free */
 	NATIVE_END,
 	NATIVE_REPLY = 192,
@@ -144,6 +147,12 @@ enum {
 /* WRITE: at the end of the file, through a handle opened with NATIVE_O_APPEND. */
 #define NATIVE_WRITE_APPEND UINT64_MAX
 
+/* FALLOCATE modes: FALLOC_FL_ of fallocate(2), same values, but NO_HIDE_STALE. */
+enum { NATIVE_FALLOCATE_ALL = 0x7b };
+
+/* SEEK: what is looked for. */
+enum { NATIVE_SEEK_DATA = 1, NATIVE_SEEK_HOLE = 2 };
+
 /* RENAME flags: those of renameat2(2), same values. */
 enum {
 	NATIVE_RENAME_NOREPLACE = 1,
@@ -155,7 +164,7 @@ enum {
 /* READDIR flags and the bits of an entry. */
 enum { NATIVE_READDIR_PLUS = 1 << 0 };
 enum { NATIVE_OPENDIR_LIST = 1 << 1 }; /* of OPENDIR alone: the entries, and no handle */
-enum { NATIVE_ENTRY_NODE = 1 << 0 }; /* node and attributes follow; the node counts as one lookup */
+enum { NATIVE_ENTRY_NODE = 1 << 0 };   /* node and attributes follow; the node counts as one lookup */
 
 struct sftp_entry {
 	uint64_t cookie; /* READDIR from here gives what follows this entry */

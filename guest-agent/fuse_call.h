@@ -40,7 +40,8 @@ struct file {
 	uint32_t writer_uid, writer_gid; /* who wrote last, where the host has to know */
 	uint64_t errors_seen;
 	uint64_t fetched_us; /* when the first bytes came with OPEN */
-	uint8_t *fetched;    /* the whole of a small file; NULL when there is none */
+	uint64_t fetched_stamp;
+	uint8_t *fetched; /* the whole of a small file; NULL when there is none */
 	size_t fetched_len;
 };
 
@@ -96,6 +97,12 @@ struct call {
 			bool data_only;
 			int error;
 		} sync;
+		struct {
+			uint64_t offset, length;
+			uint32_t mode;     /* of FALLOCATE; of SEEK: what is looked for */
+			struct file *from; /* of COPY, and where in it; not owned */
+			uint64_t from_offset;
+		} range;
 	};
 };
 

@@ -133,7 +133,8 @@ static void open_decide(struct mount *m, struct node *n, const struct file *f, c
 }
 
 /* Keeps the bytes that came with OPEN when they are the whole file. */
-static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, const struct sftp_attr *attr)
+static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, const struct sftp_attr *attr,
+			      uint64_t stamp)
 {
 	if (!len || len != attr->size)
 		return;
@@ -143,6 +144,7 @@ static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, c
 	memcpy(f->fetched, data, len);
 	f->fetched_len = len;
 	f->fetched_us = loop_now_us(f->share->mount->loop);
+	f->fetched_stamp = stamp;
 }
 
 /* Answers with call->opened. */
@@ -311,7 +313,7 @@ static void open_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_err(call, ENOMEM);
 		return;
 	}
-	open_keep_fetched(call->opened, data, len, attr);
+	open_keep_fetched(call->opened, data, len, attr, reply->stamp);
 	if (!call->open.retry && open_name_in_doubt(call->node, attr))
 		open_check_name(call);
 	else
@@ -426,8 +428,8 @@ static bool read_fetched(fuse_req_t req, struct mount *m, struct file *f, size_t
 
 	if (!f->fetched)
 		return false;
-	if (f->node->writes || loop_now_us(m->loop) - f->fetched_us > FETCH_KEEP_US ||
-	    f->generation != f->share->generation) {
+	if (f->node->writes || attr_is_old(f->node, f->fetched_stamp) ||
+	    loop_now_us(m->loop) - f->fetched_us > FETCH_KEEP_US || f->generation != f->share->generation) {
 		fetched_drop(f);
 		return false;
 	}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Writing to open files. write(2) is answered when we hold the bytes (write_behind.h): at once while there is room,
- * else when there is; with O_SYNC when the host has them. O_APPEND is direct I/O: the host appends, and the kernel's
- * idea of the end does not matter. What fails is told by the next write, fsync or close of each description, and the
- * kernel's pages of it go.
+ * else when there is; with O_SYNC, and far out in a file, when the host has them. O_APPEND is direct I/O: the host
+ * appends, and the kernel's idea of the end does not matter. What fails is told by the next write, fsync or close of
+ * each description, and the kernel's pages of it go.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -71,6 +71,8 @@ static bool type_modifies(uint8_t type)
 	case NATIVE_LINK:
 	case NATIVE_CREATE:
 	case NATIVE_WRITE:
+	case NATIVE_FALLOCATE:
+	case NATIVE_COPY:
 		return true;
 	default:
 		return false;

@@ -505,6 +505,9 @@ static const struct sftp_row native_rows[NATIVE_END] = {
 	[NATIVE_CANCEL] = {NATIVE_CANCEL, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE,
 			   NULL}, /* sftp_server.c: it is about order */
 	[NATIVE_TMPFILE] = {NATIVE_TMPFILE, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_tmpfile},
+	[NATIVE_FALLOCATE] = {NATIVE_FALLOCATE, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_fallocate},
+	[NATIVE_SEEK] = {NATIVE_SEEK, READS | ROW_SHARED, ROW_NONE, 0, ROW_NONE, native_seek},
+	[NATIVE_COPY] = {NATIVE_COPY, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_copy},
 };
 
 const struct sftp_row *sftp_native_row(uint8_t type)

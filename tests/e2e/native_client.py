@@ -19,7 +19,7 @@ import subprocess
 ROOT = 1
 REPLY, INVALIDATE = 192, 193
 (LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKDIR, MKNOD, UNLINK, RMDIR, RENAME, LINK, OPEN, CREATE, READ,
- WRITE, RELEASE, FSYNC, OPENDIR, READDIR, STATFS, CANCEL) = range(128, 150)
+ WRITE, RELEASE, FSYNC, OPENDIR, READDIR, STATFS, CANCEL, FALLOCATE, SEEK, COPY) = range(128, 153)
 TMPFILE = 160
 O_READ, O_WRITE, O_APPEND, O_TRUNC, O_EXCL, O_SYNC, O_DSYNC = (1 << i for i in range(7))
 SET_MODE, SET_UID, SET_GID, SET_SIZE, SET_ATIME, SET_MTIME, SET_ATIME_NOW, SET_MTIME_NOW = (1 << i for i in range(8))
@@ -337,6 +337,24 @@ class Client:
         values = r.take("QQQQQQQI")
         r.done()
         return values
+
+    def fallocate(self, fh, mode, offset, length):
+        r = self.ask(FALLOCATE, self.caller() + struct.pack(">QIQQ", fh, mode, offset, length))
+        change = r.change()
+        r.done()
+        return change
+
+    def seek(self, fh, offset, what):
+        r = self.ask(SEEK, struct.pack(">QQB", fh, offset, what))
+        found = r.u64()
+        r.done()
+        return found
+
+    def copy(self, to, to_offset, source, source_offset, length):
+        r = self.ask(COPY, self.caller() + struct.pack(">QQQQQ", to, to_offset, source, source_offset, length))
+        copied = r.u64(), r.change()
+        r.done()
+        return copied
 
     def cancel(self, request):
         self.packet(struct.pack(">BII", CANCEL, 0, request))
