@@ -13,7 +13,7 @@
 
 #include "limits.h"
 
-static_assert(NATIVE_CANCEL == 149 && NATIVE_COPY == 152 && NATIVE_END == 161,
+static_assert(NATIVE_CANCEL == 149 && NATIVE_REMOVEXATTR == 156 && NATIVE_END == 161,
 	      "each native request has the number of PROTOCOL.md");
 static_assert(SFTP_ATTR_SIZE == 3 * 8 + 8 * 4 + 4 * 12, "attr is as long as its fields");
 
@@ -268,6 +268,10 @@ static const char *const type_names[] = {
 	[NATIVE_FALLOCATE] = "native FALLOCATE",
 	[NATIVE_SEEK] = "native SEEK",
 	[NATIVE_COPY] = "native COPY",
+	[NATIVE_GETXATTR] = "native GETXATTR",
+	[NATIVE_SETXATTR] = "native SETXATTR",
+	[NATIVE_LISTXATTR] = "native LISTXATTR",
+	[NATIVE_REMOVEXATTR] = "native REMOVEXATTR",
 	[NATIVE_TMPFILE] = "native TMPFILE",
 	[NATIVE_REPLY] = "native REPLY",
 	[NATIVE_INVALIDATE] = "native INVALIDATE",

@@ -103,6 +103,11 @@ struct call {
 			struct file *from; /* of COPY, and where in it; not owned */
 			uint64_t from_offset;
 		} range;
+		struct {
+			const char *value; /* in other_name */
+			size_t size;
+			int flags;
+		} xattr;
 	};
 };
 

@@ -73,6 +73,8 @@ static bool type_modifies(uint8_t type)
 	case NATIVE_WRITE:
 	case NATIVE_FALLOCATE:
 	case NATIVE_COPY:
+	case NATIVE_SETXATTR:
+	case NATIVE_REMOVEXATTR:
 		return true;
 	default:
 		return false;

@@ -508,6 +508,10 @@ static const struct sftp_row native_rows[NATIVE_END] = {
 	[NATIVE_FALLOCATE] = {NATIVE_FALLOCATE, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_fallocate},
 	[NATIVE_SEEK] = {NATIVE_SEEK, READS | ROW_SHARED, ROW_NONE, 0, ROW_NONE, native_seek},
 	[NATIVE_COPY] = {NATIVE_COPY, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_copy},
+	[NATIVE_GETXATTR] = {NATIVE_GETXATTR, READS, 0, ROW_NONE, ROW_NONE, native_getxattr},
+	[NATIVE_SETXATTR] = {NATIVE_SETXATTR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_setxattr},
+	[NATIVE_LISTXATTR] = {NATIVE_LISTXATTR, READS, 0, ROW_NONE, ROW_NONE, native_listxattr},
+	[NATIVE_REMOVEXATTR] = {NATIVE_REMOVEXATTR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_removexattr},
 };
 
 const struct sftp_row *sftp_native_row(uint8_t type)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sftp_native: the native requests (PROTOCOL.md, "Requests"), one function a request. What makes something is in
- * native_make.c and native_tmpfile.c, what works on ranges of files in native_range.c, what otherwise modifies in
- * native_modify.c, the rest in sftp_native.c; native_tell.c has what they find out besides. No request holds a path:
- * names are checked where they are read.
+ * native_make.c and native_tmpfile.c, what works on ranges of files in native_range.c, extended attributes in
+ * native_xattr.c, what otherwise modifies in native_modify.c, the rest in sftp_native.c; native_tell.c has what they
+ * find out besides. No request holds a path: names are checked where they are read.
  */
 #ifndef HOMEPORT_SFTP_NATIVE_H
 #define HOMEPORT_SFTP_NATIVE_H
@@ -87,5 +87,9 @@ int native_write(struct sftp_job *job);
 int native_fallocate(struct sftp_job *job);
 int native_seek(struct sftp_job *job);
 int native_copy(struct sftp_job *job);
+int native_getxattr(struct sftp_job *job);
+int native_setxattr(struct sftp_job *job);
+int native_listxattr(struct sftp_job *job);
+int native_removexattr(struct sftp_job *job);
 
 #endif

@@ -19,7 +19,8 @@ import subprocess
 ROOT = 1
 REPLY, INVALIDATE = 192, 193
 (LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKDIR, MKNOD, UNLINK, RMDIR, RENAME, LINK, OPEN, CREATE, READ,
- WRITE, RELEASE, FSYNC, OPENDIR, READDIR, STATFS, CANCEL, FALLOCATE, SEEK, COPY) = range(128, 153)
+ WRITE, RELEASE, FSYNC, OPENDIR, READDIR, STATFS, CANCEL, FALLOCATE, SEEK, COPY,
+ GETXATTR, SETXATTR, LISTXATTR, REMOVEXATTR) = range(128, 157)
 TMPFILE = 160
 O_READ, O_WRITE, O_APPEND, O_TRUNC, O_EXCL, O_SYNC, O_DSYNC = (1 << i for i in range(7))
 SET_MODE, SET_UID, SET_GID, SET_SIZE, SET_ATIME, SET_MTIME, SET_ATIME_NOW, SET_MTIME_NOW = (1 << i for i in range(8))
@@ -355,6 +356,31 @@ class Client:
         copied = r.u64(), r.change()
         r.done()
         return copied
+
+    def getxattr(self, node, name, size=65536):
+        r = self.ask(GETXATTR, struct.pack(">Q", node) + string(name) + struct.pack(">I", size))
+        found = r.u32(), r.string()
+        r.done()
+        return found
+
+    def listxattr(self, node, size=65536):
+        r = self.ask(LISTXATTR, struct.pack(">QI", node, size))
+        found = r.u32(), r.string()
+        r.done()
+        return found
+
+    def setxattr(self, node, name, value, flags=0):
+        r = self.ask(SETXATTR, self.caller() + struct.pack(">Q", node) + string(name) + string(value) +
+                     struct.pack(">I", flags))
+        change = r.change()
+        r.done()
+        return change
+
+    def removexattr(self, node, name):
+        r = self.ask(REMOVEXATTR, self.caller() + struct.pack(">Q", node) + string(name))
+        change = r.change()
+        r.done()
+        return change
 
     def cancel(self, request):
         self.packet(struct.pack(">BII", CANCEL, 0, request))
