@@ -49,7 +49,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_readahead = MAX_WRITE;
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
-	/* The kernel takes set-id bits away by SETATTR: the server may be root, whose writes do not. */
+	/* The kernel takes set-id bits away by SETATTR, where the server is root, whose writes do not. */
 	conn->want &= ~(unsigned)(FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ);
 	/* A symlink's target never changes: another target is another inode. */
 	conn->want |= conn->capable & (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_AUTO_INVAL_DATA |
@@ -111,9 +111,17 @@ static void raw_request(struct mount *m, const struct fuse_buf *buf)
 }
 
 /* INIT's answer, after libfuse has made it. */
-static void init_amend(const struct session_state *s, struct fuse_init_out *init)
+static void init_amend(const struct mount *m, struct fuse_init_out *init)
 {
+	const struct session_state *s = m->session_state;
+
 	init->flags |= s->init_flags & FUSE_PARALLEL_DIROPS;
+	/*
+	 * A host agent that is an ordinary user loses set-id bits and capabilities with each write, truncate and chown
+	 * by its own kernel; so ours need not ask about security.capability before each write(2).
+	 */
+	if (m->ids.host_uid != 0)
+		init->flags |= s->init_flags & FUSE_HANDLE_KILLPRIV_V2;
 	/* libfuse asks for no more than the kernel offered; the helper has raised the limit behind that. */
 	init->max_readahead = MAX_WRITE;
 	if (s->init_flags2 & FLAGS2_DIRECT_IO_ALLOW_MMAP && feature_on(FEATURE_DIRECT_MMAP)) {
@@ -137,7 +145,7 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userda
 
 	if (s->init_unique && h->unique == s->init_unique && count > 1 &&
 	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
-		init_amend(s, iov[1].iov_base);
+		init_amend(m, iov[1].iov_base);
 		s->init_unique = 0;
 	}
 	return writev(fd, iov, count);

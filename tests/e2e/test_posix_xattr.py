@@ -4,6 +4,7 @@ unprivileged program finds; and what homeport keeps for itself is not there."""
 import ctypes
 import errno
 import os
+import shutil
 import stat
 import tempfile
 
@@ -212,6 +213,42 @@ def test_set_id_bits_go_with_a_strangers_write(folders):
                 f.write(b"x")
         results.append((as_nobody(write), stat.filemode(os.stat(path).st_mode)))
     assert results[1] == results[0] == (0, "-rwxrwxrwx")
+
+
+LOSES_SETID = {
+    "write": lambda path: with_open(path, os.O_RDWR, lambda fd: os.write(fd, b"z")),
+    "truncate": lambda path: os.truncate(path, 3),
+    "open to truncate": lambda path: with_open(path, os.O_WRONLY | os.O_TRUNC, lambda fd: None),
+    "fallocate": lambda path: with_open(path, os.O_RDWR, lambda fd: os.posix_fallocate(fd, 0, 9000)),
+}
+
+
+def with_open(path, flags, fn):
+    fd = os.open(path, flags)
+    try:
+        fn(fd)
+    finally:
+        os.close(fd)
+
+
+def test_set_id_bits_go_where_the_host_agent_is_an_ordinary_user():
+    """There the host's kernel takes them, and ours does not ask for security.capability before each write."""
+    with tempfile.TemporaryDirectory(prefix="homeport-setid-") as top:
+        os.chmod(top, 0o755)
+        os.mkdir(top + "/host")
+        os.chown(top + "/host", 1000, 1000)
+        shutil.copy(HOST, top + "/homeport")
+        command = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", top + "/homeport", "sftp-server",
+                   "--writable", top + "/host"]
+        with Mounted(top, options=("-o", "hostuid=1000,hostgid=1000"), command=command) as m:
+            for name, fn in LOSES_SETID.items():
+                path = f"{m.guest}/{name}"
+                with_open(path, os.O_WRONLY | os.O_CREAT, lambda fd: os.write(fd, b"0123456789"))
+                os.chmod(path, 0o6777)
+                assert stat.filemode(os.stat(path).st_mode) == "-rwsrwsrwx"
+                assert as_nobody(lambda: fn(path)) == 0
+                assert stat.filemode(os.stat(path).st_mode) == "-rwxrwxrwx", name
+                assert stat.filemode(os.stat(f"{m.host}/{name}").st_mode) == "-rwxrwxrwx", name
 
 
 # ---- at the wire
