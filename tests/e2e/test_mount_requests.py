@@ -58,6 +58,18 @@ def renameat2(old, new, flags):
         raise OSError(ctypes.get_errno(), "renameat2")
 
 
+class Timespec(ctypes.Structure):
+    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+
+
+UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
+
+
+def utimensat(path, atime, mtime):
+    if LIBC.utimensat(-100, os.fsencode(path), (Timespec * 2)(Timespec(*atime), Timespec(*mtime)), 0):
+        raise OSError(ctypes.get_errno(), "utimensat")
+
+
 def close(fd):
     os.close(fd)
 
@@ -165,6 +177,35 @@ def times_before_1970(d):
     os.utime(d + "/file", ns=(-5, -1500000000))
     st = os.stat(d + "/file")
     return st.st_atime_ns, st.st_mtime_ns
+@case
+def times_far_out(d):
+    os.utime(d + "/file", ns=(-(1 << 31) * 10**9 + 7, (1 << 33) * 10**9 + 123456789))
+    st = os.stat(d + "/file")
+    return st.st_atime_ns, st.st_mtime_ns
+@case
+def times_beyond_the_file_system(d):
+    os.utime(d + "/file", ns=(-(1 << 33) * 10**9, (1 << 33) * 10**9))
+    st = os.stat(d + "/file")
+    return st.st_atime_ns, st.st_mtime_ns
+@case
+def times_now_and_omitted(d):
+    utimensat(d + "/file", (5, 5), (6, 6))
+    utimensat(d + "/file", (0, UTIME_OMIT), (7, 7))
+    out = os.stat(d + "/file").st_atime_ns, os.stat(d + "/file").st_mtime_ns
+    utimensat(d + "/file", (0, UTIME_NOW), (0, UTIME_OMIT))
+    return out, os.stat(d + "/file").st_atime_ns > 10**18, os.stat(d + "/file").st_mtime_ns
+@case
+def times_of_too_many_nanoseconds(d): utimensat(d + "/file", (0, 10**9), (0, 0))
+@case
+def chown_of_link(d): os.lchown(d + "/link", 5, 6); return look(d + "/link"), look(d + "/file")
+@case
+def chmod_of_link(d):
+    if LIBC.fchmodat(-100, os.fsencode(d + "/link"), 0o600, 0x100):
+        raise OSError(ctypes.get_errno(), "fchmodat")
+@case
+def chown_takes_setid(d): os.chmod(d + "/file", 0o6777); os.chown(d + "/file", 5, 6); return look(d + "/file")
+@case
+def chown_keeps_mandatory_lock_bit(d): os.chmod(d + "/file", 0o6767); os.chown(d + "/file", 5, 6); return look(d + "/file")
 @case
 def times_of_link(d):
     os.utime(d + "/link", ns=(1, 2), follow_symlinks=False)
