@@ -118,7 +118,7 @@ void mux_stream_set_events(struct mux_stream *s, const struct mux_stream_events 
 size_t mux_stream_write(struct mux_stream *s, const void *data, size_t len);
 size_t mux_stream_space(const struct mux_stream *s);
 
-/* Takes all the bytes or, when they do not fit beyond the cap of `limits.h`, none: -EAGAIN. For messages. */
+/* Takes all the bytes or, when they do not fit beyond the cap of `bounds.h`, none: -EAGAIN. For messages. */
 int mux_stream_write_all(struct mux_stream *s, const void *data, size_t len);
 
 /* Of the bytes given to `data`, n more are passed on: the peer may send as many again. */

@@ -6,8 +6,8 @@
 
 #include <sys/queue.h>
 
+#include "bounds.h"
 #include "fifo.h"
-#include "limits.h"
 #include "mux.h"
 
 #define MUX_HEADER  8u

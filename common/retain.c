@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "wire.h"
 
 /* Four full frames: what leaves in one write. */

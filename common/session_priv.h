@@ -5,7 +5,7 @@
 
 #include <sys/types.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "retain.h"
 #include "session.h"
 #include "wire.h"

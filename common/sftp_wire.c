@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 static_assert(NATIVE_CANCEL == 149 && NATIVE_REMOVEXATTR == 156 && NATIVE_END == 161,
 	      "each native request has the number of PROTOCOL.md");

@@ -18,7 +18,7 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
-#include <linux/limits.h>
+#include <limits.h>
 
 #include "attachment.h"
 #include "chan.h"

@@ -18,8 +18,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include "bounds.h"
 #include "control_msg.h"
-#include "limits.h"
 #include "log.h"
 #include "loop.h"
 #include "mux.h"

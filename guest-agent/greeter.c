@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bounds.h"
 #include "chan.h"
-#include "limits.h"
 #include "loop.h"
 #include "wire.h"
 

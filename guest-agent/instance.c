@@ -26,11 +26,11 @@
 #include <unistd.h>
 
 #include "attachment.h"
+#include "bounds.h"
 #include "chan.h"
 #include "control_msg.h"
 #include "dial.h"
 #include "greeter.h"
-#include "limits.h"
 #include "listener_source.h"
 #include "log.h"
 #include "loop.h"

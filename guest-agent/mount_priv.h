@@ -8,10 +8,10 @@
 #include <sys/queue.h>
 
 #include "attr_memory.h"
+#include "bounds.h"
 #include "dir_listing.h"
 #include "fuse_raw.h"
 #include "graft.h"
-#include "limits.h"
 #include "lookahead.h"
 #include "mount.h"
 #include "node.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 /* Bytes built and not taken by the pipe, beyond which requests wait: two of the largest writes. */
 #define CLIENT_OUT_MAX (2u << 20)

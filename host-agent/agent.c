@@ -27,11 +27,11 @@
 #include <unistd.h>
 
 #include "agent_state.h"
+#include "bounds.h"
 #include "chan.h"
 #include "config.h"
 #include "daemonize.h"
 #include "forward.h"
-#include "limits.h"
 #include "log.h"
 #include "loop.h"
 #include "mux.h"

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "agent_state.h"
+#include "bounds.h"
 #include "config.h"
 #include "forward.h"
-#include "limits.h"
 #include "log.h"
 #include "loop.h"
 #include "mux.h"

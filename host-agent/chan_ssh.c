@@ -19,7 +19,7 @@
  * that makes it grow all the same (each flush reads a little) loses the connection.
  *
  * libssh opens its window for 1.25 MB only, too little for a long link; the session above bounds what is on the way
- * (limits.h), so the window is kept wider than that. (Towards the guest sshd's own window holds, 2 MiB.)
+ * (bounds.h), so the window is kept wider than that. (Towards the guest sshd's own window holds, 2 MiB.)
  *
  * What the command writes to stderr is logged, and its last line is remembered: it says why the command ended.
  */

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "problems.h"
 #include "rules.h"
 

@@ -2,8 +2,7 @@
 #ifndef HOMEPORT_CONFIG_FILE_H
 #define HOMEPORT_CONFIG_FILE_H
 
-/* PATH_MAX; <limits.h> is no way to it, because gcc's goes on to common/limits.h, whichever -I or -iquote that has. */
-#include <linux/limits.h>
+#include <limits.h>
 
 #include "config.h"
 

@@ -21,10 +21,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "bounds.h"
 #include "endpoint.h"
 #include "forward_conn.h"
 #include "forward_row.h"
-#include "limits.h"
 #include "log.h"
 #include "loop.h"
 #include "rules.h"

@@ -13,7 +13,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 /* By a descriptor, not the name, which may be another's by now. */
 int native_give_to_caller(struct sftp_job *job, uint32_t folder_mode, const struct sftp_caller *caller, int fd,

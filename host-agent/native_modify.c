@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 int native_place_read(struct wire_reader *in, struct native_place *p)
 {

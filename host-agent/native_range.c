@@ -11,7 +11,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 /* The request's handle as a regular file opened so; -EBADF. */
 static int range_file(const struct sftp_job *job, uint32_t flag)

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "sftp_wire.h"
 
 #define TABLE_FIRST 256u

@@ -26,7 +26,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "log.h"
 
 /* After so many looks at a leader that reads, the heir sleeps until it is woken. */

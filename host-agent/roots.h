@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 struct root_device {
 	uint32_t major, minor;

@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 #define INPUT_BUFFER (64u << 10)
 #define SMALL_MAX    (16u << 10)

@@ -15,7 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "listing.h"
 
 int native_get_name(struct wire_reader *r, char name[SFTP_NAME_MAX + 1])

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "sftp_job.h"
 
 #define SFTP_DEVICE_OF_PATHS SFTP_DEVICES_MAX /* of requests by path, which may lead to any */

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "log.h"
 #include "pool.h"
 #include "sftp_io.h"

@@ -24,7 +24,7 @@
 
 #include <linux/close_range.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "log.h"
 #include "loop.h"
 #include "mux.h"

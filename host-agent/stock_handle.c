@@ -6,7 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "listing.h"
 #include "sftp_stock.h"
 #include "stock_attrs.h"

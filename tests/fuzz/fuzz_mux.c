@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "mux_priv.h"
 #include "pair.h"
 

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "pair.h"
 #include "session_priv.h"
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "session_priv.h"
 
 _Noreturn void check_failed(const char *file, int line, const char *what)

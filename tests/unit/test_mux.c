@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "mux.h"
 #include "mux_priv.h"
 #include "wire.h"

@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
+#include "bounds.h"
 #include "chan_fd.h"
-#include "limits.h"
 #include "loop.h"
 #include "peer.h"
 #include "wire.h"

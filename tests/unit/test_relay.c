@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "loop.h"
 #include "mux.h"
 #include "relay.h"

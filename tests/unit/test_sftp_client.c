@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "sftp_client.h"
 
 /* A pipe whose other end is the test. */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "sftp_wire.h"
 
 static struct sftp_attr some_attr(uint64_t seed)

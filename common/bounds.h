@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Every limit in one place, each with its reason. What a peer can make us store is bounded by these. */
-#ifndef HOMEPORT_LIMITS_H
-#define HOMEPORT_LIMITS_H
+#ifndef HOMEPORT_BOUNDS_H
+#define HOMEPORT_BOUNDS_H
 
 /* Session. Unacknowledged bytes a direction: more than 1 MiB buys no throughput on a fast link (measured) and costs
  * milliseconds of queue; a long link needs its round trip x rate, up to 16 MiB (1 Gbit/s at 130 ms). */
