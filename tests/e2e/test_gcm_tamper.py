@@ -82,6 +82,7 @@ def test_a_flipped_bit_ends_the_connection(lab, cipher, at):
     assert not [line for line in lines if "not zero" in line]
 
 
+@pytest.mark.timeout(180)
 def test_a_flipped_bit_at_each_place_of_a_packet_ends_the_connection(lab):
     """A packet of 100 bytes of data is 132 bytes on the wire: 4 of length, 112 encrypted, 16 of tag."""
     for at in range(8_000, 8_132, 11):
