@@ -38,29 +38,31 @@ def name_server(machine, answers=True):
             f.write(text)
     with network(machine):
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    ended = threading.Event()
+    thread = threading.Thread(target=answer_no_such_name, args=[server, ended], daemon=True)
     if answers:
         server.bind(("127.0.0.53", 53))
-        threading.Thread(target=answer_no_such_name, args=[server], daemon=True).start()
+        thread.start()
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
+        ended.set()
+        if answers:
+            thread.join()  # it holds the address for as long as it reads
         server.close()
         for path, text in before.items():
             with open(path, "w") as f:
                 f.write(text)
 
 
-def answer_no_such_name(server):
+def answer_no_such_name(server, ended):
     """RFC 1035: the question, with the bits of an answer and NXDOMAIN."""
-    while True:
+    server.settimeout(0.1)
+    while not ended.is_set():
         try:
             question, sender = server.recvfrom(512)
-        except OSError:
-            return
-        if not question:
-            return
+        except TimeoutError:
+            continue
         server.sendto(question[:2] + bytes([0x81, 0x83]) + question[4:6] + bytes(6) + question[12:], sender)
 
 
