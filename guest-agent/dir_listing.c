@@ -242,6 +242,7 @@ static void listing_forget(struct listing_memory *m, struct listing *l)
 {
 	struct node *dir = l->dir;
 
+	assert(dir && dir->listing == l);
 	TAILQ_REMOVE(&m->list, l, link);
 	m->entries -= listing_cost(l);
 	m->ahead -= l->ahead;

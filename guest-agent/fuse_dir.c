@@ -180,13 +180,14 @@ static bool dir_fetch_more(struct dir *d)
 
 static void dir_release(struct dir *d)
 {
+	struct share *s = d->share;
 	struct wire_buf *b;
 
-	if (!d->fh || !dir_attached(d))
+	if (!s || !d->fh || !dir_attached(d))
 		return;
-	b = sftp_client_begin(d->share->client, NATIVE_RELEASE);
+	b = sftp_client_begin(s->client, NATIVE_RELEASE);
 	wire_put_u64(b, d->fh);
-	sftp_client_end(d->share->client, NULL, NULL);
+	sftp_client_end(s->client, NULL, NULL);
 }
 
 /* A directory that was opened from memory is opened on the host. */
