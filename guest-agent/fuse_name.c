@@ -49,10 +49,9 @@ static void lookup_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_attr attr;
 	uint64_t server;
 
-	if (reply->error == ENOENT)
-		lookahead_missed(call->mount, call->node);
 	if (reply_failed(call, reply))
 		return;
+	lookahead_found(call->node);
 	server = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
 	if (!wire_read_done(&r))
@@ -70,6 +69,7 @@ static bool lookup_listed(struct call *call, struct listing *l, uint32_t index)
 	if (l->generation != call->share->generation || n->flags & NODE_STALE || attr_is_outdated(n, l, &attr))
 		return false;
 	lookahead_used(m, l);
+	lookahead_found(call->node);
 	node_ref(n);
 	node_set_name(m->nodes, n, call->node, call->name, strlen(call->name));
 	call_reply_entry_aged(call, n, &attr, loop_now_us(m->loop) - l->fetched_us);

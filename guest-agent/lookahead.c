@@ -12,7 +12,7 @@
 
 #define NAMES_BATCH     (256u << 10) /* some thousand names */
 #define NAMES_PERIOD_US 1000000u     /* in which names are counted */
-#define MAKING_SURE     2u           /* names made in a directory before what is not listed there is taken for absent */
+#define MAKING_SURE     24u          /* names made in a row before what is not listed there is taken for absent */
 #define LOOKAHEAD_SURE  4u           /* a window this wide has proved itself */
 #define SCAN_MAX        256u         /* entries looked at for the next directory of a walk */
 
@@ -131,7 +131,7 @@ static void names_period(const struct mount *m, struct node *dir)
 		return;
 	/* Who made many goes on. */
 	dir->made = (uint8_t)(dir->period + 1) == now ? dir->made / 2 : 0;
-	dir->asked = dir->missed = 0;
+	dir->asked = 0;
 	dir->period = now;
 }
 
@@ -142,19 +142,19 @@ static void count_up(uint8_t *count)
 
 void lookahead_asked(struct mount *m, struct node *dir)
 {
-	bool making;
-
 	names_period(m, dir);
-	making = dir->made && dir->missed == dir->asked;
-	if ((dir->asked || beside_others(m, dir)) && m->ahead.under_way < LOOKAHEAD_MAX && fetch_may_start(m, dir))
-		fetch_start(m, dir, !making);
+	if (m->ahead.under_way < LOOKAHEAD_MAX && fetch_may_start(m, dir)) {
+		if (dir->made >= MAKING_SURE)
+			fetch_start(m, dir, false);
+		else if (!dir->made && (dir->asked || beside_others(m, dir)))
+			fetch_start(m, dir, true);
+	}
 	count_up(&dir->asked);
 }
 
-void lookahead_missed(struct mount *m, struct node *dir)
+void lookahead_found(struct node *dir)
 {
-	names_period(m, dir);
-	count_up(&dir->missed);
+	dir->made = 0;
 }
 
 void lookahead_made(struct mount *m, struct node *dir)

@@ -9,7 +9,7 @@
  *   names    who asks for a second name of a directory within a second asks for more (git status; a compiler's search;
  *            each file that is made is looked up first). The directory's listing is asked for instead of the second,
  *            or of the first in one that lies beside others that were listed so; names asked for meanwhile wait for
- *            it. Where names were made and all that were asked for were missing, names alone are listed, and nobody
+ *            it. Where many names are made in a row, none of them found before, names alone are listed, and nobody
  *            waits. Only there, and in directories that we made ourselves, is a name that is not listed taken for
  *            absent: elsewhere it may be the host's newest, which is to be found at once.
  *   walks    who opens a directory out of a listing opens the next ones too (find, ls -R, grep -r). Those that follow
@@ -43,9 +43,9 @@ struct lookahead {
 int lookahead_init(struct mount *m);
 void lookahead_end(struct mount *m);
 
-/* A name of the directory has to be asked for; was not there; was made. */
+/* A name of the directory has to be asked for; was found; was made. */
 void lookahead_asked(struct mount *m, struct node *dir);
-void lookahead_missed(struct mount *m, struct node *dir);
+void lookahead_found(struct node *dir);
 void lookahead_made(struct mount *m, struct node *dir);
 
 /* Whether a name is taken for absent that a whole listing, which is remembered, does not have. That uses it. */

@@ -65,9 +65,8 @@ struct node {
 	uint32_t dev;
 	uint32_t refs;
 	uint32_t files; /* open file descriptions */
-	/* Of a directory (lookahead.h): names of it that were asked for, were not there, and were made, since `period`.
-	 */
-	uint8_t asked, missed, made, period;
+	/* Of a directory (lookahead.h): names of it that were asked for since `period`, and that were made in a row. */
+	uint8_t asked, made, period;
 
 	struct version told; /* what the kernel was last told, */
 	uint64_t told_us;    /* and when that was true */
