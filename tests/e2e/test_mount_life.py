@@ -256,10 +256,10 @@ def test_a_writer_that_is_killed_does_not_wait_for_the_server_and_its_bytes_arri
     with Mounted(folder) as m:
         server = m.children()["server"]
         script = ("import os,sys; fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o644);"
-                  "sys.stdin.readline(); os.write(fd, b'bytes'); print('written', flush=True); sys.stdin.readline()")
+                  "print('open', flush=True); sys.stdin.readline(); os.write(fd, b'bytes'); print('written', flush=True); sys.stdin.readline()")
         writer = subprocess.Popen([sys.executable, "-c", script, m.guest + "/f"], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
-        wait_until(lambda: os.path.exists(m.host + "/f"), what="the file is made")
+        assert writer.stdout.readline() == "open\n"
         os.kill(server, signal.SIGSTOP)
         try:
             writer.stdin.write("\n")
