@@ -113,20 +113,10 @@ static uint32_t set_mask(int to_set)
 
 static void setattr_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
 	struct sftp_change change;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
-		return;
-	}
-	sftp_change_get(&r, &change);
-	if (!wire_read_done(&r)) {
-		call_reply_malformed(call);
-		return;
-	}
-	call_changed(call, call->node, &change, reply->stamp);
-	call_reply_attr(call, call->node, &change.after);
+	if (call_take_change(call, reply, &change))
+		call_reply_attr(call, call->node, &change.after);
 }
 
 static void put_time(struct wire_buf *b, const struct timespec *ts)

@@ -371,6 +371,23 @@ void call_changed(struct call *call, struct node *n, const struct sftp_change *c
 	node_note_change(call->mount, n, change, stamp, !(n->writes && n->writes->bytes));
 }
 
+bool call_take_change(struct call *call, const struct sftp_reply *reply, struct sftp_change *change)
+{
+	struct wire_reader r = reply->body;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return false;
+	}
+	sftp_change_get(&r, change);
+	if (!wire_read_done(&r)) {
+		call_reply_malformed(call);
+		return false;
+	}
+	call_changed(call, call->node, change, reply->stamp);
+	return true;
+}
+
 void call_answer_attr(struct call *call, const struct node *n, const struct sftp_attr *attr, double keep_s)
 {
 	struct stat st;

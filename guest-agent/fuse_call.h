@@ -154,6 +154,10 @@ void call_answered(struct call *call);
 void call_changed(struct call *call, struct node *n, const struct sftp_change *change, uint64_t stamp);
 void node_note_change(struct mount *m, struct node *n, const struct sftp_change *change, uint64_t stamp, bool settled);
 
+/* The same for a reply that is a change of the call's node and nothing else. False: answered (an error, or malformed).
+ */
+bool call_take_change(struct call *call, const struct sftp_reply *reply, struct sftp_change *change);
+
 /* Answers. err is a positive errno (0: success without a body). */
 void call_reply_err(struct call *call, int err);
 void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *attr);

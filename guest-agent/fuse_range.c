@@ -25,20 +25,10 @@ static bool range_waits(struct call *call, const struct file *f, call_fn *issue)
 
 static void fallocate_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
 	struct sftp_change change;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
-		return;
-	}
-	sftp_change_get(&r, &change);
-	if (!wire_read_done(&r)) {
-		call_reply_malformed(call);
-		return;
-	}
-	call_changed(call, call->node, &change, reply->stamp);
-	call_reply_err(call, 0);
+	if (call_take_change(call, reply, &change))
+		call_reply_err(call, 0);
 }
 
 static void fallocate_issue(struct call *call)
