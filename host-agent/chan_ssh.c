@@ -63,6 +63,9 @@
 #define LONG_RTT_US  5000u
 #define WINDOW_STEPS 4 /* opened anew when so much of it is used up */
 
+/* What came before the chan stood: a guest says HELLO by then, and no more. */
+#define CATCH_UP_MAX (1u << 20)
+
 #define STDERR_LINE  512u
 #define STDERR_BURST 10 /* lines a second */
 
@@ -488,7 +491,8 @@ static bool catch_up(struct chan_ssh *c)
 
 	while ((n = ssh_channel_read_nonblocking(c->channel, buf, sizeof(buf), 1)) > 0)
 		take_stderr(c, buf, (size_t)n);
-	while ((n = ssh_channel_read_nonblocking(c->channel, buf, sizeof(buf), 0)) > 0) {
+	/* Of a guest that talks without end the rest comes with what follows it. */
+	while (c->held_len < CATCH_UP_MAX && (n = ssh_channel_read_nonblocking(c->channel, buf, sizeof(buf), 0)) > 0) {
 		if (!hold(c, (uint8_t *)buf, (size_t)n))
 			return false;
 	}
