@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The first chunk fits a small message, the largest a read from a socket. */
+/* The first chunk fits a small message. No larger ones than a read from a socket: malloc finds the next where the last
+ * was, and a long queue does not grow the heap by pieces of every size. */
 #define FIFO_CHUNK_MIN 1024u
 #define FIFO_CHUNK_MAX (64u << 10)
 
@@ -23,7 +24,7 @@ static struct fifo_chunk *fifo_chunk_new(const struct fifo_chunk *last, size_t n
 
 	if (cap < need)
 		cap = need;
-	if (cap > FIFO_CHUNK_MAX && need <= FIFO_CHUNK_MAX)
+	if (cap > FIFO_CHUNK_MAX)
 		cap = FIFO_CHUNK_MAX;
 	c = malloc(sizeof(*c) + cap);
 	if (!c)
@@ -51,33 +52,41 @@ void fifo_clear(struct fifo *f)
 	f->len = 0;
 }
 
+static void fifo_link(struct fifo *f, struct fifo_chunk *first, struct fifo_chunk *last)
+{
+	if (f->last)
+		f->last->next = first;
+	else
+		f->first = first;
+	f->last = last;
+}
+
 bool fifo_append(struct fifo *f, const void *data, size_t len)
 {
-	size_t here = f->last ? f->last->cap - f->last->tail : 0;
-	struct fifo_chunk *fresh = NULL;
+	size_t room = f->last ? f->last->cap - f->last->tail : 0;
+	size_t here = len < room ? len : room;
+	const uint8_t *rest = (const uint8_t *)data + here;
+	struct fifo fresh = {0};
 
-	if (!len)
-		return true;
-	if (here > len)
-		here = len;
-	if (here < len) {
-		fresh = fifo_chunk_new(f->last, len - here);
-		if (!fresh)
+	for (size_t left = len - here; left;) {
+		struct fifo_chunk *c = fifo_chunk_new(fresh.last ? fresh.last : f->last, left);
+
+		if (!c) {
+			fifo_clear(&fresh);
 			return false;
+		}
+		c->tail = left < c->cap ? left : c->cap;
+		memcpy(c->data, rest, c->tail);
+		rest += c->tail;
+		left -= c->tail;
+		fifo_link(&fresh, c, c);
 	}
 	if (here) {
 		memcpy(f->last->data + f->last->tail, data, here);
 		f->last->tail += here;
 	}
-	if (fresh) {
-		memcpy(fresh->data, (const uint8_t *)data + here, len - here);
-		fresh->tail = len - here;
-		if (f->last)
-			f->last->next = fresh;
-		else
-			f->first = fresh;
-		f->last = fresh;
-	}
+	if (fresh.first)
+		fifo_link(f, fresh.first, fresh.last);
 	f->len += len;
 	return true;
 }

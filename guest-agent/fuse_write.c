@@ -66,8 +66,7 @@ static int write_send(void *ctx, struct write_chunk *chunk)
 	sftp_caller_put(b, &caller);
 	wire_put_u64(b, f->fh);
 	wire_put_u64(b, chunk->append ? NATIVE_WRITE_APPEND : chunk->offset);
-	wire_put_string(b, chunk->data, chunk->len);
-	return sftp_client_end(s->client, write_done, chunk) ? 0 : ENOMEM;
+	return sftp_client_end_string(s->client, chunk->data, chunk->len, write_done, chunk) ? 0 : ENOMEM;
 }
 
 /* Runs when the writes of one pipe end with it: those that were never sent fail too. */

@@ -12,6 +12,7 @@
 
 /* Bytes built and not taken by the pipe, beyond which requests wait: two of the largest writes. */
 #define CLIENT_OUT_MAX (2u << 20)
+#define CLIENT_TAIL_MIN (16u << 10) /* a string as long is not copied into `out`: it goes from where it is */
 #define CLIENT_BUCKETS 512u /* twice what can be under way: chains are short */
 #define CLIENT_SPARE   64u  /* requests kept for reuse */
 #define INIT_BODY_MAX  4096u
@@ -30,6 +31,11 @@ struct request {
 	void *ctx;
 	uint8_t *packet; /* while it waits */
 	size_t packet_len;
+	/* What follows the packet and was not copied into it: the caller's, until the pipe has taken it. */
+	TAILQ_ENTRY(request) tailed;
+	const uint8_t *tail;
+	size_t tail_len, tail_sent;
+	size_t tail_at; /* where in `out` it goes */
 };
 TAILQ_HEAD(request_list, request);
 
@@ -48,11 +54,14 @@ struct sftp_client {
 	size_t begun;      /* where in out the request being built begins */
 	size_t begun_mark; /* of its length */
 	uint8_t begun_type;
+	const uint8_t *begun_tail;
+	size_t begun_tail_len;
 	bool waited_for; /* somebody waits for an answer to what is in out */
 
 	uint32_t next_id;
 	struct request *buckets[CLIENT_BUCKETS];
 	struct request_list requests, waiting, spare;
+	struct request_list tailed; /* those in `out` whose tails are not taken yet, in its order */
 	size_t spare_count;
 	struct sftp_client_stats stats;
 };
@@ -92,6 +101,7 @@ struct sftp_client *sftp_client_new(const struct sftp_client_events *events, voi
 	c->framer.max = SFTP_PACKET_MAX;
 	TAILQ_INIT(&c->requests);
 	TAILQ_INIT(&c->waiting);
+	TAILQ_INIT(&c->tailed);
 	TAILQ_INIT(&c->spare);
 	return c;
 }
@@ -162,6 +172,8 @@ static void request_end(struct sftp_client *c, struct request *r)
 	TAILQ_REMOVE(&c->requests, r, order);
 	if (r->sent) {
 		c->stats.under_way--;
+		if (r->tail)
+			TAILQ_REMOVE(&c->tailed, r, tailed);
 	} else {
 		TAILQ_REMOVE(&c->waiting, r, waiting);
 		c->stats.queued--;
@@ -223,6 +235,16 @@ static size_t out_left(const struct sftp_client *c)
 	return c->out.len - c->out_sent;
 }
 
+/* The request stands in `out`. */
+static void request_goes(struct sftp_client *c, struct request *r)
+{
+	r->sent = true;
+	c->stats.under_way++;
+	r->tail_at = c->out.len;
+	if (r->tail)
+		TAILQ_INSERT_TAIL(&c->tailed, r, tailed);
+}
+
 /* Moves requests that wait into `out` as far as both limits allow. */
 static void client_fill(struct sftp_client *c)
 {
@@ -239,9 +261,46 @@ static void client_fill(struct sftp_client *c)
 		r->packet = NULL;
 		TAILQ_REMOVE(&c->waiting, r, waiting);
 		c->stats.queued--;
-		r->sent = true;
-		c->stats.under_way++;
+		request_goes(c, r);
 	}
+}
+
+static size_t client_write(struct sftp_client *c, const uint8_t *data, size_t len)
+{
+	size_t taken = c->ops->write(c->pipe, data, len);
+
+	c->stats.bytes_out += taken;
+	return taken;
+}
+
+/* Gives the pipe what stands next: of `out` up to the first tail, or of that. False when it took less. */
+static bool client_write_next(struct sftp_client *c)
+{
+	struct request *r = TAILQ_FIRST(&c->tailed);
+	size_t left = (r ? r->tail_at : c->out.len) - c->out_sent;
+
+	if (left) {
+		size_t taken = client_write(c, c->out.data + c->out_sent, left);
+
+		c->out_sent += taken;
+		return taken == left;
+	}
+	r->tail_sent += client_write(c, r->tail + r->tail_sent, r->tail_len - r->tail_sent);
+	if (r->tail_sent < r->tail_len)
+		return false;
+	TAILQ_REMOVE(&c->tailed, r, tailed);
+	r->tail = NULL;
+	return true;
+}
+
+static void client_drop_written(struct sftp_client *c)
+{
+	struct request *r;
+
+	TAILQ_FOREACH(r, &c->tailed, tailed)
+		r->tail_at -= c->out_sent;
+	wire_buf_consume(&c->out, c->out_sent);
+	c->out_sent = 0;
 }
 
 bool sftp_client_flush(struct sftp_client *c, bool all)
@@ -251,27 +310,12 @@ bool sftp_client_flush(struct sftp_client *c, bool all)
 	if (!c->waited_for && !all && TAILQ_EMPTY(&c->waiting))
 		return out_left(c) > 0;
 	c->waited_for = false;
-	for (;;) {
-		size_t left, taken;
-
+	do
 		if (c->state == READY)
 			client_fill(c);
-		left = out_left(c);
-		if (left == 0)
-			break;
-		taken = c->ops->write(c->pipe, c->out.data + c->out_sent, left);
-		c->out_sent += taken;
-		c->stats.bytes_out += taken;
-		if (taken < left)
-			break;
-	}
-	if (c->out_sent == c->out.len) {
-		wire_buf_reset(&c->out);
-		c->out_sent = 0;
-	} else if (c->out_sent >= CLIENT_OUT_MAX / 2) {
-		wire_buf_consume(&c->out, c->out_sent);
-		c->out_sent = 0;
-	}
+	while ((out_left(c) > 0 || !TAILQ_EMPTY(&c->tailed)) && client_write_next(c));
+	if (c->out_sent == c->out.len || c->out_sent >= CLIENT_OUT_MAX / 2)
+		client_drop_written(c);
 	return false;
 }
 
@@ -284,6 +328,8 @@ struct wire_buf *sftp_client_begin(struct sftp_client *c, uint8_t type)
 	c->begun = c->out.len;
 	c->begun_mark = wire_put_length_begin(&c->out);
 	c->begun_type = type;
+	c->begun_tail = NULL;
+	c->begun_tail_len = 0;
 	wire_put_u8(&c->out, type);
 	wire_put_u32(&c->out, type == NATIVE_FORGET ? 0 : c->next_id);
 	return &c->out;
@@ -321,6 +367,9 @@ uint32_t sftp_client_end(struct sftp_client *c, sftp_done *done, void *ctx)
 	struct request *r;
 
 	wire_put_length_end(&c->out, c->begun_mark);
+	if (c->begun_tail && !c->out.failed)
+		wire_poke_u32(c->out.data + c->begun_mark - 4,
+			      (uint32_t)(c->out.len - c->begun_mark + c->begun_tail_len));
 	c->waited_for |= done || c->begun_type == NATIVE_CANCEL;
 	/* These take no place among those under way, and may overtake what waits: they name nothing that waits. */
 	if (type_unanswered(c->begun_type)) {
@@ -338,7 +387,8 @@ uint32_t sftp_client_end(struct sftp_client *c, sftp_done *done, void *ctx)
 	r->type = c->begun_type;
 	r->done = done;
 	r->ctx = ctx;
-	r->sent = !park;
+	r->tail = c->begun_tail;
+	r->tail_len = c->begun_tail_len;
 	r->chain = *bucket_of(c, r->id);
 	*bucket_of(c, r->id) = r;
 	TAILQ_INSERT_TAIL(&c->requests, r, order);
@@ -346,9 +396,21 @@ uint32_t sftp_client_end(struct sftp_client *c, sftp_done *done, void *ctx)
 		TAILQ_INSERT_TAIL(&c->waiting, r, waiting);
 		c->stats.queued++;
 	} else {
-		c->stats.under_way++;
+		request_goes(c, r);
 	}
 	return r->id;
+}
+
+uint32_t sftp_client_end_string(struct sftp_client *c, const uint8_t *data, size_t len, sftp_done *done, void *ctx)
+{
+	if (len < CLIENT_TAIL_MIN) {
+		wire_put_string(&c->out, data, len);
+	} else {
+		wire_put_u32(&c->out, (uint32_t)len);
+		c->begun_tail = data;
+		c->begun_tail_len = len;
+	}
+	return sftp_client_end(c, done, ctx);
 }
 
 bool sftp_client_cancel(struct sftp_client *c, uint32_t id)
@@ -411,7 +473,7 @@ static int on_reply(struct sftp_client *c, struct wire_reader r)
 
 	if (r.bad || error > ERRNO_MAX || (error && r.left))
 		return refuse(c, "a reply is malformed");
-	if (!request || !request->sent)
+	if (!request || !request->sent || request->tail)
 		return refuse(c, "it answered what was not asked");
 	reply.body = r;
 	done = request->done;

@@ -87,6 +87,12 @@ struct wire_buf *sftp_client_begin(struct sftp_client *c, uint8_t type);
 uint32_t sftp_client_end(struct sftp_client *c, sftp_done *done, void *ctx);
 
 /*
+ * end() for a body whose last field is this string. A long one is not copied: its bytes stay the caller's, and as they
+ * are, until `done` is called (which is not NULL).
+ */
+uint32_t sftp_client_end_string(struct sftp_client *c, const uint8_t *data, size_t len, sftp_done *done, void *ctx);
+
+/*
  * The request is not wanted any more. One that still waits here goes away: true, and `done` will not be called. One
  * under way is cancelled at the server, which answers all the same.
  */

@@ -108,9 +108,6 @@ static void write_behind_kick(struct write_behind *w)
 			chunk_free(w, c);
 			continue;
 		}
-		/* Who sends has copied them: twice is once too often for MiB that wait for their answer. */
-		free(c->data);
-		c->data = NULL;
 		c->sent = true;
 		w->under_way += c->len;
 	}

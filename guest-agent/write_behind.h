@@ -37,7 +37,7 @@ struct write_chunk {
 	uint64_t seq;
 	uint64_t offset;
 	size_t len, cap;
-	uint8_t *data; /* until it was sent */
+	uint8_t *data;
 	bool append, sent;
 };
 
@@ -52,7 +52,7 @@ struct write_waiter {
 	void *ctx;
 };
 
-/* Sends one chunk, whose data are gone when it returns: 0, and write_behind_done() follows, never before it returns. Or
+/* Sends one chunk: 0, and write_behind_done() follows, never before it returns; until then its data stay as they are. Or
  * a positive errno: it has failed. */
 typedef int write_send_fn(void *ctx, struct write_chunk *chunk);
 

@@ -237,6 +237,97 @@ static void a_slow_pipe_gets_every_byte_once(void **state)
 		assert_int_equal(s->received.data[i * (9 + sizeof(block)) + 9], (uint8_t)i);
 }
 
+/* Request number i of a mixture: with a long string behind it, a short one, or none. */
+static const uint8_t *ask_mixed(struct server *s, unsigned i, const uint8_t *blocks, size_t *len, struct asked *a)
+{
+	static const size_t lengths[] = {100000, 0, 10, 70000, 16384, 16383};
+	const uint8_t *data = blocks + (size_t)i * 131;
+	struct wire_buf *b = sftp_client_begin(s->client, NATIVE_WRITE);
+
+	*len = lengths[i % 6];
+	wire_put_u64(b, i);
+	assert_int_not_equal(sftp_client_end_string(s->client, data, *len, on_done, a), 0);
+	return data;
+}
+
+static void strings_that_are_not_copied_go_where_they_belong(void **state)
+{
+	enum { COUNT = 400, SIZE = COUNT * 131 + 100000 };
+	struct server *s = *state;
+	static struct asked asked;
+	static const uint8_t *data[COUNT];
+	static size_t len[COUNT];
+	uint8_t *blocks = malloc(SIZE);
+	struct wire_reader r;
+
+	for (size_t i = 0; i < SIZE; i++)
+		blocks[i] = (uint8_t)random();
+	attach(s);
+	s->room = 0;
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct wire_buf b = {0};
+
+		data[i] = ask_mixed(s, i, blocks, &len[i], &asked);
+		s->room += (size_t)random() % 60000;
+		sftp_client_flush(s->client, false);
+		/* What has gone may be answered. */
+		if (i == SFTP_REQUESTS_MAX / 2)
+			put_reply(&b, 1, 0, 0);
+		assert_int_equal(input(s, &b), 0);
+	}
+	assert_true(sftp_client_stats(s->client)->queued > 0);
+	for (uint32_t id = 2; id <= COUNT; id++) {
+		struct wire_buf b = {0};
+
+		s->room = SIZE_MAX;
+		sftp_client_flush(s->client, true);
+		put_reply(&b, id, 0, 0);
+		assert_int_equal(input(s, &b), 0);
+	}
+	assert_int_equal(asked.calls, COUNT);
+	r = wire_reader(s->received.data, s->received.len);
+	for (unsigned i = 0; i < COUNT; i++) {
+		size_t n;
+		const uint8_t *string;
+
+		assert_int_equal(wire_get_u32(&r), 1 + 4 + 8 + 4 + len[i]);
+		assert_int_equal(wire_get_u8(&r), NATIVE_WRITE);
+		assert_int_equal(wire_get_u32(&r), i + 1);
+		assert_int_equal(wire_get_u64(&r), i);
+		string = wire_get_string(&r, &n, SIZE);
+		assert_int_equal(n, len[i]);
+		assert_memory_equal(string, data[i], n);
+	}
+	assert_true(wire_read_done(&r));
+	free(blocks);
+}
+
+static void with_the_pipe_a_string_half_sent_ends_too(void **state)
+{
+	struct server *s = *state;
+	static struct asked asked[2];
+	uint8_t *data = calloc(1, 100000);
+	size_t len;
+
+	memset(asked, 0, sizeof(asked));
+	attach(s);
+	s->room = 50000;
+	ask_mixed(s, 0, data, &len, &asked[0]);
+	ask_mixed(s, 0, data, &len, &asked[1]);
+	sftp_client_flush(s->client, false);
+	assert_int_equal(s->received.len, 50000);
+	sftp_client_detach(s->client);
+	assert_int_equal(asked[0].calls + asked[1].calls, 2);
+	assert_true(asked[0].reply.lost && asked[1].reply.lost);
+	free(data);
+	wire_buf_reset(&s->received);
+	s->ready = false;
+	attach(s);
+	ask(s, NATIVE_GETATTR, &asked[0]);
+	sftp_client_flush(s->client, false);
+	assert_int_equal(packets(&s->received), 1);
+}
+
 static void what_nobody_waits_for_travels_with_the_next_request(void **state)
 {
 	struct server *s = *state;
@@ -335,7 +426,9 @@ static void a_server_that_breaks_the_protocol_is_refused(void **state)
 {
 	struct server *s = *state;
 	static struct asked asked;
+	static const uint8_t string[100000];
 	struct wire_buf b = {0};
+	size_t len;
 	uint32_t id;
 
 	s->room = SIZE_MAX;
@@ -366,6 +459,14 @@ static void a_server_that_breaks_the_protocol_is_refused(void **state)
 	put_reply(&b, id, 0, 0);
 	put_reply(&b, id, 0, 0); /* answered twice */
 	refused(s, &b);
+	wire_buf_reset(&s->received);
+	attach(s);
+	s->room = 1000;
+	ask_mixed(s, 0, string, &len, &asked);
+	sftp_client_flush(s->client, false);
+	id++;
+	put_reply(&b, id, 0, 0); /* before it had the request */
+	refused(s, &b);
 }
 
 int main(void)
@@ -375,6 +476,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(no_more_are_under_way_than_the_server_reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slow_pipe_gets_every_byte_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(strings_that_are_not_copied_go_where_they_belong, setup, teardown),
+		cmocka_unit_test_setup_teardown(with_the_pipe_a_string_half_sent_ends_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_nobody_waits_for_travels_with_the_next_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(with_the_pipe_each_request_ends_and_says_whether_it_may_be_repeated,
 						setup, teardown),
