@@ -72,6 +72,7 @@
 #define SFTP_MEMORY_MAX    (8ull << 30) /* of address space of a share's server, threads and their heaps included */
 #define SFTP_COPY_MAX      (256u << 20) /* bytes of one COPY: its target's other requests wait for it */
 #define SFTP_OPEN_WANT_MAX (64u << 10)  /* first bytes that come with OPEN */
+#define SFTP_LOCKS_MAX     4096u        /* pairs of a file and who holds locks on it, a descriptor each */
 #define SFTP_TOLD_MAX      64u          /* invalidations in front of one reply: one of everything stands for the rest */
 
 #endif

@@ -46,8 +46,9 @@ struct control_share {
 };
 
 struct control_mount {
-	uint32_t id;  /* the host's name for it in this session */
-	char *target; /* absolute path in the guest, as the user wrote it */
+	uint32_t id;     /* the host's name for it in this session */
+	char *target;    /* absolute path in the guest, as the user wrote it */
+	bool host_locks; /* locks of the mount's files are taken on the host */
 	uint32_t share_count;
 	struct control_share shares[CONTROL_MOUNTS_MAX]; /* shares[0].point is ""; the others sorted by point */
 };

@@ -149,6 +149,24 @@ void sftp_caller_get(struct wire_reader *r, struct sftp_caller *c)
 	c->gid = wire_get_u32(r);
 }
 
+void sftp_lock_put(struct wire_buf *out, const struct sftp_lock *l)
+{
+	wire_put_u64(out, l->owner);
+	wire_put_u8(out, l->kind);
+	wire_put_u8(out, l->type);
+	wire_put_u64(out, l->start);
+	wire_put_u64(out, l->length);
+}
+
+void sftp_lock_get(struct wire_reader *r, struct sftp_lock *l)
+{
+	l->owner = wire_get_u64(r);
+	l->kind = wire_get_u8(r);
+	l->type = wire_get_u8(r);
+	l->start = wire_get_u64(r);
+	l->length = wire_get_u64(r);
+}
+
 /* ---- listings ---- */
 
 void sftp_entry_put(struct wire_buf *out, const struct sftp_entry *e)

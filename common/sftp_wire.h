@@ -72,6 +72,7 @@ enum sftp_type {
 	NATIVE_SETXATTR,
 	NATIVE_LISTXATTR,
 	NATIVE_REMOVEXATTR,
+	NATIVE_LOCK,
 	NATIVE_TMPFILE = 160, /* the numbers between are free */
 	NATIVE_END,
 	NATIVE_REPLY = 192,
@@ -156,6 +157,17 @@ enum { NATIVE_FALLOCATE_ALL = 0x7b };
 
 /* SEEK: what is looked for. */
 enum { NATIVE_SEEK_DATA = 1, NATIVE_SEEK_HOLE = 2 };
+
+/* LOCK: fcntl's locks, of a range (length 0: to the end, however far that is), or flock's, of the file. */
+enum { NATIVE_LOCK_FCNTL = 0, NATIVE_LOCK_FLOCK = 1 };
+enum { NATIVE_LOCK_NONE = 0, NATIVE_LOCK_READ = 1, NATIVE_LOCK_WRITE = 2 };
+enum { NATIVE_LOCK_SET = 0, NATIVE_LOCK_TEST = 1 };
+struct sftp_lock {
+	uint64_t owner, start, length;
+	uint8_t kind, type;
+};
+void sftp_lock_put(struct wire_buf *out, const struct sftp_lock *l);
+void sftp_lock_get(struct wire_reader *r, struct sftp_lock *l);
 
 /* RENAME flags: those of renameat2(2), same values. */
 enum {

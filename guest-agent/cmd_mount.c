@@ -71,6 +71,8 @@ static int parse_option(struct foreground *f, const char *option)
 		f->params.read_only = false;
 	else if (strcmp(option, "allow_other") == 0)
 		f->params.allow_other = true;
+	else if (strcmp(option, "locks") == 0)
+		f->params.host_locks = true;
 	else if (strcmp(option, "reconnect") == 0)
 		f->reconnect = true;
 	else if (strncmp(option, "hostuid=", 8) == 0 && parse_id(option + 8, &f->params.ids.host_uid))

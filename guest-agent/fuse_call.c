@@ -530,7 +530,7 @@ static bool call_withdraw(struct call *call)
 	case CALL_BARRIER:
 		write_behind_leave(&call->waiter);
 		return true;
-	case CALL_LISTING:
+	case CALL_QUEUED:
 		TAILQ_REMOVE(call->waits_in, call, waiting);
 		return true;
 	case CALL_SENT:
@@ -609,7 +609,7 @@ static void on_interrupts_timer(void *ctx)
 
 	for (call = TAILQ_FIRST(&m->calls); call; call = next) {
 		next = TAILQ_NEXT(call, link);
-		if (call->interrupted && call->req && caller_was_killed(fuse_req_ctx(call->req)->pid))
+		if (call->interrupted && call->req && (call->yields || caller_was_killed(fuse_req_ctx(call->req)->pid)))
 			call_answer_now(call, EINTR);
 	}
 	mount_flush(m);

@@ -11,10 +11,11 @@
  *
  * An interrupted caller is looked at: one that was killed gets its answer (EINTR) at once, wherever its call is, and
  * the call goes on without a request to answer (`req` is NULL), only to give back what the server's reply brings. A
- * caller that merely got a signal waits on, as on a local file system.
+ * caller that merely got a signal waits on, as on a local file system, but for one that waits for a lock.
  *
- * States: NEW -> PARKED (share not attached) | SENT (request under way) | BARRIER (waits for writes) | LISTING (waits
- * for a directory's batch) -> ... -> answered and freed. Every call_reply_…() frees the call.
+ * States: NEW -> PARKED (share not attached) | SENT (request under way) | BARRIER (waits for writes) | QUEUED (waits
+ * for a directory's batch, or to ask for a lock again) -> ... -> answered and freed. Every call_reply_…() frees the
+ * call.
  */
 #ifndef HOMEPORT_FUSE_CALL_H
 #define HOMEPORT_FUSE_CALL_H
@@ -23,7 +24,7 @@
 
 #include "mount_priv.h"
 
-enum call_state { CALL_NEW, CALL_PARKED, CALL_SENT, CALL_BARRIER, CALL_LISTING };
+enum call_state { CALL_NEW, CALL_PARKED, CALL_SENT, CALL_BARRIER, CALL_QUEUED };
 
 struct call;
 typedef void call_fn(struct call *call);
@@ -43,12 +44,13 @@ struct file {
 	uint64_t fetched_stamp;
 	uint8_t *fetched; /* the whole of a small file; NULL when there is none */
 	size_t fetched_len;
+	struct lock_owners locks; /* taken through it */
 };
 
 struct call {
 	TAILQ_ENTRY(call) link; /* of the mount's calls */
 	struct call *parked_next, **parked_prev;
-	TAILQ_ENTRY(call) waiting; /* of a directory's batch */
+	TAILQ_ENTRY(call) waiting; /* of a directory's batch, or for a lock: */
 	struct call_list *waits_in;
 	struct mount *mount;
 	struct share *share;
@@ -58,6 +60,7 @@ struct call {
 	bool local;          /* asks nothing of the host after it has waited for writes */
 	bool fresh;          /* what it makes is a directory that nobody had before */
 	bool statx;          /* a GETATTR that asks for the time of birth too */
+	bool yields;         /* a signal ends it, whatever it is */
 	bool waited_listing; /* for one under way: it does so once */
 	bool outdated;       /* names were invalidated after it was looked up: the kernel is not to keep this one */
 	call_fn *issue;
@@ -103,6 +106,11 @@ struct call {
 			struct file *from; /* of COPY, and where in it; not owned */
 			uint64_t from_offset;
 		} range;
+		struct {
+			struct sftp_lock lock;
+			uint64_t unique; /* of the request */
+			uint64_t due_us, wait_us;
+		} lock;
 		struct {
 			const char *value; /* in other_name */
 			size_t size;
@@ -208,6 +216,7 @@ void attr_to_stat(const struct mount *m, const struct node *n, const struct sftp
 /* Files (fuse_file.c): closes the handle too, where its server is still there; or frees alone. */
 void file_close(struct file *f);
 void file_free(struct mount *m, struct file *f);
+void node_forget_fetched(struct mount *m, const struct node *n);
 void node_writes_lost(struct mount *m, struct share *s);
 
 /* Directories (fuse_dir.c). */

@@ -366,7 +366,7 @@ static void dir_wait(struct call *call, struct dir *d)
 {
 	TAILQ_INSERT_TAIL(&d->waiting, call, waiting);
 	call->waits_in = &d->waiting;
-	call->state = CALL_LISTING;
+	call->state = CALL_QUEUED;
 }
 
 static void dir_serve(struct call *call)

@@ -64,6 +64,7 @@ static struct file *file_new(struct mount *m, struct share *s, struct node *n, u
 	f->append = flags & NATIVE_O_APPEND;
 	f->sync = flags & (NATIVE_O_SYNC | NATIVE_O_DSYNC);
 	f->readable = flags & NATIVE_O_READ;
+	LIST_INIT(&f->locks);
 	f->errors_seen = n->writes ? n->writes->errors : WRITE_ERRORS_NONE;
 	n->files++;
 	LIST_INSERT_HEAD(&m->files, f, link);
@@ -76,11 +77,21 @@ static void fetched_drop(struct file *f)
 	f->fetched = NULL;
 }
 
+void node_forget_fetched(struct mount *m, const struct node *n)
+{
+	struct file *f;
+
+	LIST_FOREACH(f, &m->files, link)
+	if (f->node == n)
+		fetched_drop(f);
+}
+
 void file_free(struct mount *m, struct file *f)
 {
 	f->node->files--;
 	LIST_REMOVE(f, link);
 	fetched_drop(f);
+	locks_forget(m, f);
 	node_unref(m->nodes, f->node);
 	free(f);
 }
@@ -107,6 +118,7 @@ void file_close(struct file *f)
 	struct mount *m = s->mount;
 	struct node *n = node_ref(f->node);
 
+	locks_close(m, f);
 	if (share_attached(s) && f->generation == s->generation)
 		handle_release(s, f->fh);
 	file_free(m, f);
@@ -126,7 +138,7 @@ static void open_decide(struct mount *m, struct node *n, const struct file *f, c
 	fi->keep_cache = !o.drop;
 	fi->direct_io = f->append;
 	/* Nothing of a file that was only read waits to be written. */
-	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY && !m->host_locks;
 	/* A node the kernel does not know yet has nothing to forget. */
 	if (o.tell && n->lookups)
 		fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0);
@@ -464,11 +476,18 @@ static int file_error(struct file *f)
 	return f->node->writes ? write_behind_take_error(f->node->writes, &f->errors_seen) : 0;
 }
 
+static void flush_unlocked(struct call *call, const struct sftp_reply *reply)
+{
+	(void)reply;
+	/* Of a caller that was killed the file may have gone. */
+	call_reply_err(call, call->req ? file_error(call->file) : 0);
+}
+
 static void flush_issue(struct call *call)
 {
 	if (call_wait_writes(call, call->node, flush_issue))
 		call_watch_caller(call);
-	else
+	else if (!locks_flush(call, flush_unlocked))
 		call_reply_err(call, file_error(call->file));
 }
 
@@ -477,7 +496,7 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct file *f = file_of(fi);
 	struct call *call;
 
-	if (!f->node->writes) {
+	if (!f->node->writes && !locks_held(fuse_req_userdata(req), f, fi->lock_owner)) {
 		fuse_reply_err(req, 0);
 		return;
 	}
@@ -486,6 +505,7 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	call->local = true;
 	call->file = f;
+	call->lock.lock.owner = fi->lock_owner;
 	flush_issue(call);
 }
 

@@ -51,6 +51,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
 	/* The kernel takes set-id bits away by SETATTR, where the server is root, whose writes do not. */
 	conn->want &= ~(unsigned)(FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ);
+	/* Locks stay among the guest's programs. */
+	if (!m->host_locks)
+		conn->want &= ~(unsigned)(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
 	/* A symlink's target never changes: another target is another inode. */
 	conn->want |= conn->capable & (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_AUTO_INVAL_DATA |
 				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_READ);
@@ -92,6 +95,9 @@ static const struct fuse_lowlevel_ops ops = {
 	.fallocate = op_fallocate,
 	.lseek = op_lseek,
 	.copy_file_range = op_copy_file_range,
+	.getlk = op_getlk,
+	.setlk = op_setlk,
+	.flock = op_flock,
 };
 
 /* Each request, before libfuse sees it. INIT is longer since 7.36. */
@@ -102,6 +108,7 @@ static void raw_request(struct mount *m, const struct fuse_buf *buf)
 	const struct fuse_init_in *init = (const struct fuse_init_in *)(h + 1);
 
 	m->raw = raw_request_adapt(buf->mem, buf->size);
+	m->unique = h->unique;
 	if (buf->size < sizeof(*h) + offsetof(struct fuse_init_in, flags2) || h->opcode != FUSE_INIT)
 		return;
 	s->init_unique = h->unique;

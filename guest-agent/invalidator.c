@@ -26,13 +26,14 @@
 #define MINOR_EXPIRE     38u
 #define SEEN_MAX         256u /* remembered of one batch, to skip what was just told */
 
-enum item_kind { ITEM_INODE, ITEM_ENTRY, ITEM_ALL };
+enum item_kind { ITEM_INODE, ITEM_ANSWER, ITEM_ENTRY, ITEM_ALL };
 
 struct item {
 	struct handoff_item link; /* first */
 	enum item_kind kind;
 	uint64_t node;
 	int64_t offset, length; /* INODE */
+	uint64_t unique;        /* ANSWER: of the request that waits for it */
 	size_t name_len;
 	char name[];
 };
@@ -82,6 +83,15 @@ static void notify_inode(struct invalidator *i, const struct item *item)
 	notify(i, FUSE_NOTIFY_INVAL_INODE, &out, sizeof(out), NULL, 0);
 }
 
+static void answer(struct invalidator *i, uint64_t unique)
+{
+	const struct fuse_out_header h = {.len = sizeof(h), .unique = unique};
+
+	/* ENOENT: nobody waits for it any more. ENODEV: the mount is gone. */
+	if (write(i->fd, &h, sizeof(h)) < 0)
+		return;
+}
+
 /* Whether the same was told a moment ago, in this batch. Entries always differ by name: not remembered. */
 static bool just_told(struct invalidator *i, const struct item *item)
 {
@@ -102,6 +112,10 @@ static void tell(struct invalidator *i, const struct item *item)
 	switch (item->kind) {
 	case ITEM_INODE:
 		notify_inode(i, item);
+		break;
+	case ITEM_ANSWER:
+		notify_inode(i, item);
+		answer(i, item->unique);
 		break;
 	case ITEM_ENTRY:
 		notify_entry(i, item);
@@ -169,21 +183,12 @@ void invalidator_end(struct invalidator *i)
 	handoff_close(i->queue);
 }
 
-static void push(struct invalidator *i, const struct item *what, const char *name, size_t name_len)
+static bool queue(struct invalidator *i, const struct item *what, const char *name, size_t name_len)
 {
-	struct item *item;
+	struct item *item = malloc(sizeof(*item) + name_len + 1);
 
-	if (!i)
-		return;
-	if (atomic_load(&i->waiting) >= INVALIDATOR_MAX) {
-		atomic_store(&i->overflown, true);
-		return;
-	}
-	item = malloc(sizeof(*item) + name_len + 1);
-	if (!item) {
-		atomic_store(&i->overflown, true);
-		return;
-	}
+	if (!item)
+		return false;
 	*item = *what;
 	if (name_len)
 		memcpy(item->name, name, name_len);
@@ -191,11 +196,26 @@ static void push(struct invalidator *i, const struct item *what, const char *nam
 	item->name_len = name_len;
 	atomic_fetch_add(&i->waiting, 1);
 	handoff_push(i->queue, &item->link);
+	return true;
+}
+
+static void push(struct invalidator *i, const struct item *what, const char *name, size_t name_len)
+{
+	if (!i)
+		return;
+	if (atomic_load(&i->waiting) >= INVALIDATOR_MAX || !queue(i, what, name, name_len))
+		atomic_store(&i->overflown, true);
 }
 
 void invalidate_node(struct invalidator *i, uint64_t node)
 {
 	push(i, &(struct item){.kind = ITEM_INODE, .node = node}, NULL, 0);
+}
+
+/* Beyond INVALIDATOR_MAX too: each is of a caller that waits. */
+bool invalidate_node_and_answer(struct invalidator *i, uint64_t node, uint64_t unique)
+{
+	return queue(i, &(struct item){.kind = ITEM_ANSWER, .node = node, .unique = unique}, NULL, 0);
 }
 
 void invalidate_range(struct invalidator *i, uint64_t node, uint64_t offset, uint64_t length)

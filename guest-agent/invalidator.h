@@ -10,6 +10,7 @@
 #ifndef HOMEPORT_INVALIDATOR_H
 #define HOMEPORT_INVALIDATOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,10 @@ void invalidator_end(struct invalidator *i);
 /* Of a node: its attributes and all its pages, or some; a name in it; everything. NULL is fine. */
 void invalidate_node(struct invalidator *i, uint64_t node);
 void invalidate_range(struct invalidator *i, uint64_t node, uint64_t offset, uint64_t length);
+
+/* The same as invalidate_node(), and then answers the kernel's request of that number, whose answer has no body, with
+ * success. False: out of memory; it does neither. */
+bool invalidate_node_and_answer(struct invalidator *i, uint64_t node, uint64_t unique);
 void invalidate_entry(struct invalidator *i, uint64_t parent, const char *name, size_t len);
 void invalidate_all(struct invalidator *i);
 

@@ -109,7 +109,7 @@ bool lookahead_wait(struct call *call, struct node *dir)
 		return false;
 	TAILQ_INSERT_TAIL(&f->waiting, call, waiting);
 	call->waits_in = &f->waiting;
-	call->state = CALL_LISTING;
+	call->state = CALL_QUEUED;
 	return true;
 }
 

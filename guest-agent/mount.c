@@ -205,6 +205,7 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->owner = p->owner;
 	m->allow_other = p->allow_other;
 	m->read_only = p->read_only;
+	m->host_locks = p->host_locks;
 	m->status = MOUNT_MOUNTING;
 	m->linked = true;
 	m->next_request = 1;
@@ -212,8 +213,8 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->target = strdup(p->target);
 	m->nodes = node_table_new(on_node_forgotten, m);
 	m->interrupts = calls_interrupts_new(m);
-	if (!m->target || !m->nodes || !m->interrupts || lookahead_init(m) < 0 || grafts_new(m, p) < 0 ||
-	    shares_new(m, p) < 0) {
+	if (!m->target || !m->nodes || !m->interrupts || lookahead_init(m) < 0 || locks_init(m) < 0 ||
+	    grafts_new(m, p) < 0 || shares_new(m, p) < 0) {
 		mount_free(m);
 		return NULL;
 	}
@@ -252,6 +253,7 @@ void mount_free(struct mount *m)
 		share_free(m->shares[i]);
 	node_table_free(m->nodes);
 	graft_free(m->grafts);
+	locks_end(m);
 	loop_timer_free(m->interrupts);
 	free(m->target);
 	free(m);

@@ -39,6 +39,7 @@ struct mount_params {
 	uint32_t owner;   /* who may unmount it beside root: a user id */
 	bool allow_other; /* wanted: without privilege it needs user_allow_other */
 	bool read_only;   /* the whole mount, whatever the shares are */
+	bool host_locks;  /* locks of its files are taken on the host */
 };
 
 struct mount_events {

@@ -10,6 +10,7 @@
 #include "attr_memory.h"
 #include "bounds.h"
 #include "dir_listing.h"
+#include "fuse_lock.h"
 #include "fuse_raw.h"
 #include "graft.h"
 #include "lookahead.h"
@@ -39,6 +40,7 @@ struct mount {
 	struct idmap ids;
 	uint32_t owner;
 	bool allow_other, read_only;
+	bool host_locks; /* they are taken on the host */
 
 	struct node_table *nodes;
 	struct graft *grafts;
@@ -51,7 +53,8 @@ struct mount {
 	struct mounter *mounter;
 	struct fuse_session *session; /* NULL until mounted */
 	struct session_state *session_state;
-	enum raw_request raw; /* what the request being handled came as */
+	enum raw_request raw; /* what the request being handled came as, */
+	uint64_t unique;      /* and its number */
 	struct loop_fd *session_watch;
 	struct invalidator *invalidator;
 	enum control_mount_status status;
@@ -62,6 +65,8 @@ struct mount {
 	struct call_list calls;        /* every request of the kernel that has no answer yet */
 	struct loop_timer *interrupts; /* looks whether interrupted callers were killed */
 	unsigned interrupted;
+	struct mount_locks locks;
+	struct call_list lock_waits; /* who asks for a lock again */
 	LIST_HEAD(, file) files;
 	LIST_HEAD(, dir) dirs;
 	/* Who was told ESTALE by OPEN, and when: the kernel looks the name up again, once, and what it finds must do.

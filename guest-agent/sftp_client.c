@@ -11,12 +11,12 @@
 #include "bounds.h"
 
 /* Bytes built and not taken by the pipe, beyond which requests wait: two of the largest writes. */
-#define CLIENT_OUT_MAX (2u << 20)
+#define CLIENT_OUT_MAX  (2u << 20)
 #define CLIENT_TAIL_MIN (16u << 10) /* a string as long is not copied into `out`: it goes from where it is */
-#define CLIENT_BUCKETS 512u /* twice what can be under way: chains are short */
-#define CLIENT_SPARE   64u  /* requests kept for reuse */
-#define INIT_BODY_MAX  4096u
-#define ERRNO_MAX      4095u /* the kernel's own bound */
+#define CLIENT_BUCKETS  512u        /* twice what can be under way: chains are short */
+#define CLIENT_SPARE    64u         /* requests kept for reuse */
+#define INIT_BODY_MAX   4096u
+#define ERRNO_MAX       4095u /* the kernel's own bound */
 
 enum client_state { DETACHED, GREETING, READY };
 
@@ -84,6 +84,7 @@ static bool type_modifies(uint8_t type)
 	case NATIVE_COPY:
 	case NATIVE_SETXATTR:
 	case NATIVE_REMOVEXATTR:
+	case NATIVE_LOCK:
 		return true;
 	default:
 		return false;
@@ -298,7 +299,7 @@ static void client_drop_written(struct sftp_client *c)
 	struct request *r;
 
 	TAILQ_FOREACH(r, &c->tailed, tailed)
-		r->tail_at -= c->out_sent;
+	r->tail_at -= c->out_sent;
 	wire_buf_consume(&c->out, c->out_sent);
 	c->out_sent = 0;
 }

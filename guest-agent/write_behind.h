@@ -52,8 +52,8 @@ struct write_waiter {
 	void *ctx;
 };
 
-/* Sends one chunk: 0, and write_behind_done() follows, never before it returns; until then its data stay as they are. Or
- * a positive errno: it has failed. */
+/* Sends one chunk: 0, and write_behind_done() follows, never before it returns; until then its data stay as they are.
+ * Or a positive errno: it has failed. */
 typedef int write_send_fn(void *ctx, struct write_chunk *chunk);
 
 struct write_behind {

@@ -473,7 +473,8 @@ static int begin_mounts(struct agent *a)
 			mount->shares[j] =
 				shares_add(a->shares, &(struct share_source){.location = source->location.path,
 									     .writable = source->writable,
-									     .mask = source->mask});
+									     .mask = source->mask,
+									     .locks = mount->plan->host_locks});
 			if (!mount->shares[j])
 				return -ENOMEM;
 		}

@@ -22,7 +22,7 @@
 
 struct sftp_options {
 	const char *dir, *home;
-	bool writable, best_effort, no_mask, cross;
+	bool writable, best_effort, no_mask, cross, locks;
 	int counters_fd;
 	enum log_level level;
 };
@@ -32,6 +32,7 @@ static const char usage_text[] =
 	"  serves DIR, and nothing outside of it, over SFTP on stdin and stdout\n"
 	"  --writable                      files may be changed\n"
 	"  --no-mask                       show also what is hidden in a home: keys, tokens, browser profiles\n"
+	"  --locks                         carry the client's file locks to the host's files\n"
 	"  --home DIR                      the home those are looked for in (default: $HOME)\n"
 	"  --cross                         enter also FUSE, network and automounted file systems below DIR\n"
 	"  --sandbox=enforce|best-effort   without the kernel's help: refuse (default), or serve all the same\n"
@@ -80,10 +81,11 @@ static int parse_sandbox(const char *text, bool *best_effort)
 /* 0; or an exit status, -1 for "done" (help). */
 static int parse_options(int argc, char **argv, struct sftp_options *o)
 {
-	enum { WRITABLE = 256, NO_MASK, HOME, CROSS, SANDBOX, COUNTERS, LEVEL, HELP };
+	enum { WRITABLE = 256, NO_MASK, LOCKS, HOME, CROSS, SANDBOX, COUNTERS, LEVEL, HELP };
 	static const struct option options[] = {
 		{"writable", no_argument, NULL, WRITABLE},
 		{"no-mask", no_argument, NULL, NO_MASK},
+		{"locks", no_argument, NULL, LOCKS},
 		{"home", required_argument, NULL, HOME},
 		{"cross", no_argument, NULL, CROSS},
 		{"sandbox", required_argument, NULL, SANDBOX},
@@ -103,6 +105,9 @@ static int parse_options(int argc, char **argv, struct sftp_options *o)
 			break;
 		case NO_MASK:
 			o->no_mask = true;
+			break;
+		case LOCKS:
+			o->locks = true;
 			break;
 		case HOME:
 			o->home = optarg;
@@ -202,7 +207,7 @@ static int prepare(const struct sftp_options *o, struct share *share)
 	if (r < 0)
 		return fail(o->home ? o->home : "home folder", r);
 	share->writable = o->writable;
-	r = share_init(share, (size_t)descriptors);
+	r = share_init(share, (size_t)descriptors, o->locks);
 	if (r < 0)
 		return fail(o->dir, r);
 	box.root_fd = share->root.fd;

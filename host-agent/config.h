@@ -35,7 +35,8 @@ struct config_mount {
 	struct config_path location;
 	char *mount_point; /* absolute path in the guest, in normal form */
 	bool writable;
-	bool mask; /* secrets below the location are as if absent */
+	bool mask;       /* secrets below the location are as if absent */
+	bool host_locks; /* the guest's programs and the host's lock each other out */
 };
 
 struct config_ssh {

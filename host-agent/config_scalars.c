@@ -268,6 +268,23 @@ const struct config_type config_type_proto = {
 	proto_equal,       config_nothing_to_free,
 };
 
+static void locks_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+		       void *at)
+{
+	*(bool *)at = strcmp(key->value->text, "host") == 0;
+	if (!*(bool *)at && strcmp(key->value->text, "guest") != 0)
+		config_complain(reader, field, key->value, "expected guest or host, found \"%.40s\"", key->value->text);
+}
+
+static void locks_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
+{
+	fputs(*(const bool *)at ? "host" : "guest", out);
+}
+
+const struct config_type config_type_locks = {
+	"guest or host", CONFIG_NODE_SCALAR, locks_read, bool_is_true, locks_write, bool_equal, config_nothing_to_free,
+};
+
 /* ---- numbers ---- */
 
 static bool read_number(struct config_reader *reader, const struct config_field *field, const struct config_node *node,

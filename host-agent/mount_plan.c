@@ -57,6 +57,7 @@ static int add_share(struct planned_mount *mount, const char *point, const struc
 	if (!grown->point)
 		return -ENOMEM;
 	mount->share_count++;
+	mount->host_locks |= source->host_locks;
 	return 0;
 }
 

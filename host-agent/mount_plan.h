@@ -6,6 +6,7 @@
 #ifndef HOMEPORT_MOUNT_PLAN_H
 #define HOMEPORT_MOUNT_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct planned_mount {
 	char *target;
 	struct planned_share *shares; /* sorted by point */
 	size_t share_count;
+	bool host_locks; /* of all its shares, as soon as one asks for it: the kernel asks a mount, or none of it */
 };
 
 struct mount_plan {

@@ -512,6 +512,7 @@ static const struct sftp_row native_rows[NATIVE_END] = {
 	[NATIVE_SETXATTR] = {NATIVE_SETXATTR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_setxattr},
 	[NATIVE_LISTXATTR] = {NATIVE_LISTXATTR, READS, 0, ROW_NONE, ROW_NONE, native_listxattr},
 	[NATIVE_REMOVEXATTR] = {NATIVE_REMOVEXATTR, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_removexattr},
+	[NATIVE_LOCK] = {NATIVE_LOCK, READS, ROW_NONE, 0, ROW_NONE, native_lock},
 };
 
 const struct sftp_row *sftp_native_row(uint8_t type)

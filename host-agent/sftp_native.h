@@ -91,5 +91,6 @@ int native_getxattr(struct sftp_job *job);
 int native_setxattr(struct sftp_job *job);
 int native_listxattr(struct sftp_job *job);
 int native_removexattr(struct sftp_job *job);
+int native_lock(struct sftp_job *job);
 
 #endif

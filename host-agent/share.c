@@ -17,12 +17,15 @@
 
 #include "sftp_wire.h"
 
-int share_init(struct share *share, size_t descriptors)
+int share_init(struct share *share, size_t descriptors, bool locks)
 {
-	/* A quarter for folders and files looked at, a little for calls under way, the rest for open files. */
+	/* A quarter for folders and files looked at, an eighth for locks, a little for calls under way, the rest for
+	 * open files. */
 	size_t cached = descriptors / 4 > 4096 ? 4096 : descriptors / 4;
 	size_t spare = 3u * SFTP_THREADS_MAX + 32u;
-	size_t open = descriptors > cached + spare ? descriptors - cached - spare : 16;
+	size_t locked = !locks ? 0 : descriptors / 8 > SFTP_LOCKS_MAX ? SFTP_LOCKS_MAX : descriptors / 8;
+	size_t kept = cached + locked + spare;
+	size_t open = descriptors > kept ? descriptors - kept : 16;
 	struct fsop_stat st;
 	int r = fsop_stat(&share->root, share->root.fd, NULL, false, &st);
 
@@ -31,14 +34,16 @@ int share_init(struct share *share, size_t descriptors)
 	share->nodes = nodes_new(&st.identity, SFTP_NODES_MAX);
 	share->fds = fdcache_new(cached < 16 ? 16 : cached);
 	share->handles = handles_new(open > SFTP_HANDLES_MAX ? SFTP_HANDLES_MAX : open);
+	share->locks = locks ? file_locks_new(locked) : NULL;
 	if (!share->counters)
 		share->counters = &share->own_counters;
 	share->stamp = 1;
-	return share->nodes && share->fds && share->handles ? 0 : -ENOMEM;
+	return share->nodes && share->fds && share->handles && (share->locks || !locks) ? 0 : -ENOMEM;
 }
 
 void share_clear(struct share *share)
 {
+	file_locks_free(share->locks);
 	handles_free(share->handles);
 	fdcache_free(share->fds);
 	nodes_free(share->nodes);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "fdcache.h"
+#include "file_locks.h"
 #include "fsop.h"
 #include "handles.h"
 #include "masks.h"
@@ -23,7 +24,8 @@ struct share {
 	struct nodes *nodes;
 	struct fdcache *fds;
 	struct handles *handles;
-	struct masks *masks; /* NULL: nothing is masked */
+	struct masks *masks;      /* NULL: nothing is masked */
+	struct file_locks *locks; /* NULL: they are not carried here */
 	struct share_counters *counters;
 	struct share_counters own_counters; /* where nobody else looks */
 	_Atomic uint64_t stamp;             /* advanced by each change we learn of */
@@ -33,8 +35,9 @@ struct share {
 	bool native; /* agreed on in INIT: no paths from then on */
 };
 
-/* `descriptors`: how many the process may have. The root is open already. Negative errno. */
-int share_init(struct share *share, size_t descriptors);
+/* `descriptors`: how many the process may have. The root is open already. `locks`: carried to the host's files.
+ * Negative errno. */
+int share_init(struct share *share, size_t descriptors, bool locks);
 void share_clear(struct share *share);
 
 /*

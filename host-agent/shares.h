@@ -19,7 +19,8 @@ struct shares;
 struct share_source {
 	const char *location; /* what is served */
 	bool writable;
-	bool mask; /* secrets below it are as if absent */
+	bool mask;  /* secrets below it are as if absent */
+	bool locks; /* the client's are carried to its files */
 };
 
 struct shares_events {

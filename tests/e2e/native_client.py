@@ -20,7 +20,7 @@ ROOT = 1
 REPLY, INVALIDATE = 192, 193
 (LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKDIR, MKNOD, UNLINK, RMDIR, RENAME, LINK, OPEN, CREATE, READ,
  WRITE, RELEASE, FSYNC, OPENDIR, READDIR, STATFS, CANCEL, FALLOCATE, SEEK, COPY,
- GETXATTR, SETXATTR, LISTXATTR, REMOVEXATTR) = range(128, 157)
+ GETXATTR, SETXATTR, LISTXATTR, REMOVEXATTR, LOCK) = range(128, 158)
 TMPFILE = 160
 O_READ, O_WRITE, O_APPEND, O_TRUNC, O_EXCL, O_SYNC, O_DSYNC = (1 << i for i in range(7))
 SET_MODE, SET_UID, SET_GID, SET_SIZE, SET_ATIME, SET_MTIME, SET_ATIME_NOW, SET_MTIME_NOW = (1 << i for i in range(8))
@@ -356,6 +356,13 @@ class Client:
         copied = r.u64(), r.change()
         r.done()
         return copied
+
+    def lock(self, fh, what, owner, kind, type_, start, length):
+        """The attributes; of a test, which lock is in the way."""
+        r = self.ask(LOCK, struct.pack(">QBQBBQQ", fh, what, owner, kind, type_, start, length))
+        found = r.take("QBBQQ") if what == 1 else r.attr()
+        r.done()
+        return found
 
     def getxattr(self, node, name, size=65536):
         r = self.ask(GETXATTR, struct.pack(">Q", node) + string(name) + struct.pack(">I", size))

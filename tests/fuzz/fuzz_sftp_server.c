@@ -185,7 +185,7 @@ static void share_open(uint8_t options)
 	share.writable = options & 1;
 	share.native = options & 2;
 	share.root.privileged = false; /* files are not given to whom the input names */
-	must(masks_new(path, true, &share.masks) == 0 && share_init(&share, 128) == 0);
+	must(masks_new(path, true, &share.masks) == 0 && share_init(&share, 128, true) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

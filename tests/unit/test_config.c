@@ -122,6 +122,7 @@ static void every_key_is_read(void **state)
 				     "  mountPoint: /src/\n"
 				     "  writable: true\n"
 				     "  mask: false\n"
+				     "  locks: host\n"
 				     "portForwards:\n"
 				     "- guestPort: 22\n"
 				     "  ignore: true\n"
@@ -156,6 +157,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->mounts[1].mount_point, "/src");
 	assert_true(c->mounts[1].writable);
 	assert_false(c->mounts[1].mask);
+	assert_true(c->mounts[1].host_locks && !c->mounts[0].host_locks);
 	assert_int_equal(c->forward_count, 3);
 	assert_true(c->forwards[0].ignore);
 	assert_int_equal(c->forwards[1].guest_port_range.last, 3099);
@@ -314,7 +316,8 @@ static void what_is_not_built_yet_is_an_error_and_not_silence(void **state)
 		{"propagateProxyEnv: true\n", "f:1:1: propagateProxyEnv: not supported by this version; remove it"},
 		{"hostResolver: {enabled: true}\n", "f:1:1: hostResolver: not supported by this version; remove it"},
 		{"env: {}\n", "f:1:1: env: not supported by this version; remove it"},
-		{"mounts:\n- location: /a\n  locks: true\n", "f:3:3: locks: not supported by this version; remove it"},
+		{"mounts:\n- location: /a\n  locks: true\n", "f:3:10: locks: expected guest or host, found \"true\""},
+		{"mounts:\n- location: /a\n  sync: true\n", "f:3:3: sync: not supported by this version; remove it"},
 		{"portForwards:\n- guestPort: 80\n  reverse: true\n",
 		 "f:3:3: reverse: not supported by this version; remove it"},
 	};
@@ -457,7 +460,7 @@ static void what_is_shown_reads_back_as_the_same(void **state)
 		"ssh: {host: h, port: 2, user: u, options: [\"A=b\", \"C=d e\"]}\nmaxForwards: 0\nsessionTimeout: "
 		"90s\n",
 		"mounts:\n- location: \"/a\\tb\\u2028\\\"\\\\\xc3\xa4\\x85\\uFEFF\"\n  mountPoint: /x\n  mask: false\n"
-		"- location: ~/src\n  writable: true\n",
+		"- location: ~/src\n  writable: true\n  locks: host\n- location: /b\n  locks: guest\n",
 		"portForwards:\n- {}\n- guestPortRange: [1, 2]\n  hostPortRange: [3, 4]\n  hostIP: \"::1\"\n"
 		"- {guestIP: \"::\", ignore: true, proto: tcp, process: \"^a|b$\"}\n- guestIPMustBeZero: false\n"
 		"  guestIP: 0.0.0.0\n  guestPort: 80\n  hostPort: 8080\n",

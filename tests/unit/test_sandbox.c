@@ -257,7 +257,7 @@ static int check_server(void)
 	HOLDS(root_open(&share.root, share_path, false, &what) == 0);
 	share.writable = true;
 	share.native = true;
-	HOLDS(share_init(&share, 256) == 0);
+	HOLDS(share_init(&share, 256, false) == 0);
 	server = sftp_server_new(&share);
 	options.root_fd = share.root.fd;
 	HOLDS(server && sandbox_enter(&options, why) == 0);

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+/* Locks on the host. See fuse_lock.h. */
+#include "fuse_lock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "fuse_file.h"
+#include "fuse_ops.h"
+#include "invalidator.h"
+#include "loop.h"
+
+#define RETRY_FIRST_US 4000u
+#define RETRY_MOST_US  128000u
+
+struct owner_key {
+	uint64_t node, owner, kind;
+};
+static_assert(sizeof(struct owner_key) == 24, "no holes: it is compared by its bytes");
+
+struct lock_owner {
+	struct owner_key key;
+	struct file *file; /* through which it asked last; a file keeps its node */
+	LIST_ENTRY(lock_owner) of_file;
+	UT_hash_handle hh;
+};
+
+/* -------------------------------------------------------------------------------------------------------- owners */
+
+static struct lock_owner *owner_find(const struct mount *m, const struct file *f, uint64_t owner, uint8_t kind)
+{
+	struct owner_key key = {.node = f->node->id, .owner = owner, .kind = kind};
+	struct lock_owner *o;
+
+	HASH_FIND(hh, m->locks.by_key, &key, sizeof(key), o);
+	return o;
+}
+
+static void owner_free(struct mount *m, struct lock_owner *o)
+{
+	HASH_DEL(m->locks.by_key, o);
+	LIST_REMOVE(o, of_file);
+	free(o);
+}
+
+/* False: out of memory. */
+static bool owner_note(struct mount *m, struct file *f, uint64_t owner, uint8_t kind)
+{
+	struct lock_owner *o = owner_find(m, f, owner, kind);
+
+	if (o) {
+		LIST_REMOVE(o, of_file);
+	} else {
+		o = calloc(1, sizeof(*o));
+		if (!o)
+			return false;
+		o->key = (struct owner_key){.node = f->node->id, .owner = owner, .kind = kind};
+		HASH_ADD(hh, m->locks.by_key, key, sizeof(o->key), o);
+		if (!o->hh.tbl) {
+			free(o);
+			return false;
+		}
+	}
+	o->file = f;
+	LIST_INSERT_HEAD(&f->locks, o, of_file);
+	return true;
+}
+
+bool locks_held(const struct mount *m, const struct file *f, uint64_t owner)
+{
+	return owner_find(m, f, owner, NATIVE_LOCK_FCNTL) != NULL;
+}
+
+void locks_forget(struct mount *m, struct file *f)
+{
+	struct lock_owner *o;
+
+	while ((o = LIST_FIRST(&f->locks)))
+		owner_free(m, o);
+}
+
+/* ------------------------------------------------------------------------------------------------------- waiting */
+
+static void retry_by(struct mount *m, uint64_t due_us)
+{
+	uint64_t now = loop_now_us(m->loop);
+
+	if (due_us >= m->locks.retry_us)
+		return;
+	m->locks.retry_us = due_us;
+	loop_timer_set(m->locks.retry, due_us > now ? due_us - now : 0);
+}
+
+static void on_retry(void *ctx)
+{
+	struct mount *m = ctx;
+	uint64_t now = loop_now_us(m->loop);
+	struct call_list due = TAILQ_HEAD_INITIALIZER(due);
+	struct call *call, *after;
+
+	m->locks.retry_us = UINT64_MAX;
+	for (call = TAILQ_FIRST(&m->lock_waits); call; call = after) {
+		after = TAILQ_NEXT(call, waiting);
+		if (call->lock.due_us > now) {
+			retry_by(m, call->lock.due_us);
+			continue;
+		}
+		TAILQ_REMOVE(&m->lock_waits, call, waiting);
+		TAILQ_INSERT_TAIL(&due, call, waiting);
+		call->waits_in = &due;
+	}
+	while ((call = TAILQ_FIRST(&due))) {
+		TAILQ_REMOVE(&due, call, waiting);
+		call_start(call);
+	}
+	mount_flush(m);
+}
+
+static void lock_wait(struct call *call)
+{
+	struct mount *m = call->mount;
+
+	call->lock.wait_us = call->lock.wait_us ? 2 * call->lock.wait_us : RETRY_FIRST_US;
+	if (call->lock.wait_us > RETRY_MOST_US)
+		call->lock.wait_us = RETRY_MOST_US;
+	call->lock.due_us = loop_now_us(m->loop) + call->lock.wait_us;
+	TAILQ_INSERT_TAIL(&m->lock_waits, call, waiting);
+	call->waits_in = &m->lock_waits;
+	call->state = CALL_QUEUED;
+	retry_by(m, call->lock.due_us);
+}
+
+/* Something was given up: whoever waits tries again. */
+static void locks_wake(struct mount *m)
+{
+	struct call *call;
+
+	TAILQ_FOREACH(call, &m->lock_waits, waiting)
+	{
+		call->lock.due_us = 0;
+		call->lock.wait_us = 0;
+	}
+	if (!TAILQ_EMPTY(&m->lock_waits))
+		retry_by(m, 0);
+}
+
+/* ------------------------------------------------------------------------------------------------------ giving up */
+
+static bool file_is_served(const struct file *f)
+{
+	return share_attached(f->share) && f->generation == f->share->generation;
+}
+
+static void put_lock(struct wire_buf *b, const struct file *f, uint8_t what, const struct sftp_lock *lock)
+{
+	wire_put_u64(b, f->fh);
+	wire_put_u8(b, what);
+	sftp_lock_put(b, lock);
+}
+
+static void given_up(void *ctx, const struct sftp_reply *reply)
+{
+	(void)reply;
+	locks_wake(ctx);
+}
+
+/* Nobody waits for it to be done: the server keeps the order of the handle. */
+static void give_up(struct mount *m, struct file *f, const struct sftp_lock *lock)
+{
+	struct wire_buf *b;
+
+	if (!file_is_served(f))
+		return;
+	b = sftp_client_begin(f->share->client, NATIVE_LOCK);
+	put_lock(b, f, NATIVE_LOCK_SET, lock);
+	sftp_client_end(f->share->client, given_up, m);
+}
+
+bool locks_flush(struct call *call, void (*done)(struct call *call, const struct sftp_reply *reply))
+{
+	struct mount *m = call->mount;
+	struct file *f = call->file;
+	struct sftp_lock all = {.owner = call->lock.lock.owner, .kind = NATIVE_LOCK_FCNTL, .type = NATIVE_LOCK_NONE};
+	struct lock_owner *o = call->req ? owner_find(m, f, all.owner, all.kind) : NULL;
+
+	if (!o)
+		return false;
+	owner_free(m, o);
+	if (!file_is_served(f))
+		return false;
+	put_lock(call_begin(call, NATIVE_LOCK), f, NATIVE_LOCK_SET, &all);
+	call_send(call, done);
+	return true;
+}
+
+void locks_close(struct mount *m, struct file *f)
+{
+	const struct lock_owner *o;
+
+	LIST_FOREACH(o, &f->locks, of_file)
+	{
+		struct sftp_lock all = {.owner = o->key.owner, .kind = (uint8_t)o->key.kind, .type = NATIVE_LOCK_NONE};
+
+		give_up(m, f, &all);
+	}
+	locks_forget(m, f);
+}
+
+/* --------------------------------------------------------------------------------------------------------- taking */
+
+/* What the kernel keeps of the file may be of before the lock: answered when it is gone. */
+static void lock_answer(struct call *call, const struct sftp_attr *attr, uint64_t stamp)
+{
+	struct mount *m = call->mount;
+	struct node *n = call->node;
+	struct node_opened o;
+
+	if (attr_is_old(n, stamp)) {
+		/* Of before a write of ours, from which the kernel knows more. */
+		call_reply_err(call, 0);
+		return;
+	}
+	o = node_opened(n, attr);
+	attr_memory_put(&m->attrs, n->id, attr, loop_now_us(m->loop));
+	if (o.tell)
+		fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0);
+	if (!o.drop) {
+		call_reply_err(call, 0);
+		return;
+	}
+	node_forget_fetched(m, n);
+	if (!invalidate_node_and_answer(m->invalidator, n->id, call->lock.unique)) {
+		call_reply_err(call, ENOLCK);
+		return;
+	}
+	fuse_reply_none(call->req);
+	call_free(call);
+}
+
+/* The caller has gone, or was told EINTR: what was taken all the same is given up. */
+static void lock_unwanted(struct call *call, int error)
+{
+	struct sftp_lock none = call->lock.lock;
+
+	none.type = NATIVE_LOCK_NONE;
+	if (!error && call->lock.lock.type != NATIVE_LOCK_NONE &&
+	    owner_find(call->mount, call->file, none.owner, none.kind))
+		give_up(call->mount, call->file, &none);
+	call_free(call);
+}
+
+static void lock_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct sftp_attr attr;
+
+	if (!call->req) {
+		lock_unwanted(call, reply->error);
+	} else if (reply->error == EAGAIN && call->yields) {
+		lock_wait(call);
+	} else if (reply->error) {
+		call_reply_err(call, reply->error);
+	} else {
+		sftp_attr_get(&r, &attr);
+		if (!wire_read_done(&r)) {
+			call_reply_malformed(call);
+		} else if (call->lock.lock.type == NATIVE_LOCK_NONE) {
+			locks_wake(call->mount);
+			call_reply_err(call, 0);
+		} else {
+			lock_answer(call, &attr, reply->stamp);
+		}
+	}
+}
+
+static void lock_issue(struct call *call)
+{
+	const struct sftp_lock *lock = &call->lock.lock;
+
+	if (call_wait_writes(call, call->node, lock_issue))
+		return;
+	if (lock->type != NATIVE_LOCK_NONE && !owner_note(call->mount, call->file, lock->owner, lock->kind)) {
+		call_reply_err(call, ENOLCK);
+		return;
+	}
+	put_lock(call_begin(call, NATIVE_LOCK), call->file, NATIVE_LOCK_SET, lock);
+	call_send(call, lock_done);
+}
+
+static void test_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct flock answer = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+	struct sftp_lock found;
+
+	if (reply->error) {
+		call_reply_err(call, reply->error);
+		return;
+	}
+	sftp_lock_get(&r, &found);
+	if (!wire_read_done(&r) || found.type > NATIVE_LOCK_WRITE || found.start > INT64_MAX ||
+	    found.length > INT64_MAX - found.start) {
+		call_reply_malformed(call);
+		return;
+	}
+	if (found.type != NATIVE_LOCK_NONE) {
+		answer.l_type = found.type == NATIVE_LOCK_READ ? F_RDLCK : F_WRLCK;
+		answer.l_start = (off_t)found.start;
+		answer.l_len = (off_t)found.length;
+	}
+	if (call->req)
+		fuse_reply_lock(call->req, &answer);
+	call_free(call);
+}
+
+static void test_issue(struct call *call)
+{
+	put_lock(call_begin(call, NATIVE_LOCK), call->file, NATIVE_LOCK_TEST, &call->lock.lock);
+	call_send(call, test_done);
+}
+
+/* ----------------------------------------------------------------------------------------------------- the kernel's */
+
+static struct call *lock_call(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi, call_fn *issue)
+{
+	struct call *call = call_new(req, ino, issue);
+
+	if (call) {
+		call->file = file_of(fi);
+		call->lock.lock.owner = fi->lock_owner;
+		call->lock.unique = call->mount->unique;
+	}
+	return call;
+}
+
+static struct call *fcntl_call(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi,
+			       const struct flock *asked, call_fn *issue)
+{
+	struct call *call = lock_call(req, ino, fi, issue);
+	struct sftp_lock *lock = call ? &call->lock.lock : NULL;
+
+	if (lock) {
+		lock->kind = NATIVE_LOCK_FCNTL;
+		lock->type = asked->l_type == F_RDLCK   ? NATIVE_LOCK_READ
+			     : asked->l_type == F_WRLCK ? NATIVE_LOCK_WRITE
+							: NATIVE_LOCK_NONE;
+		lock->start = (uint64_t)asked->l_start;
+		lock->length = (uint64_t)asked->l_len;
+	}
+	return call;
+}
+
+void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+	struct call *call = fcntl_call(req, ino, fi, lock, test_issue);
+
+	if (call)
+		call_start(call);
+}
+
+void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep)
+{
+	struct call *call = fcntl_call(req, ino, fi, lock, lock_issue);
+
+	if (!call)
+		return;
+	call->yields = sleep;
+	call_start(call);
+}
+
+void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
+{
+	struct call *call = lock_call(req, ino, fi, lock_issue);
+
+	if (!call)
+		return;
+	call->lock.lock.kind = NATIVE_LOCK_FLOCK;
+	call->lock.lock.type = op & LOCK_SH ? NATIVE_LOCK_READ : op & LOCK_EX ? NATIVE_LOCK_WRITE : NATIVE_LOCK_NONE;
+	call->yields = !(op & LOCK_NB);
+	call_start(call);
+}
+
+int locks_init(struct mount *m)
+{
+	TAILQ_INIT(&m->lock_waits);
+	m->locks.retry_us = UINT64_MAX;
+	m->locks.retry = loop_timer_new(m->loop, on_retry, m);
+	return m->locks.retry ? 0 : -ENOMEM;
+}
+
+void locks_end(struct mount *m)
+{
+	assert(!m->locks.by_key);
+	loop_timer_free(m->locks.retry);
+	m->locks.retry = NULL;
+}
