@@ -534,6 +534,8 @@ static bool call_withdraw(struct call *call)
 		TAILQ_REMOVE(call->waits_in, call, waiting);
 		return true;
 	case CALL_SENT:
+		if (call->sticks)
+			return false;
 		return sftp_client_cancel(call->share->client, call->request);
 	case CALL_NEW:
 		break;

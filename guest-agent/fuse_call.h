@@ -61,6 +61,7 @@ struct call {
 	bool fresh;          /* what it makes is a directory that nobody had before */
 	bool statx;          /* a GETATTR that asks for the time of birth too */
 	bool yields;         /* a signal ends it, whatever it is */
+	bool sticks;         /* its request is carried out, also when nobody waits for that any more */
 	bool waited_listing; /* for one under way: it does so once */
 	bool outdated;       /* names were invalidated after it was looked up: the kernel is not to keep this one */
 	call_fn *issue;

@@ -485,10 +485,10 @@ static void flush_unlocked(struct call *call, const struct sftp_reply *reply)
 
 static void flush_issue(struct call *call)
 {
-	if (call_wait_writes(call, call->node, flush_issue))
+	if (call_wait_writes(call, call->node, flush_issue) || locks_flush(call, flush_unlocked))
 		call_watch_caller(call);
-	else if (!locks_flush(call, flush_unlocked))
-		call_reply_err(call, file_error(call->file));
+	else
+		call_reply_err(call, call->req ? file_error(call->file) : 0);
 }
 
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -34,9 +34,9 @@ struct lock_owner {
 
 /* -------------------------------------------------------------------------------------------------------- owners */
 
-static struct lock_owner *owner_find(const struct mount *m, const struct file *f, uint64_t owner, uint8_t kind)
+static struct lock_owner *owner_find(const struct mount *m, const struct node *n, uint64_t owner, uint8_t kind)
 {
-	struct owner_key key = {.node = f->node->id, .owner = owner, .kind = kind};
+	struct owner_key key = {.node = n->id, .owner = owner, .kind = kind};
 	struct lock_owner *o;
 
 	HASH_FIND(hh, m->locks.by_key, &key, sizeof(key), o);
@@ -53,7 +53,7 @@ static void owner_free(struct mount *m, struct lock_owner *o)
 /* False: out of memory. */
 static bool owner_note(struct mount *m, struct file *f, uint64_t owner, uint8_t kind)
 {
-	struct lock_owner *o = owner_find(m, f, owner, kind);
+	struct lock_owner *o = owner_find(m, f->node, owner, kind);
 
 	if (o) {
 		LIST_REMOVE(o, of_file);
@@ -75,7 +75,7 @@ static bool owner_note(struct mount *m, struct file *f, uint64_t owner, uint8_t 
 
 bool locks_held(const struct mount *m, const struct file *f, uint64_t owner)
 {
-	return owner_find(m, f, owner, NATIVE_LOCK_FCNTL) != NULL;
+	return owner_find(m, f->node, owner, NATIVE_LOCK_FCNTL) != NULL;
 }
 
 void locks_forget(struct mount *m, struct file *f)
@@ -186,15 +186,17 @@ static void give_up(struct mount *m, struct file *f, const struct sftp_lock *loc
 bool locks_flush(struct call *call, void (*done)(struct call *call, const struct sftp_reply *reply))
 {
 	struct mount *m = call->mount;
-	struct file *f = call->file;
 	struct sftp_lock all = {.owner = call->lock.lock.owner, .kind = NATIVE_LOCK_FCNTL, .type = NATIVE_LOCK_NONE};
-	struct lock_owner *o = call->req ? owner_find(m, f, all.owner, all.kind) : NULL;
+	struct lock_owner *o = owner_find(m, call->node, all.owner, all.kind);
+	struct file *f = o ? o->file : NULL;
 
 	if (!o)
 		return false;
 	owner_free(m, o);
 	if (!file_is_served(f))
 		return false;
+	/* Through the handle that was asked last: behind what may still be under way there. */
+	call->sticks = true;
 	put_lock(call_begin(call, NATIVE_LOCK), f, NATIVE_LOCK_SET, &all);
 	call_send(call, done);
 	return true;
@@ -215,20 +217,30 @@ void locks_close(struct mount *m, struct file *f)
 
 /* --------------------------------------------------------------------------------------------------------- taking */
 
+/* What was asked for is not wanted any more: what was got is given up. */
+static void lock_return(struct call *call)
+{
+	struct sftp_lock none = call->lock.lock;
+	const struct lock_owner *o = owner_find(call->mount, call->node, none.owner, none.kind);
+
+	none.type = NATIVE_LOCK_NONE;
+	/* The call's own file may have been closed, and the owner's locks with it. */
+	if (o)
+		give_up(call->mount, o->file, &none);
+}
+
 /* What the kernel keeps of the file may be of before the lock: answered when it is gone. */
 static void lock_answer(struct call *call, const struct sftp_attr *attr, uint64_t stamp)
 {
 	struct mount *m = call->mount;
 	struct node *n = call->node;
-	struct node_opened o;
+	struct node_opened o = {.drop = true, .tell = true};
 
-	if (attr_is_old(n, stamp)) {
-		/* Of before a write of ours, from which the kernel knows more. */
-		call_reply_err(call, 0);
-		return;
+	/* Attributes of before a write of ours say nothing of the pages. */
+	if (!attr_is_old(n, stamp)) {
+		o = node_opened(n, attr);
+		attr_memory_put(&m->attrs, n->id, attr, loop_now_us(m->loop));
 	}
-	o = node_opened(n, attr);
-	attr_memory_put(&m->attrs, n->id, attr, loop_now_us(m->loop));
 	if (o.tell)
 		fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0);
 	if (!o.drop) {
@@ -237,22 +249,11 @@ static void lock_answer(struct call *call, const struct sftp_attr *attr, uint64_
 	}
 	node_forget_fetched(m, n);
 	if (!invalidate_node_and_answer(m->invalidator, n->id, call->lock.unique)) {
+		lock_return(call);
 		call_reply_err(call, ENOLCK);
 		return;
 	}
 	fuse_reply_none(call->req);
-	call_free(call);
-}
-
-/* The caller has gone, or was told EINTR: what was taken all the same is given up. */
-static void lock_unwanted(struct call *call, int error)
-{
-	struct sftp_lock none = call->lock.lock;
-
-	none.type = NATIVE_LOCK_NONE;
-	if (!error && call->lock.lock.type != NATIVE_LOCK_NONE &&
-	    owner_find(call->mount, call->file, none.owner, none.kind))
-		give_up(call->mount, call->file, &none);
 	call_free(call);
 }
 
@@ -262,7 +263,10 @@ static void lock_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_attr attr;
 
 	if (!call->req) {
-		lock_unwanted(call, reply->error);
+		/* It has gone, or was told EINTR. */
+		if (!reply->error && call->lock.lock.type != NATIVE_LOCK_NONE)
+			lock_return(call);
+		call_free(call);
 	} else if (reply->error == EAGAIN && call->yields) {
 		lock_wait(call);
 	} else if (reply->error) {

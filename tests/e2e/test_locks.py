@@ -196,6 +196,21 @@ def test_a_signal_ends_the_waiting_and_leaves_no_lock(m, holders):
         other.end()
 
 
+def test_a_killed_holder_goes_and_its_lock_with_it_although_the_host_does_not_answer(m, holders):
+    guest, host = holders(f"{m.guest}/f"), holders(f"{m.host}/f")
+    assert guest.ask("set f F_WRLCK 0 0") == "ok"
+    server = m.children()["server"]
+    os.kill(server, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        guest.end()
+        assert time.monotonic() - began < 3
+        assert host.ask("set f F_WRLCK 0 0") in ("EAGAIN", "EACCES")
+    finally:
+        os.kill(server, signal.SIGCONT)
+    within(3, lambda: host.ask("set f F_WRLCK 0 0") == "ok")
+
+
 COUNT = r"""
 import fcntl, mmap, os, sys
 path, how, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
