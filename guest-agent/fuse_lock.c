@@ -45,6 +45,7 @@ static struct lock_owner *owner_find(const struct mount *m, const struct node *n
 
 static void owner_free(struct mount *m, struct lock_owner *o)
 {
+	assert(m->locks.by_key);
 	HASH_DEL(m->locks.by_key, o);
 	LIST_REMOVE(o, of_file);
 	free(o);

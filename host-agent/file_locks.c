@@ -59,8 +59,13 @@ void file_locks_free(struct file_locks *all)
 
 	if (!all)
 		return;
-	HASH_ITER(hh, all->by_key, o, next)
-	owner_free(all, o);
+	o = all->by_key;
+	HASH_CLEAR(hh, all->by_key);
+	for (; o; o = next) {
+		next = o->hh.next;
+		close(o->fd);
+		free(o);
+	}
 	pthread_mutex_destroy(&all->mutex);
 	free(all);
 }
