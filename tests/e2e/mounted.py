@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A share mounted by `homeport-guest mount` over a socketpair, without ssh and without a lab: needs root and /dev/fuse."""
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import time
@@ -9,6 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__
 BUILD = os.environ.get("HOMEPORT_BUILD", ROOT + "/build")
 GUEST = BUILD + "/homeport-guest"
 HOST = BUILD + "/homeport"
+USER = pwd.getpwnam("daemon").pw_uid  # fusermount3 wants one that has a name
 
 
 class Mounted:
@@ -89,3 +92,42 @@ class Mounted:
             self.kill()
         assert status in (0, None), f"exit {status}: {self.log()}"
         assert "malformed" not in self.log() and "Sanitizer" not in self.log(), self.log()
+
+
+class MountedByUser(Mounted):
+    """As an ordinary user, in a mount namespace of its own: this machine's /dev/fuse may be root's alone, and the folder
+    with what is built, of which copies are run."""
+
+    def __init__(self, folder, **kw):
+        super().__init__(folder, **kw)
+        os.mkdir(f"{folder}/dev")
+        for path in (self.host, self.guest):
+            os.makedirs(path, exist_ok=True)
+            os.chown(path, USER, USER)
+        self.argv = ["unshare", "--mount", "--propagation", "slave", "sh", "-ec",
+                     'mount -t tmpfs dev "$0"; mknod -m 666 "$0/fuse" c 10 229; mount --bind "$0/fuse" /dev/fuse; '
+                     'umount -l "$0"; exec "$@"', f"{folder}/dev", *as_user(),
+                     *[shutil.copy(arg, folder) if arg in (GUEST, HOST) else arg for arg in self.argv]]
+
+    def inside(self):
+        return ["nsenter", "--mount", f"--target={self.process.pid}"]
+
+    def is_mounted(self):
+        try:
+            with open(f"/proc/{self.process.pid}/mountinfo") as f:
+                return any(line.split()[4] == self.guest for line in f)
+        except OSError:
+            return False
+
+    def unmount(self):
+        subprocess.run([*self.inside(), "umount", self.guest], check=True, timeout=10)
+        return self.wait()
+
+    def kill(self):
+        if self.is_mounted():
+            subprocess.run([*self.inside(), "umount", "-l", self.guest], timeout=10)
+        super().kill()
+
+
+def as_user():
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--groups=3001"]

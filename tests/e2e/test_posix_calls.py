@@ -4,7 +4,6 @@ what they tell has to be the same, line by line. The local folder is mounted nos
 import difflib
 import errno
 import os
-import pwd
 import shutil
 import socket
 import stat
@@ -13,57 +12,17 @@ import tempfile
 
 import pytest
 
-from mounted import BUILD, GUEST, HOST, ROOT, Mounted
+from mounted import BUILD, ROOT, USER, Mounted, MountedByUser, as_user
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 CONFORM = BUILD + "/posix/conform"
-USER = pwd.getpwnam("daemon").pw_uid  # fusermount3 wants one that has a name
 ROOT_ONLY, DIFFERS, DIFFERS_USER = 1, 2, 4
 
 
 @pytest.fixture(scope="module", autouse=True)
 def conform():
     subprocess.run(["make", "-s", "-C", ROOT, f"BUILD={BUILD}", CONFORM], check=True, timeout=120)
-
-
-class MountedByUser(Mounted):
-    """As an ordinary user, in a mount namespace of its own: this machine's /dev/fuse may be root's alone, and the folder
-    with what is built, of which copies are run."""
-
-    def __init__(self, folder, **kw):
-        super().__init__(folder, **kw)
-        os.mkdir(f"{folder}/dev")
-        for path in (self.host, self.guest):
-            os.makedirs(path, exist_ok=True)
-            os.chown(path, USER, USER)
-        self.argv = ["unshare", "--mount", "--propagation", "slave", "sh", "-ec",
-                     'mount -t tmpfs dev "$0"; mknod -m 666 "$0/fuse" c 10 229; mount --bind "$0/fuse" /dev/fuse; '
-                     'umount -l "$0"; exec "$@"', f"{folder}/dev", *as_user(),
-                     *[shutil.copy(arg, folder) if arg in (GUEST, HOST) else arg for arg in self.argv]]
-
-    def inside(self):
-        return ["nsenter", "--mount", f"--target={self.process.pid}"]
-
-    def is_mounted(self):
-        try:
-            with open(f"/proc/{self.process.pid}/mountinfo") as f:
-                return any(line.split()[4] == self.guest for line in f)
-        except OSError:
-            return False
-
-    def unmount(self):
-        subprocess.run([*self.inside(), "umount", self.guest], check=True, timeout=10)
-        return self.wait()
-
-    def kill(self):
-        if self.is_mounted():
-            subprocess.run([*self.inside(), "umount", "-l", self.guest], timeout=10)
-        super().kill()
-
-
-def as_user():
-    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--groups=3001"]
 
 
 def table():
