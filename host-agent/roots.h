@@ -36,7 +36,8 @@ void root_close(struct root *root);
 /* O_PATH of a relative path beneath dirfd, without following a single link. `flags` as open(2)'s. */
 int root_open_beneath(int dirfd, const char *path, int flags);
 
-/* Opens again, for I/O, the regular file fd stands for. The caller knows that it is one. */
+/* Opens again, for I/O, the regular file or folder fd stands for. The caller knows that it is one. A folder is listed
+ * with the right to read it alone, as by its name: "." in it would need the right to search it too. */
 int root_reopen(const struct root *root, int fd, int flags);
 
 /*

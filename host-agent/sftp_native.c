@@ -395,7 +395,7 @@ static int native_opendir(struct sftp_job *job)
 	r = share_node_get(share, node, true, &info, &ref);
 	if (r < 0)
 		return r;
-	fd = info.type == DT_DIR ? root_open_beneath(ref.fd, ".", O_RDONLY | O_DIRECTORY) : -ENOTDIR;
+	fd = info.type == DT_DIR ? root_reopen(&share->root, ref.fd, O_RDONLY | O_DIRECTORY) : -ENOTDIR;
 	r = fd < 0 ? fd : fsop_stat(&share->root, fd, NULL, false, &st);
 	share_node_put(share, &ref);
 	if (r < 0) {

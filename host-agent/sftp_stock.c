@@ -239,7 +239,7 @@ static int stock_opendir(struct sftp_job *job)
 		r = -ENOTDIR;
 	else if (job->share->root.devices[f.st.identity.device].refused)
 		r = -EACCES;
-	fd = r < 0 ? r : root_open_beneath(f.fd, ".", O_RDONLY | O_DIRECTORY);
+	fd = r < 0 ? r : root_reopen(&job->share->root, f.fd, O_RDONLY | O_DIRECTORY);
 	r = fd < 0 ? fd : stock_put_handle(job, fd, &f.st, NATIVE_O_READ, f.protected);
 	stock_found_close(&f);
 	return r;

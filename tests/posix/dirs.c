@@ -59,6 +59,23 @@ CASE(list_fails, "opendir(3) ENOENT ENOTDIR")
 	tell("fdopendir = %s", fdopendir(must_open("f", O_RDONLY)) ? "a folder" : strerrorname_np(errno));
 }
 
+CASE(list_what_may_not_be_searched, "POSIX opendir(): read permission alone; path_resolution(7)")
+{
+	make_folder("empty", 0400);
+	list("empty");
+	make_folder("d", 0755);
+	put("d/a", "text", 0644);
+	make_folder("d/b", 0755);
+	R(chmod("d", 0600));
+	list("d");
+	look("d/a");
+	R(close(must_open("d", O_RDONLY | O_DIRECTORY)));
+	R(rmdir("empty"));
+	R(chmod("d", 0100));
+	list("d");
+	look("d/a");
+}
+
 CASE(list_inodes, "readdir(3) d_ino")
 {
 	DIR *d;
