@@ -235,6 +235,35 @@ def test_what_a_lock_protects_is_seen_as_it_is(m, how):
     assert int(open(f"{m.host}/count").read()) == 3300
 
 
+MAPPED = r"""
+import fcntl, mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+memory = mmap.mmap(fd, 20, prot=mmap.PROT_READ)
+for line in sys.stdin:
+    fcntl.lockf(fd, fcntl.LOCK_EX)
+    print(memory[:].decode(), end="", flush=True)
+    fcntl.lockf(fd, fcntl.LOCK_UN)
+"""
+
+
+def test_a_mapping_is_of_what_the_last_holder_left(m):
+    reader = None
+    for turn in range(20):
+        with open(f"{m.host}/count", "r+" if turn else "w") as f:
+            fcntl.lockf(f, fcntl.LOCK_EX)
+            f.write("%019d\n" % turn)
+            f.flush()
+            fcntl.lockf(f, fcntl.LOCK_UN)
+        reader = reader or subprocess.Popen([sys.executable, "-c", MAPPED, f"{m.guest}/count"], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, text=True)
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        assert int(reader.stdout.readline()) == turn
+    reader.stdin.close()
+    assert reader.wait(10) == 0
+    reader.stdout.close()
+
+
 INSERT = r"""
 import sqlite3, sys
 path, who, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
