@@ -485,9 +485,9 @@ static void flush_unlocked(struct call *call, const struct sftp_reply *reply)
 
 static void flush_issue(struct call *call)
 {
-	if (call_wait_writes(call, call->node, flush_issue) || locks_flush(call, flush_unlocked))
+	if (call_wait_writes(call, call->node, flush_issue))
 		call_watch_caller(call);
-	else
+	else if (!locks_flush(call, flush_unlocked))
 		call_reply_err(call, call->req ? file_error(call->file) : 0);
 }
 

@@ -198,6 +198,7 @@ bool locks_flush(struct call *call, void (*done)(struct call *call, const struct
 		return false;
 	/* Through the handle that was asked last: behind what may still be under way there. */
 	call->sticks = true;
+	call_watch_caller(call);
 	put_lock(call_begin(call, NATIVE_LOCK), f, NATIVE_LOCK_SET, &all);
 	call_send(call, done);
 	return true;
