@@ -13,7 +13,9 @@ static const struct {
 } namespaces[] = {
 	{"user.homeport.", -ENODATA, -EPERM},
 	{"user.", 0, 0},
-	{"security.", -ENODATA, -EPERM},
+	{"security.capability", -ENODATA, -EPERM},
+	/* Labels: a program that hears once that a file system has none (ls -l) does not ask for each file. */
+	{"security.", -EOPNOTSUPP, -EOPNOTSUPP},
 	{"trusted.", -ENODATA, -EPERM},
 };
 
