@@ -231,6 +231,11 @@ void sftp_client_detach(struct sftp_client *c)
 	}
 }
 
+static bool type_unanswered(uint8_t type)
+{
+	return type == NATIVE_FORGET || type == NATIVE_CANCEL || type == NATIVE_RELEASE;
+}
+
 static size_t out_left(const struct sftp_client *c)
 {
 	return c->out.len - c->out_sent;
@@ -263,6 +268,8 @@ static void client_fill(struct sftp_client *c)
 		TAILQ_REMOVE(&c->waiting, r, waiting);
 		c->stats.queued--;
 		request_goes(c, r);
+		if (type_unanswered(r->type))
+			request_end(c, r);
 	}
 }
 
@@ -332,7 +339,7 @@ struct wire_buf *sftp_client_begin(struct sftp_client *c, uint8_t type)
 	c->begun_tail = NULL;
 	c->begun_tail_len = 0;
 	wire_put_u8(&c->out, type);
-	wire_put_u32(&c->out, type == NATIVE_FORGET ? 0 : c->next_id);
+	wire_put_u32(&c->out, type_unanswered(type) ? 0 : c->next_id);
 	return &c->out;
 }
 
@@ -355,11 +362,6 @@ static bool request_park(struct sftp_client *c, struct request *r, size_t start)
 	return true;
 }
 
-static bool type_unanswered(uint8_t type)
-{
-	return type == NATIVE_FORGET || type == NATIVE_CANCEL;
-}
-
 uint32_t sftp_client_end(struct sftp_client *c, sftp_done *done, void *ctx)
 {
 	size_t start = c->begun;
@@ -372,8 +374,10 @@ uint32_t sftp_client_end(struct sftp_client *c, sftp_done *done, void *ctx)
 		wire_poke_u32(c->out.data + c->begun_mark - 4,
 			      (uint32_t)(c->out.len - c->begun_mark + c->begun_tail_len));
 	c->waited_for |= done || c->begun_type == NATIVE_CANCEL;
-	/* These take no place among those under way, and may overtake what waits: they name nothing that waits. */
-	if (type_unanswered(c->begun_type)) {
+	/* These take no place among those under way. What waits only a RELEASE must not overtake: it may use the
+	 * handle.
+	 */
+	if (type_unanswered(c->begun_type) && (c->begun_type != NATIVE_RELEASE || TAILQ_EMPTY(&c->waiting))) {
 		if (c->out.failed)
 			client_undo(c, start);
 		return 0;

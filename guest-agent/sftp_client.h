@@ -79,8 +79,8 @@ bool sftp_client_flush(struct sftp_client *c, bool all);
 
 /*
  * Makes a request: begin() returns the buffer for the body, end() sends or queues it and returns its id, never 0.
- * Between the two nothing else may be done with the client. Only while ready. -- end() with done == NULL is for
- * requests without an answer (FORGET, CANCEL) and for those whose answer does not matter (RELEASE).
+ * Between the two nothing else may be done with the client. Only while ready. -- Requests without an answer (FORGET,
+ * CANCEL, RELEASE) have done == NULL; end() returns 0 for those that need not wait.
  * Out of memory: end() returns 0, nothing is sent and done is not called.
  */
 struct wire_buf *sftp_client_begin(struct sftp_client *c, uint8_t type);

@@ -23,7 +23,8 @@ enum {
 	ROW_NATIVE = 1 << 1,   /* answered by REPLY; only after both sides agreed */
 	ROW_STOCK = 1 << 2,    /* refused from then on */
 	ROW_SHARED = 1 << 3,   /* may be carried out beside others like it on one handle */
-	ROW_NO_REPLY = 1 << 4, /* carried out by who reads it, in memory alone */
+	ROW_NO_REPLY = 1 << 4, /* nobody waits for it */
+	ROW_AT_ONCE = 1 << 5,  /* carried out by who reads it, in memory alone; no reply either */
 };
 
 #define ROW_NONE 0xff /* an offset of nothing */

@@ -482,7 +482,7 @@ static int native_statfs(struct sftp_job *job)
 /* By number; one that is nobody's is all zeros. */
 static const struct sftp_row native_rows[NATIVE_END] = {
 	[NATIVE_LOOKUP] = {NATIVE_LOOKUP, READS, 0, ROW_NONE, ROW_NONE, native_lookup},
-	[NATIVE_FORGET] = {NATIVE_FORGET, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE, native_forget},
+	[NATIVE_FORGET] = {NATIVE_FORGET, READS | ROW_AT_ONCE, ROW_NONE, ROW_NONE, ROW_NONE, native_forget},
 	[NATIVE_GETATTR] = {NATIVE_GETATTR, READS | ROW_SHARED, 0, 8, ROW_NONE, native_getattr},
 	[NATIVE_SETATTR] = {NATIVE_SETATTR, ALTERS, CALLER, CALLER + 8, ROW_NONE, native_setattr},
 	[NATIVE_READLINK] = {NATIVE_READLINK, READS, 0, ROW_NONE, ROW_NONE, native_readlink},
@@ -497,12 +497,12 @@ static const struct sftp_row native_rows[NATIVE_END] = {
 	[NATIVE_CREATE] = {NATIVE_CREATE, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_create},
 	[NATIVE_READ] = {NATIVE_READ, READS | ROW_SHARED, ROW_NONE, 0, 16, native_read},
 	[NATIVE_WRITE] = {NATIVE_WRITE, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_write},
-	[NATIVE_RELEASE] = {NATIVE_RELEASE, READS, ROW_NONE, 0, ROW_NONE, native_release},
+	[NATIVE_RELEASE] = {NATIVE_RELEASE, READS | ROW_NO_REPLY, ROW_NONE, 0, ROW_NONE, native_release},
 	[NATIVE_FSYNC] = {NATIVE_FSYNC, READS, ROW_NONE, 0, ROW_NONE, native_fsync},
 	[NATIVE_OPENDIR] = {NATIVE_OPENDIR, READS, 0, ROW_NONE, 8, native_opendir},
 	[NATIVE_READDIR] = {NATIVE_READDIR, READS, ROW_NONE, 0, 16, native_readdir},
 	[NATIVE_STATFS] = {NATIVE_STATFS, READS, 0, ROW_NONE, ROW_NONE, native_statfs},
-	[NATIVE_CANCEL] = {NATIVE_CANCEL, READS | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE,
+	[NATIVE_CANCEL] = {NATIVE_CANCEL, READS | ROW_AT_ONCE, ROW_NONE, ROW_NONE, ROW_NONE,
 			   NULL}, /* sftp_server.c: it is about order */
 	[NATIVE_TMPFILE] = {NATIVE_TMPFILE, ALTERS, CALLER, ROW_NONE, ROW_NONE, native_tmpfile},
 	[NATIVE_FALLOCATE] = {NATIVE_FALLOCATE, ALTERS, ROW_NONE, CALLER, ROW_NONE, native_fallocate},

@@ -72,9 +72,10 @@ static void job_free(struct sftp_job *job)
 	free(job);
 }
 
-static bool is_answered(const struct sftp_job *job)
+/* Whether it takes a place among those under way. */
+static bool is_counted(const struct sftp_job *job)
 {
-	return !job->row || !(job->row->flags & ROW_NO_REPLY);
+	return !job->row || !(job->row->flags & ROW_AT_ONCE);
 }
 
 static void job_done(struct sftp_job *job)
@@ -82,7 +83,7 @@ static void job_done(struct sftp_job *job)
 	struct sftp_server *s = job->server;
 	bool keep;
 
-	if (is_answered(job))
+	if (is_counted(job))
 		sftp_order_count_out(&s->order);
 	pthread_mutex_lock(&s->lock);
 	keep = s->kept_count < (job->in.cap + job->out.cap > JOB_LARGE ? JOBS_KEPT_LARGE : JOBS_KEPT);
@@ -105,7 +106,7 @@ void sftp_job_may_block(struct sftp_job *job)
 void sftp_job_invalidate(struct sftp_job *job, enum native_invalidate kind, uint64_t node, const char *name)
 {
 	static const struct sftp_row row = {
-		NATIVE_INVALIDATE, ROW_NATIVE | ROW_NO_REPLY, ROW_NONE, ROW_NONE, ROW_NONE, NULL};
+		NATIVE_INVALIDATE, ROW_NATIVE | ROW_AT_ONCE, ROW_NONE, ROW_NONE, ROW_NONE, NULL};
 	struct sftp_server *s = job->server;
 	struct sftp_invalidation what = {
 		.kind = kind, .node = node, .name = (const uint8_t *)name, .name_len = name ? strlen(name) : 0};
@@ -238,7 +239,10 @@ static void job_carry_out(struct sftp_job *job)
 	if (log_enabled(LOG_LEVEL_DEBUG))
 		log_debug("%s #%u: %s, %zu bytes", sftp_type_name(job->type), job->id, r ? strerror(-r) : "ok",
 			  job->out.len);
-	sftp_output_send(&s->output, job);
+	if (job->row && job->row->flags & ROW_NO_REPLY)
+		sftp_output_drop(&s->output, job);
+	else
+		sftp_output_send(&s->output, job);
 }
 
 /* Gives the job's place away, and back what it held. */
@@ -318,7 +322,7 @@ static int take_at_once(struct sftp_server *s, struct sftp_job *job)
 		sftp_output_send(&s->output, job);
 		return 1;
 	}
-	if (!job->row || !(job->row->flags & ROW_NO_REPLY))
+	if (!job->row || !(job->row->flags & ROW_AT_ONCE))
 		return 0;
 	if (job->type == NATIVE_CANCEL)
 		cancel(s, body_u32(job, 0));
@@ -361,7 +365,7 @@ static void *on_next(void *ctx)
 		else if (r == 0)
 			r = -ENODATA;
 		if (r == 0) {
-			if (is_answered(job))
+			if (is_counted(job))
 				sftp_order_count_in(&s->order);
 			r = take_at_once(s, job);
 		}
@@ -437,7 +441,7 @@ int sftp_server_packet(struct sftp_server *s, const uint8_t *packet, size_t len,
 	wire_put_bytes(&job->in, packet, len);
 	r = len && !job->in.failed ? job_parse(s, job) : -EPROTO;
 	if (r == 0) {
-		if (is_answered(job))
+		if (is_counted(job))
 			sftp_order_count_in(&s->order);
 		r = take_at_once(s, job);
 	}

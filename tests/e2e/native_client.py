@@ -148,6 +148,9 @@ class Client:
         self.packet(struct.pack(">BI", kind, self.last) + body)
         return self.last
 
+    def send_unanswered(self, kind, body):
+        self.packet(struct.pack(">BI", kind, 0) + body)
+
     def wait(self, request, timeout=20):
         """(errno, stamp, Reader of the body) of a request sent."""
         while request not in self.replies:
@@ -206,7 +209,7 @@ class Client:
         return node, attr
 
     def forget(self, *nodes):
-        self.packet(struct.pack(">BII", FORGET, 0, len(nodes)) + b"".join(struct.pack(">QQ", n, c) for n, c in nodes))
+        self.send_unanswered(FORGET, struct.pack(">I", len(nodes)) + b"".join(struct.pack(">QQ", n, c) for n, c in nodes))
 
     def getattr(self, node, fh=0):
         r = self.ask(GETATTR, struct.pack(">QQ", node, fh))
@@ -300,7 +303,7 @@ class Client:
         return written
 
     def release(self, fh):
-        self.ask(RELEASE, struct.pack(">Q", fh)).done()
+        self.send_unanswered(RELEASE, struct.pack(">Q", fh))
 
     def fsync(self, fh, data_only=False):
         self.ask(FSYNC, struct.pack(">QB", fh, data_only)).done()
@@ -390,4 +393,4 @@ class Client:
         return change
 
     def cancel(self, request):
-        self.packet(struct.pack(">BII", CANCEL, 0, request))
+        self.send_unanswered(CANCEL, struct.pack(">I", request))

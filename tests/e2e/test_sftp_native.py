@@ -346,7 +346,7 @@ def test_writes_on_a_handle_are_done_in_the_order_sent(serve, tmp_path):
     for i in range(200):
         body = c.caller() + struct.pack(">QQ", fh, 0) + nc.string(b"%08d" % i * 512)
         sent.append(c.send(nc.WRITE, body))
-    sent.append(c.send(nc.RELEASE, struct.pack(">Q", fh)))
+    c.release(fh)
     for request in sent:
         assert c.wait(request)[0] == 0
     assert (tmp_path / "f").read_bytes() == b"00000199" * 512
@@ -649,7 +649,7 @@ def test_a_hung_file_system_delays_no_other(lab, hung):
         hung.hang()
         stuck = [c.send(nc.LOOKUP, struct.pack(">Q", node) + nc.string(b"f%d" % i)) for i in range(100)]
         stuck.append(c.send(nc.READDIR, struct.pack(">QQIB", fh, 0, 65536, 0)))
-        behind = c.send(nc.RELEASE, struct.pack(">Q", fh))
+        behind = c.send(nc.FSYNC, struct.pack(">QB", fh, 0))
         delays = []
         for i in range(500):
             began = time.perf_counter()

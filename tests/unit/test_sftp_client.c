@@ -345,6 +345,35 @@ static void what_nobody_waits_for_travels_with_the_next_request(void **state)
 	assert_int_equal(packets(&s->received), 3);
 }
 
+static void a_release_does_not_overtake_what_waits(void **state)
+{
+	struct server *s = *state;
+	static struct asked asked;
+	struct wire_buf answers = {0};
+	uint32_t id[SFTP_REQUESTS_MAX + 2];
+
+	attach(s);
+	for (unsigned i = 0; i < SFTP_REQUESTS_MAX + 2; i++)
+		id[i] = ask(s, NATIVE_WRITE, &asked);
+	ask(s, NATIVE_RELEASE, NULL);
+	ask(s, NATIVE_FORGET, NULL);
+	sftp_client_flush(s->client, false);
+	assert_int_equal(packets(&s->received), SFTP_REQUESTS_MAX + 1);
+	assert_int_equal(sftp_client_stats(s->client)->queued, 3);
+	put_reply(&answers, id[0], 0, 0);
+	put_reply(&answers, id[1], 0, 0);
+	assert_int_equal(input(s, &answers), 0);
+	sftp_client_flush(s->client, false);
+	assert_int_equal(sftp_client_stats(s->client)->queued, 1);
+	put_reply(&answers, id[2], 0, 0);
+	assert_int_equal(input(s, &answers), 0);
+	sftp_client_flush(s->client, false);
+	/* It went, and is not waited for. */
+	assert_int_equal(packets(&s->received), SFTP_REQUESTS_MAX + 4);
+	assert_int_equal(sftp_client_stats(s->client)->queued, 0);
+	assert_int_equal(sftp_client_stats(s->client)->under_way, SFTP_REQUESTS_MAX - 1);
+}
+
 static void with_the_pipe_each_request_ends_and_says_whether_it_may_be_repeated(void **state)
 {
 	struct server *s = *state;
@@ -479,6 +508,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(strings_that_are_not_copied_go_where_they_belong, setup, teardown),
 		cmocka_unit_test_setup_teardown(with_the_pipe_a_string_half_sent_ends_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_nobody_waits_for_travels_with_the_next_request, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_release_does_not_overtake_what_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(with_the_pipe_each_request_ends_and_says_whether_it_may_be_repeated,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(one_that_waits_is_cancelled_here_and_one_under_way_there, setup,
