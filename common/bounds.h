@@ -43,6 +43,7 @@
 #define CONTROL_MESSAGE_MAX (64u << 10)
 #define CONTROL_MOUNTS_MAX  64u /* mounts a session, and shares a mount */
 #define CONTROL_TEXT_MAX    1024u
+#define ID_RANGES_MAX       16u /* of a share's uidMap, and of its gidMap: each id is looked for in all of them */
 
 /* Ports. What a guest reports and a host keeps; more than any machine listens on, and a bound on what one may claim. */
 #define PORTS_LISTENERS_MAX 16384u

@@ -122,6 +122,36 @@ static int get_config(struct wire_reader *r, struct control_msg *msg)
 	return 0;
 }
 
+static void put_id_map(struct wire_buf *out, const struct id_map *map)
+{
+	wire_put_u8(out, (uint8_t)(map ? map->count : 0));
+	for (uint32_t i = 0; map && i < map->count; i++) {
+		wire_put_u32(out, map->ranges[i].host);
+		wire_put_u32(out, map->ranges[i].guest);
+		wire_put_u32(out, map->ranges[i].count);
+	}
+}
+
+/* A map of its own, for the caller to free; nothing where it is empty. */
+static int get_id_map(struct wire_reader *r, struct id_map **dst)
+{
+	uint8_t count = wire_get_u8(r);
+
+	if (r->bad || count == 0)
+		return 0;
+	*dst = calloc(1, sizeof(**dst));
+	if (!*dst)
+		return -ENOMEM;
+	for (uint8_t i = 0; i < count && !r->bad; i++) {
+		struct id_range range = {.host = wire_get_u32(r)};
+
+		range.guest = wire_get_u32(r);
+		range.count = wire_get_u32(r);
+		r->bad |= id_map_add(*dst, &range) < 0;
+	}
+	return 0;
+}
+
 static void put_mount(struct wire_buf *out, const struct control_msg *msg)
 {
 	const struct control_mount *m = &msg->mount;
@@ -134,6 +164,8 @@ static void put_mount(struct wire_buf *out, const struct control_msg *msg)
 		wire_put_cstring(out, m->shares[i].point);
 		wire_put_cstring(out, m->shares[i].source);
 		wire_put_u8(out, m->shares[i].writable);
+		put_id_map(out, m->shares[i].uids);
+		put_id_map(out, m->shares[i].gids);
 	}
 }
 
@@ -145,6 +177,10 @@ static int get_share(struct wire_reader *r, struct control_mount *m, uint32_t i)
 	if (rc == 0)
 		rc = get_new_text(r, &share->source);
 	get_bool(r, &share->writable);
+	if (rc == 0)
+		rc = get_id_map(r, &share->uids);
+	if (rc == 0)
+		rc = get_id_map(r, &share->gids);
 	if (rc < 0 || r->bad)
 		return rc;
 	/* Strictly sorted: the root first, and no point twice. */
@@ -380,6 +416,8 @@ void control_msg_clear(struct control_msg *msg)
 	for (uint32_t i = 0; i < msg->mount.share_count; i++) {
 		free(msg->mount.shares[i].point);
 		free(msg->mount.shares[i].source);
+		free(msg->mount.shares[i].uids);
+		free(msg->mount.shares[i].gids);
 	}
 	memset(&msg->mount, 0, sizeof(msg->mount));
 }

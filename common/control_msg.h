@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "bounds.h"
+#include "id_map.h"
 
 struct wire_buf;
 
@@ -43,6 +44,7 @@ struct control_share {
 	char *point;
 	char *source; /* for messages only */
 	bool writable;
+	struct id_map *uids, *gids; /* NULL: an empty one */
 };
 
 struct control_mount {

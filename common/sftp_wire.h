@@ -93,6 +93,7 @@ enum {
 	SFTP_ATTR_BTIME = 1 << 0, /* btime is there */
 	SFTP_ATTR_RACY = 1 << 1,  /* ctime lies less than 100 ms before the host's clock when read: may change unseen */
 	SFTP_ATTR_FOLDS = 1 << 2, /* of a folder, in the answers of OPENDIR and MKDIR: finds names in other spellings */
+	SFTP_ATTR_MY_GROUP = 1 << 4, /* its group is one of the server's, which is no root */
 };
 struct sftp_attr {
 	uint64_t ino, size, blocks; /* blocks of 512 bytes */

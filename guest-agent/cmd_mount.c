@@ -28,9 +28,9 @@
 #include "mount.h"
 #include "mount_target.h"
 
-#define USAGE                                                                                    \
-	"usage: homeport-guest mount [-v] [-o ro,rw,allow_other,reconnect,hostuid=N,hostgid=N] " \
-	"MOUNTPOINT -- COMMAND..."
+#define USAGE                                                                                         \
+	"usage: homeport-guest mount [-v] [-o ro,rw,allow_other,locks,reconnect,hostuid=N,hostgid=N," \
+	"uidmap=HOST:GUEST[:COUNT],gidmap=HOST:GUEST[:COUNT]] MOUNTPOINT -- COMMAND..."
 #define SOCKET_BUFFER (1 << 20) /* of the pipe to COMMAND: what keeps it busy while the loop does something else */
 
 struct foreground {
@@ -45,6 +45,7 @@ struct foreground {
 	char target[4096];
 	struct mount_share share;
 	struct mount_params params;
+	struct id_map uids, gids;
 };
 
 /* --------------------------------------------------------------------------------------------------------- options */
@@ -63,6 +64,36 @@ static bool parse_id(const char *text, uint32_t *id)
 	return true;
 }
 
+/* HOST:GUEST[:COUNT], added to the map. 0, or as id_map_add(). */
+static int parse_range(const char *text, struct id_map *map)
+{
+	struct id_range range = {.count = 1};
+	uint32_t *const parts[] = {&range.host, &range.guest, &range.count};
+	char copy[40], *rest = copy, *part;
+	size_t n = 0;
+
+	if ((size_t)snprintf(copy, sizeof(copy), "%s", text) >= sizeof(copy))
+		return -EINVAL;
+	while ((part = strsep(&rest, ":")) != NULL)
+		if (n == 3 || !parse_id(part, parts[n++]))
+			return -EINVAL;
+	return n < 2 ? -EINVAL : id_map_add(map, &range);
+}
+
+static const char *option_wrong(int error)
+{
+	switch (error) {
+	case -EEXIST:
+		return "some of these ids are in a range before";
+	case -ERANGE:
+		return "the last id is beyond 4294967294";
+	case -ENOSPC:
+		return "there are too many ranges";
+	default:
+		return "no such option";
+	}
+}
+
 static int parse_option(struct foreground *f, const char *option)
 {
 	if (strcmp(option, "ro") == 0)
@@ -79,6 +110,10 @@ static int parse_option(struct foreground *f, const char *option)
 		return 0;
 	else if (strncmp(option, "hostgid=", 8) == 0 && parse_id(option + 8, &f->params.ids.host_gid))
 		return 0;
+	else if (strncmp(option, "uidmap=", 7) == 0)
+		return parse_range(option + 7, &f->uids);
+	else if (strncmp(option, "gidmap=", 7) == 0)
+		return parse_range(option + 7, &f->gids);
 	else
 		return -EINVAL;
 	return 0;
@@ -89,8 +124,10 @@ static int parse_option_list(struct foreground *f, char *list)
 	char *rest = NULL;
 
 	for (char *o = strtok_r(list, ",", &rest); o; o = strtok_r(NULL, ",", &rest)) {
-		if (parse_option(f, o) < 0) {
-			log_error("mount: -o %s: no such option; %s", o, USAGE);
+		int rc = parse_option(f, o);
+
+		if (rc < 0) {
+			log_error("mount: -o %s: %s; %s", o, option_wrong(rc), USAGE);
 			return -EINVAL;
 		}
 	}
@@ -338,7 +375,8 @@ static void run(struct foreground *f)
 	f->params.shares = &f->share;
 	f->params.share_count = 1;
 	f->params.owner = getuid();
-	f->share = (struct mount_share){.point = "", .writable = !f->params.read_only};
+	f->share =
+		(struct mount_share){.point = "", .writable = !f->params.read_only, .uids = &f->uids, .gids = &f->gids};
 	f->mount = mount_new(f->loop, &f->params, &mount_events, f);
 	if (term && interrupt && f->mount && loop_run(f->loop) == 0)
 		f->stopping = true;

@@ -144,14 +144,22 @@ static void setattr_send(struct call *call, uint64_t fh, uint32_t mask, uint32_t
 	call_send(call, setattr_done);
 }
 
+/* What the call wants of owners, as idmap_chown_to_host() returns it. */
+static int owners_to_host(const struct call *call, const struct sftp_attr *present, uint32_t *uid, uint32_t *gid)
+{
+	const struct stat *want = &call->setattr.st;
+
+	return idmap_chown_to_host(&call->share->ids, present,
+				   call->setattr.to_set & FUSE_SET_ATTR_UID ? &want->st_uid : NULL,
+				   call->setattr.to_set & FUSE_SET_ATTR_GID ? &want->st_gid : NULL, uid, gid);
+}
+
 /* The present owner is known: what of the wanted one has to be asked for? */
 static void chown_done(struct call *call, const struct sftp_reply *reply)
 {
-	const struct stat *want = &call->setattr.st;
 	struct wire_reader r = reply->body;
 	uint32_t uid = 0, gid = 0, mask = set_mask(call->setattr.to_set);
 	struct sftp_attr attr;
-	struct stat st;
 	int owners;
 
 	if (reply->error) {
@@ -163,10 +171,7 @@ static void chown_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	attr_to_stat(call->mount, call->node, &attr, &st);
-	owners = idmap_chown_to_host(&call->mount->ids, &st,
-				     call->setattr.to_set & FUSE_SET_ATTR_UID ? &want->st_uid : NULL,
-				     call->setattr.to_set & FUSE_SET_ATTR_GID ? &want->st_gid : NULL, &uid, &gid);
+	owners = owners_to_host(call, &attr, &uid, &gid);
 	if (owners < 0)
 		call_reply_err(call, -owners);
 	else if (!(mask | (uint32_t)owners))
@@ -177,24 +182,23 @@ static void chown_done(struct call *call, const struct sftp_reply *reply)
 		setattr_send(call, call->file ? call->file->fh : 0, mask | (uint32_t)owners, uid, gid);
 }
 
-/* With root on both sides owners pass as they are, and nothing has to be known of the present ones. */
-static uint32_t owner_mask(int owners)
-{
-	return (owners & FUSE_SET_ATTR_UID ? NATIVE_SET_UID : 0) | (owners & FUSE_SET_ATTR_GID ? NATIVE_SET_GID : 0);
-}
-
 static void setattr_issue(struct call *call)
 {
+	bool chown = call->setattr.to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
+	uint32_t uid = 0, gid = 0;
 	struct wire_buf *b;
 	uint64_t fh;
 	int owners;
 
 	if (!call_after_writes(call, setattr_issue, &fh))
 		return;
-	owners = call->setattr.to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID);
-	if (!owners || idmap_is_identity(&call->mount->ids)) {
-		setattr_send(call, fh, set_mask(call->setattr.to_set) | owner_mask(owners), call->setattr.st.st_uid,
-			     call->setattr.st.st_gid);
+	/* With root on both sides nothing has to be known of the present ones. */
+	if (!chown || idmap_is_identity(&call->share->ids)) {
+		owners = owners_to_host(call, NULL, &uid, &gid);
+		if (owners < 0)
+			call_reply_err(call, -owners);
+		else
+			setattr_send(call, fh, set_mask(call->setattr.to_set) | (uint32_t)owners, uid, gid);
 		return;
 	}
 	b = call_begin(call, NATIVE_GETATTR);

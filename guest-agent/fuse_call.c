@@ -265,7 +265,7 @@ struct wire_buf *call_begin_modifying(struct call *call, uint8_t type)
 	struct sftp_caller caller = {.request = call->mount->next_request++};
 	struct wire_buf *b = call_begin(call, type);
 
-	idmap_caller_to_host(&call->mount->ids, who ? who->uid : call->mount->ids.guest_uid,
+	idmap_caller_to_host(&call->share->ids, who ? who->uid : call->mount->ids.guest_uid,
 			     who ? who->gid : call->mount->ids.guest_gid, &caller);
 	sftp_caller_put(b, &caller);
 	return b;
@@ -329,7 +329,7 @@ bool call_wait_room(struct call *call, struct node *n, size_t room, call_fn *iss
 
 void attr_to_stat(const struct mount *m, const struct node *n, const struct sftp_attr *attr, struct stat *st)
 {
-	idmap_attr_to_guest(&m->ids, n->share, attr, st);
+	idmap_attr_to_guest(mount_ids(m, n->share), n->share, attr, st);
 }
 
 bool attr_is_old(const struct node *n, uint64_t stamp)

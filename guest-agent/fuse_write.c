@@ -61,7 +61,7 @@ static int write_send(void *ctx, struct write_chunk *chunk)
 	(void)ctx;
 	if (!share_attached(s) || f->generation != s->generation)
 		return EIO;
-	idmap_caller_to_host(&m->ids, f->writer_uid, f->writer_gid, &caller);
+	idmap_caller_to_host(&s->ids, f->writer_uid, f->writer_gid, &caller);
 	b = sftp_client_begin(s->client, NATIVE_WRITE);
 	sftp_caller_put(b, &caller);
 	wire_put_u64(b, f->fh);

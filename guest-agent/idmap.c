@@ -11,11 +11,62 @@ bool idmap_is_identity(const struct idmap *m)
 	return m->host_uid == 0 && m->guest_uid == 0;
 }
 
-static uint32_t to_guest(const struct idmap *m, uint32_t id, uint32_t host, uint32_t guest)
+/* The users, or the groups: the map, and the pair that stands beside it. */
+struct ids {
+	const struct id_map *map;
+	uint32_t host, guest;
+	bool unchanged; /* instead of the pair */
+};
+
+static struct ids users_of(const struct idmap *m)
 {
-	if (idmap_is_identity(m))
+	return (struct ids){&m->uids, m->host_uid, m->guest_uid, idmap_is_identity(m)};
+}
+
+static struct ids groups_of(const struct idmap *m)
+{
+	return (struct ids){&m->gids, m->host_gid, m->guest_gid, idmap_is_identity(m)};
+}
+
+/* False: it has no number on the other side. */
+static bool translate(const struct ids *ids, enum id_way way, uint32_t id, uint32_t *out)
+{
+	bool to_guest = way == ID_TO_GUEST;
+	uint32_t other, taken;
+
+	if (id_map_find(ids->map, way, id, out))
+		return true;
+	if (ids->unchanged)
+		other = id;
+	else if (id == (to_guest ? ids->host : ids->guest))
+		other = to_guest ? ids->guest : ids->host;
+	else
+		return false;
+	if (id_map_find(ids->map, to_guest ? ID_TO_HOST : ID_TO_GUEST, other, &taken))
+		return false;
+	*out = other;
+	return true;
+}
+
+static uint32_t user_to_guest(const struct idmap *m, const struct sftp_attr *attr)
+{
+	const struct ids users = users_of(m);
+	uint32_t id;
+
+	return translate(&users, ID_TO_GUEST, attr->uid, &id) ? id : IDMAP_NOBODY;
+}
+
+/* A group that is the host user's as well as its first one is the login user's: that is how it may use the file. */
+static uint32_t group_to_guest(const struct idmap *m, const struct sftp_attr *attr)
+{
+	const struct ids groups = groups_of(m);
+	uint32_t id;
+
+	if (translate(&groups, ID_TO_GUEST, attr->gid, &id))
 		return id;
-	return id == host ? guest : IDMAP_NOBODY;
+	if (attr->flags & SFTP_ATTR_MY_GROUP && translate(&groups, ID_TO_GUEST, m->host_gid, &id))
+		return id;
+	return IDMAP_NOBODY;
 }
 
 uint64_t idmap_ino_to_guest(unsigned share, uint32_t dev, uint64_t ino)
@@ -34,8 +85,8 @@ void idmap_attr_to_guest(const struct idmap *m, unsigned share, const struct sft
 	st->st_ino = idmap_ino_to_guest(share, attr->dev, attr->ino);
 	st->st_mode = attr->mode;
 	st->st_nlink = attr->nlink;
-	st->st_uid = to_guest(m, attr->uid, m->host_uid, m->guest_uid);
-	st->st_gid = to_guest(m, attr->gid, m->host_gid, m->guest_gid);
+	st->st_uid = user_to_guest(m, attr);
+	st->st_gid = group_to_guest(m, attr);
 	st->st_rdev = makedev(attr->rdev_major, attr->rdev_minor);
 	st->st_size = (off_t)attr->size;
 	st->st_blocks = (blkcnt_t)attr->blocks;
@@ -47,51 +98,58 @@ void idmap_attr_to_guest(const struct idmap *m, unsigned share, const struct sft
 
 void idmap_caller_to_host(const struct idmap *m, uint32_t uid, uint32_t gid, struct sftp_caller *caller)
 {
-	caller->uid = idmap_is_identity(m) ? uid : m->host_uid;
-	caller->gid = idmap_is_identity(m) ? gid : m->host_gid;
+	const struct ids users = users_of(m), groups = groups_of(m);
+
+	if (!translate(&users, ID_TO_HOST, uid, &caller->uid))
+		caller->uid = users.unchanged ? IDMAP_NOBODY : m->host_uid;
+	if (!translate(&groups, ID_TO_HOST, gid, &caller->gid))
+		caller->gid = groups.unchanged ? IDMAP_NOBODY : m->host_gid;
 }
 
-/* An id of the host's user and the login user's. */
-struct id_pair {
-	uint32_t host, guest;
+/* A file's owner, or group, as the host has it and as the guest sees it. */
+struct owner {
+	uint32_t host, shown;
+	bool mine;  /* the file is the host user's */
+	bool given; /* who owns a file may give it to this kind: a group of its own */
 };
 
-/*
- * 1: send *host. 0: it already shows as that. The host's user could only give a file away, or take one that shows as
- * nobody's: the host forbids both. What is given to whom it belongs (`own`) is sent all the same: it moves the ctime,
- * and takes set-id bits away.
- */
-static int owner_to_host(struct id_pair pair, bool own, uint32_t wanted, uint32_t shown, uint32_t *host)
+/* 1: send *host. 0: there is nothing to do. */
+static int owner_to_host(const struct ids *ids, const struct owner *o, uint32_t wanted, uint32_t *host)
 {
-	if (wanted != shown)
+	uint32_t in_map;
+
+	if (!ids->unchanged && wanted == o->shown) {
+		*host = o->host;
+		return o->mine;
+	}
+	if (!translate(ids, ID_TO_HOST, wanted, host))
 		return -EPERM;
-	if (!own || wanted != pair.guest)
-		return 0;
-	*host = pair.host;
-	return 1;
+	return ids->unchanged || (o->mine && o->given) || id_map_find(ids->map, ID_TO_HOST, wanted, &in_map) ? 1
+													     : -EPERM;
 }
 
-int idmap_chown_to_host(const struct idmap *m, const struct stat *st, const uint32_t *uid, const uint32_t *gid,
-			uint32_t *host_uid, uint32_t *host_gid)
+int idmap_chown_to_host(const struct idmap *m, const struct sftp_attr *present, const uint32_t *uid,
+			const uint32_t *gid, uint32_t *host_uid, uint32_t *host_gid)
 {
-	bool own = st->st_uid == m->guest_uid;
+	const struct ids users = users_of(m), groups = groups_of(m);
+	struct owner user = {0}, group = {.given = true};
 	int mask = 0, rc;
 
-	if (idmap_is_identity(m)) {
-		if (uid)
-			*host_uid = *uid;
-		if (gid)
-			*host_gid = *gid;
-		return (uid ? NATIVE_SET_UID : 0) | (gid ? NATIVE_SET_GID : 0);
+	if ((uid || gid) && !idmap_is_identity(m)) {
+		user.mine = group.mine = present->uid == m->host_uid;
+		user.host = present->uid;
+		user.shown = user_to_guest(m, present);
+		group.host = present->gid;
+		group.shown = group_to_guest(m, present);
 	}
 	if (uid) {
-		rc = owner_to_host((struct id_pair){m->host_uid, m->guest_uid}, own, *uid, st->st_uid, host_uid);
+		rc = owner_to_host(&users, &user, *uid, host_uid);
 		if (rc < 0)
 			return rc;
 		mask |= rc ? NATIVE_SET_UID : 0;
 	}
 	if (gid) {
-		rc = owner_to_host((struct id_pair){m->host_gid, m->guest_gid}, own, *gid, st->st_gid, host_gid);
+		rc = owner_to_host(&groups, &group, *gid, host_gid);
 		if (rc < 0)
 			return rc;
 		mask |= rc ? NATIVE_SET_GID : 0;

@@ -39,6 +39,11 @@ static void ours_attr(const struct mount *m, uint64_t ino, struct sftp_attr *att
 				   .gid = m->ids.host_gid};
 }
 
+const struct idmap *mount_ids(const struct mount *m, uint16_t share)
+{
+	return share == NODE_NO_SHARE ? &m->ids : &m->shares[share]->ids;
+}
+
 void mount_synthetic_attr(const struct mount *m, const struct node *n, struct sftp_attr *attr)
 {
 	ours_attr(m, n->id, attr);
@@ -172,7 +177,7 @@ static int shares_new(struct mount *m, const struct mount_params *p)
 {
 	for (unsigned i = 0; i < p->share_count; i++) {
 		const struct graft *g = m->grafts;
-		struct share *s = share_new(m, (uint16_t)i, p->shares[i].point, p->shares[i].writable);
+		struct share *s = share_new(m, (uint16_t)i, &p->shares[i]);
 
 		if (!s)
 			return -ENOMEM;
@@ -294,7 +299,9 @@ int mount_update_shares(struct mount *m, const struct mount_share *shares, unsig
 	if (count != m->share_count)
 		return -EINVAL;
 	for (unsigned i = 0; i < count; i++)
-		if (strcmp(m->shares[i]->point, shares[i].point) != 0)
+		if (strcmp(m->shares[i]->point, shares[i].point) != 0 ||
+		    !id_map_equal(&m->shares[i]->ids.uids, shares[i].uids) ||
+		    !id_map_equal(&m->shares[i]->ids.gids, shares[i].gids))
 			return -EINVAL;
 	for (unsigned i = 0; i < count; i++)
 		m->shares[i]->writable = shares[i].writable;

@@ -29,17 +29,18 @@ struct mount;
 struct mount_share {
 	const char *point; /* "" for the first; else relative, sorted */
 	bool writable;
+	const struct id_map *uids, *gids; /* NULL: an empty one */
 };
 
 struct mount_params {
 	const char *target; /* absolute: mount_target_resolve() has had it */
 	const struct mount_share *shares;
 	unsigned share_count; /* 1 to CONTROL_MOUNTS_MAX */
-	struct idmap ids;
-	uint32_t owner;   /* who may unmount it beside root: a user id */
-	bool allow_other; /* wanted: without privilege it needs user_allow_other */
-	bool read_only;   /* the whole mount, whatever the shares are */
-	bool host_locks;  /* locks of its files are taken on the host */
+	struct idmap ids;     /* the pairs; the maps are the shares' */
+	uint32_t owner;       /* who may unmount it beside root: a user id */
+	bool allow_other;     /* wanted: without privilege it needs user_allow_other */
+	bool read_only;       /* the whole mount, whatever the shares are */
+	bool host_locks;      /* locks of its files are taken on the host */
 };
 
 struct mount_events {
@@ -82,7 +83,7 @@ void mount_share_writable(struct mount *m, unsigned share);
  */
 void mount_set_linked(struct mount *m, bool linked);
 
-/* New rights or points for the shares. The list has as many as before and the same points, or -EINVAL: mount anew. */
+/* New rights for the shares. The list has as many as before, the same points and id maps, or -EINVAL: mount anew. */
 int mount_update_shares(struct mount *m, const struct mount_share *shares, unsigned count);
 
 struct mount_stats mount_stats(const struct mount *m);

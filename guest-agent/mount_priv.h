@@ -37,7 +37,7 @@ struct mount {
 	void *ctx;
 
 	char *target;
-	struct idmap ids;
+	struct idmap ids; /* without the maps of the shares: see mount_ids() */
 	uint32_t owner;
 	bool allow_other, read_only;
 	bool host_locks; /* they are taken on the host */
@@ -83,6 +83,9 @@ struct mount {
 /* A directory of ours on the way to a nested share, as a node; NULL: out of memory. */
 struct node *mount_synthetic(struct mount *m, struct node *parent, const char *name);
 void mount_synthetic_attr(const struct mount *m, const struct node *n, struct sftp_attr *attr);
+
+/* Owners in the share of this index, or (NODE_NO_SHARE) of what is ours. */
+const struct idmap *mount_ids(const struct mount *m, uint16_t share);
 
 /* The root of a share as last told, or what can be said of it before. */
 void mount_root_attr(const struct mount *m, const struct share *s, struct sftp_attr *attr);

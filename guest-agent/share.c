@@ -162,7 +162,7 @@ static void on_invalidate(void *ctx, const struct sftp_invalidation *what)
 
 static const struct sftp_client_events client_events = {.ready = on_ready, .invalidate = on_invalidate};
 
-struct share *share_new(struct mount *m, uint16_t index, const char *point, bool writable)
+struct share *share_new(struct mount *m, uint16_t index, const struct mount_share *params)
 {
 	struct share *s = calloc(1, sizeof(*s));
 
@@ -170,11 +170,16 @@ struct share *share_new(struct mount *m, uint16_t index, const char *point, bool
 		return NULL;
 	s->mount = m;
 	s->index = index;
-	s->writable = writable;
+	s->writable = params->writable;
+	s->ids = m->ids;
+	if (params->uids)
+		s->ids.uids = *params->uids;
+	if (params->gids)
+		s->ids.gids = *params->gids;
 	s->generation = 1;
 	s->backoff_us = BACKOFF_MIN_US;
 	s->parked.last = &s->parked.first;
-	s->point = strdup(point);
+	s->point = strdup(params->point);
 	s->client = sftp_client_new(&client_events, s);
 	s->retry = loop_timer_new(m->loop, on_retry, s);
 	s->lazy = loop_timer_new(m->loop, on_lazy, s);

@@ -20,11 +20,13 @@
 #include <stdint.h>
 #include <sys/statvfs.h>
 
+#include "idmap.h"
 #include "sftp_client.h"
 
 struct call;
 struct loop_timer;
 struct mount;
+struct mount_share;
 struct node;
 
 enum share_state {
@@ -44,6 +46,7 @@ struct share {
 	uint16_t index;
 	char *point;
 	bool writable;
+	struct idmap ids;
 	enum share_state state;
 	uint32_t generation; /* of the present attachment, or the next */
 	struct sftp_client *client;
@@ -65,7 +68,7 @@ struct share {
 const char *share_state_name(enum share_state state);
 
 /* NULL: out of memory. Asks for a pipe from the next turn on. */
-struct share *share_new(struct mount *m, uint16_t index, const char *point, bool writable);
+struct share *share_new(struct mount *m, uint16_t index, const struct mount_share *params);
 
 /* Ends its requests and asks for nothing more. */
 void share_end(struct share *s);

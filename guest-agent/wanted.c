@@ -232,11 +232,14 @@ void wanted_unmount(struct wanted *w)
 /* -------------------------------------------------------------------------------------------------- claimed, orphaned
  */
 
-/* The shares as mount.h wants them; the strings stay the message's. */
+/* The shares as mount.h wants them; what they point to stays the message's. */
 static unsigned copy_shares(struct mount_share *shares, const struct control_mount *msg)
 {
 	for (uint32_t i = 0; i < msg->share_count; i++)
-		shares[i] = (struct mount_share){.point = msg->shares[i].point, .writable = msg->shares[i].writable};
+		shares[i] = (struct mount_share){.point = msg->shares[i].point,
+						 .writable = msg->shares[i].writable,
+						 .uids = msg->shares[i].uids,
+						 .gids = msg->shares[i].gids};
 	return msg->share_count;
 }
 

@@ -60,12 +60,14 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 	msg.mount.host_locks = mount->plan->host_locks;
 	msg.mount.share_count = (uint32_t)mount->plan->share_count;
 	for (size_t i = 0; i < mount->plan->share_count; i++) {
-		const struct planned_share *share = &mount->plan->shares[i];
+		struct planned_share *share = &mount->plan->shares[i];
 
 		msg.mount.shares[i] = (struct control_share){
 			.point = share->point,
 			.source = share->source->location.path,
 			.writable = share->source->writable,
+			.uids = &share->uids,
+			.gids = &share->gids,
 		};
 	}
 	guest_send(a, &msg);

@@ -242,12 +242,37 @@ static void describe_mount(const struct config_mount *mount, FILE *out)
 			mount->mask ? "" : ", secrets shown");
 }
 
+/* Whether what describe_mount() tells is the same. */
+static bool same_description(const struct config_mount *a, const struct config_mount *b)
+{
+	return strcmp(a->location.path, b->location.path) == 0 && a->writable == b->writable && a->mask == b->mask;
+}
+
+/* "uidMap, locks": the keys whose values differ. */
+static void name_differences(const struct config_mount *a, const struct config_mount *b, FILE *out)
+{
+	const char *comma = "";
+
+	for (const struct config_field *field = config_mount_fields; field->key != NULL; field++) {
+		if (config_field_equal(field, a, b))
+			continue;
+		fprintf(out, "%s%s", comma, field->key);
+		comma = ", ";
+	}
+}
+
 static size_t diff_mount(const char *mount_point, const struct config_mount *running, const struct config_mount *wanted,
 			 FILE *out)
 {
 	if (running != NULL && wanted != NULL && config_fields_equal(config_mount_fields, running, wanted))
 		return 0;
 	fprintf(out, "mount %s: ", mount_point);
+	if (running != NULL && wanted != NULL && same_description(running, wanted)) {
+		fputs("other ", out);
+		name_differences(running, wanted, out);
+		fputs(" here than wanted\n", out);
+		return 1;
+	}
 	describe_mount(running, out);
 	fputs(" here, ", out);
 	describe_mount(wanted, out);

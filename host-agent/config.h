@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "bounds.h"
+#include "id_map.h"
 #include "problems.h"
 #include "rules.h"
 
@@ -35,8 +36,10 @@ struct config_mount {
 	struct config_path location;
 	char *mount_point; /* absolute path in the guest, in normal form */
 	bool writable;
-	bool mask;       /* secrets below the location are as if absent */
-	bool host_locks; /* the guest's programs and the host's lock each other out */
+	bool mask;                          /* secrets below the location are as if absent */
+	bool host_locks;                    /* the guest's programs and the host's lock each other out */
+	struct id_range *uid_map, *gid_map; /* each fits into a struct id_map */
+	size_t uid_map_count, gid_map_count;
 };
 
 struct config_ssh {

@@ -24,7 +24,12 @@ static void finish_mount(struct config_reader *reader, const struct config_node 
 			 void *item);
 static void finish_forward(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
 			   void *item);
+static void finish_id_range(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
+			    void *item);
 static void prepare_mount(void *item);
+static void prepare_id_range(void *item);
+static bool omit_uid_map(const void *whole);
+static bool omit_gid_map(const void *whole);
 static bool omit_mounts(const void *whole);
 
 const struct config_field config_ssh_fields[] = {
@@ -43,6 +48,22 @@ const struct config_field config_ssh_fields[] = {
 	{0},
 };
 
+static const struct config_field id_range_fields[] = {
+	{.key = "host", FIELD(count, id_range, host), .most = ID_MOST},
+	{.key = "guest", FIELD(count, id_range, guest), .most = ID_MOST},
+	{.key = "count", FIELD(count, id_range, count), .least = 1, .most = ID_MOST + 1},
+	{0},
+};
+
+#define ID_MAP(key_, member_, omit_)                                                                             \
+	{                                                                                                        \
+		.key = (key_), FIELD(list, config_mount, member_), .fields = id_range_fields,                    \
+		.item_size = sizeof(struct id_range),                                                            \
+		.count_offset =                                                                                  \
+			offsetof(struct config_mount, member_##_count) - offsetof(struct config_mount, member_), \
+		.most = ID_RANGES_MAX, .prepare = prepare_id_range, .finish = finish_id_range, .omit = (omit_),  \
+	}
+
 const struct config_field config_mount_fields[] = {
 	{.key = "location", FIELD(host_path, config_mount, location)},
 	{.key = "mountPoint", FIELD(guest_path, config_mount, mount_point)},
@@ -52,8 +73,8 @@ const struct config_field config_mount_fields[] = {
 	NOT_YET("sync"),
 	NOT_YET("ownership"),
 	NOT_YET("acl"),
-	NOT_YET("uidMap"),
-	NOT_YET("gidMap"),
+	ID_MAP("uidMap", uid_map, omit_uid_map),
+	ID_MAP("gidMap", gid_map, omit_gid_map),
 	{0},
 };
 
@@ -120,6 +141,56 @@ static bool omit_mounts(const void *whole)
 	return ((const struct config *)whole)->default_mounts;
 }
 
+static void prepare_id_range(void *item)
+{
+	((struct id_range *)item)->count = 1;
+}
+
+static bool omit_uid_map(const void *whole)
+{
+	return ((const struct config_mount *)whole)->uid_map_count == 0;
+}
+
+static bool omit_gid_map(const void *whole)
+{
+	return ((const struct config_mount *)whole)->gid_map_count == 0;
+}
+
+static void finish_id_range(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
+			    void *item)
+{
+	struct problem_place place = {reader->file, node->line, node->column};
+	struct id_map alone = {0};
+
+	for (const struct config_field *field = id_range_fields; field < id_range_fields + 2; field++)
+		if (config_node_get(node, field->key) == NULL)
+			problems_add(reader->problems, PROBLEM_ERROR, place,
+				     "%s: is missing; say which number it is there", field->key);
+	if (sound && id_map_add(&alone, item) == -ERANGE)
+		problems_add(reader->problems, PROBLEM_ERROR, place, "count: the last number is beyond %u", ID_MOST);
+}
+
+/* Each entry against those before it, once all are numbers. */
+static void check_id_map(struct config_reader *reader, const struct config_node *list, const char *key,
+			 const struct id_range *ranges, size_t count)
+{
+	struct id_map map = {0};
+
+	for (size_t i = 0; i < count; i++) {
+		const struct config_node *node = list->children;
+
+		if (id_map_add(&map, &ranges[i]) == 0)
+			continue;
+		for (size_t n = 0; n < i; n++)
+			node = node->next;
+		problems_add(reader->problems, PROBLEM_ERROR,
+			     (struct problem_place){reader->file, node->line, node->column},
+			     "%s: an entry before has some of these numbers of the host or of the guest; each may be "
+			     "in one",
+			     key);
+	}
+}
+
 static void finish_mount(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
 			 void *item)
 {
@@ -131,6 +202,10 @@ static void finish_mount(struct config_reader *reader, const struct config_node 
 	if (config_node_get(node, "location") == NULL)
 		problems_add(reader->problems, PROBLEM_ERROR, place,
 			     "location: is missing; say which folder of the host this mount shows");
+	if (sound) {
+		check_id_map(reader, config_node_get(node, "uidMap"), "uidMap", mount->uid_map, mount->uid_map_count);
+		check_id_map(reader, config_node_get(node, "gidMap"), "gidMap", mount->gid_map, mount->gid_map_count);
+	}
 	if (mount->mount_point != NULL || mount->location.path == NULL || config_node_get(node, "mountPoint") != NULL)
 		return;
 	r = config_path_guest(mount->location.path, &mount->mount_point, &wrong);

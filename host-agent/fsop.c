@@ -92,6 +92,8 @@ int fsop_stat(struct root *root, int fd, const char *name, bool cached, struct f
 	if (r < 0)
 		return r;
 	attr_of(&st, device, &out->attr);
+	if (root_has_group(root, st.stx_gid))
+		out->attr.flags |= SFTP_ATTR_MY_GROUP;
 	out->identity = (struct node_identity){.ino = st.stx_ino, .device = device};
 	if (st.stx_mask & STATX_BTIME)
 		out->identity.version = (uint64_t)st.stx_btime.tv_sec * 1000000000u + st.stx_btime.tv_nsec;

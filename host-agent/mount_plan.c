@@ -45,6 +45,13 @@ static int by_mount_point(const void *a, const void *b)
 	return strcmp((*x)->mount_point, (*y)->mount_point);
 }
 
+/* What the configuration has was checked when it was read. */
+static void fill_map(struct id_map *map, const struct id_range *ranges, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		(void)id_map_add(map, &ranges[i]);
+}
+
 static int add_share(struct planned_mount *mount, const char *point, const struct config_mount *source)
 {
 	struct planned_share *grown = reallocarray(mount->shares, mount->share_count + 1, sizeof(*grown));
@@ -54,6 +61,8 @@ static int add_share(struct planned_mount *mount, const char *point, const struc
 	mount->shares = grown;
 	grown += mount->share_count;
 	*grown = (struct planned_share){.point = strdup(point), .source = source};
+	fill_map(&grown->uids, source->uid_map, source->uid_map_count);
+	fill_map(&grown->gids, source->gid_map, source->gid_map_count);
 	if (!grown->point)
 		return -ENOMEM;
 	mount->share_count++;

@@ -10,12 +10,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "id_map.h"
+
 struct config;
 struct config_mount;
 
 struct planned_share {
 	char *point;                       /* "" for the mount's own root, else relative to it */
 	const struct config_mount *source; /* the configuration's */
+	struct id_map uids, gids;
 };
 
 struct planned_mount {

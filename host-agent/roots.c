@@ -130,12 +130,48 @@ int root_device_index(struct root *root, uint32_t major, uint32_t minor, uint32_
 	return r;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	const gid_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* The effective one too: getgroups(2) may leave it out. */
+static int find_groups(struct root *root)
+{
+	int count = getgroups(0, NULL);
+
+	if (count < 0)
+		return -errno;
+	root->groups = calloc((size_t)count + 1, sizeof(*root->groups));
+	if (!root->groups)
+		return -ENOMEM;
+	count = getgroups(count, root->groups);
+	if (count < 0)
+		return -errno;
+	root->groups[count] = getegid();
+	root->group_count = (size_t)count + 1;
+	qsort(root->groups, root->group_count, sizeof(*root->groups), by_number);
+	return 0;
+}
+
+bool root_has_group(const struct root *root, uint32_t gid)
+{
+	const gid_t key = gid;
+
+	return root->groups && bsearch(&key, root->groups, root->group_count, sizeof(key), by_number);
+}
+
 int root_open(struct root *root, const char *dir, bool cross, const char **what)
 {
 	uint32_t index;
 	struct stat st;
+	int r;
 
 	root->proc_fd = root->mountinfo_fd = -1;
+	root->groups = NULL;
+	root->group_count = 0;
 	root->cross = cross;
 	root->privileged = geteuid() == 0;
 	root->device_count = 0;
@@ -146,13 +182,20 @@ int root_open(struct root *root, const char *dir, bool cross, const char **what)
 	*what = "/proc/self/fd";
 	root->proc_fd = open(*what, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root->proc_fd < 0 || fstat(root->fd, &st) < 0) {
-		int r = -errno;
-
+		r = -errno;
 		root_close(root);
 		return r;
 	}
 	root->mountinfo_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-	return root_device_index(root, major(st.st_dev), minor(st.st_dev), &index);
+	*what = "groups";
+	r = root->privileged ? 0 : find_groups(root);
+	if (r == 0) {
+		*what = dir;
+		r = root_device_index(root, major(st.st_dev), minor(st.st_dev), &index);
+	}
+	if (r < 0)
+		root_close(root);
+	return r;
 }
 
 void root_close(struct root *root)
@@ -164,6 +207,9 @@ void root_close(struct root *root)
 			close(*fds[i]);
 		*fds[i] = -1;
 	}
+	free(root->groups);
+	root->groups = NULL;
+	root->group_count = 0;
 }
 
 bool root_folds(const struct root *root, uint32_t device, int fd)

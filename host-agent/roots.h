@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include "bounds.h"
 
@@ -25,6 +26,8 @@ struct root {
 	int mountinfo_fd; /* what the types of file systems are read from; -1 without */
 	bool cross;       /* enter every file system */
 	bool privileged;  /* we are root: what is made for a caller is given to that caller */
+	gid_t *groups;    /* ours, sorted; NULL: none, or we are root, to whom they do not matter */
+	size_t group_count;
 	struct root_device devices[SFTP_DEVICES_MAX];
 	_Atomic uint32_t device_count;
 };
@@ -32,6 +35,9 @@ struct root {
 /* Opens dir (a symlink is followed, this once). Negative errno; -ENOTDIR. *what names what failed. */
 int root_open(struct root *root, const char *dir, bool cross, const char **what);
 void root_close(struct root *root);
+
+/* Whether the group is one of ours. */
+bool root_has_group(const struct root *root, uint32_t gid);
 
 /* O_PATH of a relative path beneath dirfd, without following a single link. `flags` as open(2)'s. */
 int root_open_beneath(int dirfd, const char *path, int flags);

@@ -123,6 +123,11 @@ static void every_key_is_read(void **state)
 				     "  writable: true\n"
 				     "  mask: false\n"
 				     "  locks: host\n"
+				     "  uidMap: [{host: 1000, guest: 501}, {host: 0, guest: 4294967294}]\n"
+				     "  gidMap:\n"
+				     "  - host: 100\n"
+				     "    guest: 200\n"
+				     "    count: 3\n"
 				     "portForwards:\n"
 				     "- guestPort: 22\n"
 				     "  ignore: true\n"
@@ -158,6 +163,13 @@ static void every_key_is_read(void **state)
 	assert_true(c->mounts[1].writable);
 	assert_false(c->mounts[1].mask);
 	assert_true(c->mounts[1].host_locks && !c->mounts[0].host_locks);
+	assert_int_equal(c->mounts[0].uid_map_count + c->mounts[0].gid_map_count, 0);
+	assert_int_equal(c->mounts[1].uid_map_count, 2);
+	assert_int_equal(c->mounts[1].uid_map[0].guest, 501);
+	assert_int_equal(c->mounts[1].uid_map[0].count, 1);
+	assert_int_equal(c->mounts[1].uid_map[1].guest, 4294967294u);
+	assert_int_equal(c->mounts[1].gid_map_count, 1);
+	assert_int_equal(c->mounts[1].gid_map[0].count, 3);
 	assert_int_equal(c->forward_count, 3);
 	assert_true(c->forwards[0].ignore);
 	assert_int_equal(c->forwards[1].guest_port_range.last, 3099);
@@ -308,6 +320,49 @@ static void a_bad_path_is_an_error(void **state)
 	};
 
 	EXPECT_MISTAKES(rows);
+}
+
+static void a_map_of_ids_is_checked_entry_by_entry(void **state)
+{
+#define IN_MAP(key, text) "mounts:\n- location: /a\n  " key ":\n" text
+	static const struct mistake rows[] = {
+		{IN_MAP("uidMap", "  - host: 1\n"), "f:4:5: guest: is missing; say which number it is there"},
+		{IN_MAP("gidMap", "  - {}\n"), "f:4:5: host: is missing; say which number it is there\n"
+					       "f:4:5: guest: is missing; say which number it is there"},
+		{IN_MAP("uidMap", "  - {host: 1, guest: 1, cuont: 1}\n"),
+		 "f:4:25: unknown key \"cuont\"; did you mean \"count\"?"},
+		{IN_MAP("uidMap", "  - {host: me, guest: 1}\n"), "f:4:12: host: expected a number, found me"},
+		{IN_MAP("uidMap", "  - {host: \"1\", guest: 1}\n"),
+		 "f:4:12: host: expected a number, found the text \"1\"; remove the quotes"},
+		{IN_MAP("uidMap", "  - {host: 1, guest: 4294967295}\n"),
+		 "f:4:22: guest: 4294967295 is out of range; write 0 to 4294967294"},
+		{IN_MAP("uidMap", "  - {host: 1, guest: 1, count: 0}\n"),
+		 "f:4:32: count: 0 is out of range; write 1 to 4294967295"},
+		{IN_MAP("gidMap", "  - {host: 1, guest: 4294967290, count: 6}\n"),
+		 "f:4:5: count: the last number is beyond 4294967294"},
+		{IN_MAP("uidMap", "  - {host: 1, guest: 1, count: 5}\n  - {host: 7, guest: 7}\n"
+				  "  - {host: 5, guest: 9}\n  - {host: 9, guest: 7}\n"),
+		 "f:6:5: uidMap: an entry before has some of these numbers of the host or of the guest; each may be in "
+		 "one\n"
+		 "f:7:5: uidMap: an entry before has some of these numbers of the host or of the guest; each may be in "
+		 "one"},
+		{"mounts:\n- location: /a\n  uidMap: 1000:501\n", "f:3:11: uidMap: expected a list, found text"},
+		{"mounts:\n- location: /a\n  gidMap: [5]\n",
+		 "f:3:12: gidMap: expected an entry of keys with values, found text"},
+	};
+#undef IN_MAP
+
+	EXPECT_MISTAKES(rows);
+}
+
+static void a_map_of_ids_is_bounded(void **state)
+{
+	char text[2048];
+	size_t n = (size_t)sprintf(text, "mounts:\n- location: /a\n  gidMap:\n");
+
+	for (unsigned i = 0; i <= ID_RANGES_MAX; i++)
+		n += (size_t)sprintf(text + n, "  - {host: %u, guest: %u}\n", i, i);
+	assert_string_equal(problems_of(text), "f:20:5: gidMap: there are more than 16; remove some");
 }
 
 static void what_is_not_built_yet_is_an_error_and_not_silence(void **state)
@@ -461,6 +516,8 @@ static void what_is_shown_reads_back_as_the_same(void **state)
 		"90s\n",
 		"mounts:\n- location: \"/a\\tb\\u2028\\\"\\\\\xc3\xa4\\x85\\uFEFF\"\n  mountPoint: /x\n  mask: false\n"
 		"- location: ~/src\n  writable: true\n  locks: host\n- location: /b\n  locks: guest\n",
+		"mounts:\n- location: /a\n  uidMap:\n  - {host: 1, guest: 2}\n  - {host: 5, guest: 6, count: 7}\n"
+		"  gidMap: [{count: 4294967295, host: 0, guest: 0}]\n- location: /b\n  uidMap: []\n",
 		"portForwards:\n- {}\n- guestPortRange: [1, 2]\n  hostPortRange: [3, 4]\n  hostIP: \"::1\"\n"
 		"- {guestIP: \"::\", ignore: true, proto: tcp, process: \"^a|b$\"}\n- guestIPMustBeZero: false\n"
 		"  guestIP: 0.0.0.0\n  guestPort: 80\n  hostPort: 8080\n",
@@ -511,6 +568,8 @@ static void a_difference_is_told_by_key(void **state)
 	struct config *wanted = config_of("ssh: {host: vm, port: 2022}\nmounts:\n- location: /c\n- location: /b\n"
 					  "  writable: true\nportForwards:\n- guestPort: 1\nsessionTimeout: 1h\n");
 	struct config *same = config_of("ssh: {host: vm}\nmounts:\n- location: /b\n- location: /a\n");
+	struct config *mapped = config_of("ssh: {host: vm}\nmounts:\n- location: /b\n  locks: host\n  uidMap: "
+					  "[{host: 1, guest: 2}]\n- location: /a\n");
 	char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
@@ -528,6 +587,12 @@ static void a_difference_is_told_by_key(void **state)
 	assert_int_equal(config_diff(running, same, out), 0);
 	fclose(out);
 	free(text);
+	out = open_memstream(&text, &size);
+	assert_int_equal(config_diff(running, mapped, out), 1);
+	fclose(out);
+	assert_string_equal(text, "mount /b: other locks, uidMap here than wanted\n");
+	free(text);
+	config_free(mapped);
 	assert_false(config_equal(running, wanted));
 	assert_true(config_equal(running, same)); /* the order of mounts is no difference */
 	config_free(running);
@@ -572,6 +637,8 @@ int main(void)
 		cmocka_unit_test(a_duplicate_is_an_error),
 		cmocka_unit_test(nested_mounts_and_one_location_twice_are_fine),
 		cmocka_unit_test(a_bad_path_is_an_error),
+		cmocka_unit_test(a_map_of_ids_is_checked_entry_by_entry),
+		cmocka_unit_test(a_map_of_ids_is_bounded),
 		cmocka_unit_test(what_is_not_built_yet_is_an_error_and_not_silence),
 		cmocka_unit_test(rules_that_are_understood_and_not_done_are_warnings),
 		cmocka_unit_test(the_fields_of_a_rule_must_fit_together),

@@ -59,7 +59,7 @@ static struct control_msg a_port(void)
 /* Only messages that were read own their strings; those made here point to literals. */
 static struct control_share share(const char *point, const char *source, bool writable)
 {
-	return (struct control_share){(char *)point, (char *)source, writable};
+	return (struct control_share){(char *)point, (char *)source, writable, NULL, NULL};
 }
 
 static struct control_msg a_mount(struct control_share *shares, uint32_t count)
@@ -132,6 +132,45 @@ static void a_mount_owns_its_strings(void **state)
 	assert_true(back.mount.shares[1].writable);
 	control_msg_clear(&back);
 	control_msg_clear(&back);
+}
+
+static void a_share_brings_its_id_maps(void **state)
+{
+	struct id_map uids = {2, {{1000, 501, 1}, {5, 6, 7}}}, gids = {1, {{100, 100, ID_MOST - 100}}}, none = {0};
+	struct control_share shares[] = {share("", "/home/me", false), share("a", "/a", true)};
+	struct control_msg msg, back;
+
+	shares[0].uids = &none;
+	shares[1].uids = &uids;
+	shares[1].gids = &gids;
+	msg = a_mount(shares, 2);
+	round_trip(&msg, &back);
+	assert_null(back.mount.shares[0].uids);
+	assert_null(back.mount.shares[0].gids);
+	assert_true(id_map_equal(back.mount.shares[1].uids, &uids));
+	assert_true(id_map_equal(back.mount.shares[1].gids, &gids));
+	control_msg_clear(&back);
+}
+
+static void a_map_of_ids_that_leads_two_ways_is_refused(void **state)
+{
+	static const struct id_map bad[] = {
+		{2, {{1, 1, 2}, {2, 9, 1}}}, /* the host's */
+		{2, {{1, 1, 2}, {9, 2, 1}}}, /* the guest's */
+		{1, {{1, 1, 0}}},
+		{1, {{ID_MOST, 0, 2}}},
+		{1, {{0, UINT32_MAX, 1}}},
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct id_map map = bad[i];
+		struct control_share root = share("", "/s", false);
+		struct control_msg msg;
+
+		root.gids = &map;
+		msg = a_mount(&root, 1);
+		assert_int_equal(get_of(&msg), -EPROTO);
+	}
 }
 
 static void paths_have_one_spelling(void **state)
@@ -292,6 +331,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_message_comes_back_as_it_was_put),
 		cmocka_unit_test(a_mount_owns_its_strings),
+		cmocka_unit_test(a_share_brings_its_id_maps),
+		cmocka_unit_test(a_map_of_ids_that_leads_two_ways_is_refused),
 		cmocka_unit_test(paths_have_one_spelling),
 		cmocka_unit_test(shares_are_sorted_and_begin_with_the_root),
 		cmocka_unit_test(a_mount_without_shares_or_with_too_many_is_refused),

@@ -96,12 +96,32 @@ static void one_share_that_locks_on_the_host_makes_all_of_its_mount_do_so(void *
 	mount_plan_clear(&p);
 }
 
+static void each_share_has_its_own_ids(void **state)
+{
+	struct id_range uids[] = {{1000, 501, 1}}, gids[] = {{100, 200, 3}, {5, 6, 7}};
+	struct config_mount mounts[] = {
+		{.mount_point = (char *)"/a", .uid_map = uids, .uid_map_count = 1},
+		{.mount_point = (char *)"/a/b", .gid_map = gids, .gid_map_count = 2},
+	};
+	struct mount_plan p;
+
+	plan(&p, mounts, COUNT(mounts));
+	assert_int_equal(p.count, 1);
+	assert_int_equal(p.mounts[0].shares[0].uids.count, 1);
+	assert_int_equal(p.mounts[0].shares[0].gids.count, 0);
+	assert_int_equal(p.mounts[0].shares[1].uids.count, 0);
+	assert_int_equal(p.mounts[0].shares[1].gids.count, 2);
+	assert_int_equal(p.mounts[0].shares[1].gids.ranges[1].guest, 6);
+	mount_plan_clear(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(separate_mount_points_are_separate_mounts),
 		cmocka_unit_test(what_lies_below_is_grafted_whatever_stands_between),
 		cmocka_unit_test(one_share_that_locks_on_the_host_makes_all_of_its_mount_do_so),
+		cmocka_unit_test(each_share_has_its_own_ids),
 		cmocka_unit_test(no_mounts_are_a_plan_too),
 		cmocka_unit_test(a_share_has_a_path_of_its_own),
 	};
