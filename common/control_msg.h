@@ -44,6 +44,7 @@ struct control_share {
 	char *point;
 	char *source; /* for messages only */
 	bool writable;
+	bool virtual_owners;        /* its files' owners are the guest's numbers, recorded on the host */
 	struct id_map *uids, *gids; /* NULL: an empty one */
 };
 

@@ -93,7 +93,9 @@ enum {
 	SFTP_ATTR_BTIME = 1 << 0, /* btime is there */
 	SFTP_ATTR_RACY = 1 << 1,  /* ctime lies less than 100 ms before the host's clock when read: may change unseen */
 	SFTP_ATTR_FOLDS = 1 << 2, /* of a folder, in the answers of OPENDIR and MKDIR: finds names in other spellings */
-	SFTP_ATTR_MY_GROUP = 1 << 4, /* its group is one of the server's, which is no root */
+	SFTP_ATTR_UID_RECORDED = 1 << 3, /* uid is the guest's own number */
+	SFTP_ATTR_MY_GROUP = 1 << 4,     /* its group is one of the server's, which is no root */
+	SFTP_ATTR_GID_RECORDED = 1 << 5, /* gid is the guest's own number */
 };
 struct sftp_attr {
 	uint64_t ino, size, blocks; /* blocks of 512 bytes */
@@ -116,6 +118,9 @@ struct sftp_change {
 #define SFTP_CHANGE_SIZE (32u + SFTP_ATTR_SIZE)
 void sftp_change_put(struct wire_buf *out, const struct sftp_change *c);
 void sftp_change_get(struct wire_reader *r, struct sftp_change *c);
+
+/* With virtual ownership, where an owner or group is set: the host's own, not recorded. */
+#define SFTP_OWNER_HOST UINT32_MAX
 
 /* Who asks, and which request this is (the same number when it is repeated). In front of every modifying request. */
 struct sftp_caller {

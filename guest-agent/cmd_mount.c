@@ -28,8 +28,9 @@
 #include "mount.h"
 #include "mount_target.h"
 
-#define USAGE                                                                                         \
-	"usage: homeport-guest mount [-v] [-o ro,rw,allow_other,locks,reconnect,hostuid=N,hostgid=N," \
+#define USAGE                                                                      \
+	"usage: homeport-guest mount [-v] [-o "                                    \
+	"ro,rw,allow_other,locks,ownership=virtual,reconnect,hostuid=N,hostgid=N," \
 	"uidmap=HOST:GUEST[:COUNT],gidmap=HOST:GUEST[:COUNT]] MOUNTPOINT -- COMMAND..."
 #define SOCKET_BUFFER (1 << 20) /* of the pipe to COMMAND: what keeps it busy while the loop does something else */
 
@@ -104,6 +105,8 @@ static int parse_option(struct foreground *f, const char *option)
 		f->params.allow_other = true;
 	else if (strcmp(option, "locks") == 0)
 		f->params.host_locks = true;
+	else if (strcmp(option, "ownership=virtual") == 0)
+		f->share.virtual_owners = true;
 	else if (strcmp(option, "reconnect") == 0)
 		f->reconnect = true;
 	else if (strncmp(option, "hostuid=", 8) == 0 && parse_id(option + 8, &f->params.ids.host_uid))
@@ -375,8 +378,10 @@ static void run(struct foreground *f)
 	f->params.shares = &f->share;
 	f->params.share_count = 1;
 	f->params.owner = getuid();
-	f->share =
-		(struct mount_share){.point = "", .writable = !f->params.read_only, .uids = &f->uids, .gids = &f->gids};
+	f->share.point = "";
+	f->share.writable = !f->params.read_only;
+	f->share.uids = &f->uids;
+	f->share.gids = &f->gids;
 	f->mount = mount_new(f->loop, &f->params, &mount_events, f);
 	if (term && interrupt && f->mount && loop_run(f->loop) == 0)
 		f->stopping = true;

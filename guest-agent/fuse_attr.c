@@ -192,8 +192,7 @@ static void setattr_issue(struct call *call)
 
 	if (!call_after_writes(call, setattr_issue, &fh))
 		return;
-	/* With root on both sides nothing has to be known of the present ones. */
-	if (!chown || idmap_is_identity(&call->share->ids)) {
+	if (!chown || !idmap_chown_needs_present(&call->share->ids)) {
 		owners = owners_to_host(call, NULL, &uid, &gid);
 		if (owners < 0)
 			call_reply_err(call, -owners);

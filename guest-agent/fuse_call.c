@@ -259,16 +259,28 @@ struct wire_buf *call_begin(struct call *call, uint8_t type)
 	return sftp_client_begin(call->share->client, type);
 }
 
-struct wire_buf *call_begin_modifying(struct call *call, uint8_t type)
+typedef void to_host_fn(const struct idmap *ids, uint32_t uid, uint32_t gid, struct sftp_caller *caller);
+
+static struct wire_buf *begin_for_caller(struct call *call, uint8_t type, to_host_fn *to_host)
 {
 	const struct fuse_ctx *who = call->req ? fuse_req_ctx(call->req) : NULL;
 	struct sftp_caller caller = {.request = call->mount->next_request++};
 	struct wire_buf *b = call_begin(call, type);
 
-	idmap_caller_to_host(&call->share->ids, who ? who->uid : call->mount->ids.guest_uid,
-			     who ? who->gid : call->mount->ids.guest_gid, &caller);
+	to_host(&call->share->ids, who ? who->uid : call->mount->ids.guest_uid,
+		who ? who->gid : call->mount->ids.guest_gid, &caller);
 	sftp_caller_put(b, &caller);
 	return b;
+}
+
+struct wire_buf *call_begin_modifying(struct call *call, uint8_t type)
+{
+	return begin_for_caller(call, type, idmap_caller_to_host);
+}
+
+struct wire_buf *call_begin_making(struct call *call, uint8_t type)
+{
+	return begin_for_caller(call, type, idmap_owner_to_host);
 }
 
 void call_send(struct call *call, call_done_fn *done)

@@ -136,9 +136,11 @@ bool call_set_other_name(struct call *call, const char *name);
 /* From the top: park, find, issue. */
 void call_start(struct call *call);
 
-/* Builds a request: the header, then (for those that modify) the caller. call_send() sends it; done comes later. */
+/* Builds a request: the header, then (for those that modify) the caller, or (that make something) whose it will be.
+ * call_send() sends it; done comes later. */
 struct wire_buf *call_begin(struct call *call, uint8_t type);
 struct wire_buf *call_begin_modifying(struct call *call, uint8_t type);
+struct wire_buf *call_begin_making(struct call *call, uint8_t type);
 void call_send(struct call *call, call_done_fn *done);
 
 /* Waits until the node's writes have been answered, then runs `issue` (again): true. False: nothing to wait for. */

@@ -279,7 +279,7 @@ static struct call *make_call(fuse_req_t req, fuse_ino_t parent, const char *nam
 
 static struct wire_buf *make_begin(struct call *call, uint8_t type)
 {
-	struct wire_buf *b = call_begin_modifying(call, type);
+	struct wire_buf *b = call_begin_making(call, type);
 
 	wire_put_u64(b, call->node->server);
 	wire_put_cstring(b, call->name);

@@ -117,6 +117,14 @@ static void raw_request(struct mount *m, const struct fuse_buf *buf)
 		s->init_flags2 = init->flags2;
 }
 
+static bool has_virtual_owners(const struct mount *m)
+{
+	for (unsigned i = 0; i < m->share_count; i++)
+		if (m->shares[i]->ids.recorded)
+			return true;
+	return false;
+}
+
 /* INIT's answer, after libfuse has made it. */
 static void init_amend(const struct mount *m, struct fuse_init_out *init)
 {
@@ -125,9 +133,10 @@ static void init_amend(const struct mount *m, struct fuse_init_out *init)
 	init->flags |= s->init_flags & FUSE_PARALLEL_DIROPS;
 	/*
 	 * A host agent that is an ordinary user loses set-id bits and capabilities with each write, truncate and chown
-	 * by its own kernel; so ours need not ask about security.capability before each write(2).
+	 * by its own kernel; so ours need not ask about security.capability before each write(2). But not those that
+	 * its server only recorded.
 	 */
-	if (m->ids.host_uid != 0)
+	if (m->ids.host_uid != 0 && !has_virtual_owners(m))
 		init->flags |= s->init_flags & FUSE_HANDLE_KILLPRIV_V2;
 	/* libfuse asks for no more than the kernel offered; the helper has raised the limit behind that. */
 	init->max_readahead = MAX_WRITE;

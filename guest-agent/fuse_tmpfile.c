@@ -38,7 +38,7 @@ static void tmpfile_done(struct call *call, const struct sftp_reply *reply)
 
 static void tmpfile_issue(struct call *call)
 {
-	struct wire_buf *b = call_begin_modifying(call, NATIVE_TMPFILE);
+	struct wire_buf *b = call_begin_making(call, NATIVE_TMPFILE);
 
 	wire_put_u64(b, call->node->server);
 	wire_put_u32(b, call->make.flags);

@@ -143,9 +143,10 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 		n->writes = write_behind_new(&m->write_bytes, write_send, n);
 	error = n->writes ? write_behind_take_error(n->writes, &f->errors_seen) : ENOMEM;
 	attr_memory_drop(&m->attrs, n->id);
-	/* Of direct I/O the kernel takes no set-id bits away: who writes tells the host whether to. */
-	f->writer_uid = append ? fuse_req_ctx(req)->uid : m->ids.guest_uid;
-	f->writer_gid = append ? fuse_req_ctx(req)->gid : m->ids.guest_gid;
+	/* Of direct I/O the kernel takes no set-id bits away: who writes tells the host whether to. Else it has done
+	 * what there was to do, and root's writes leave them. */
+	f->writer_uid = append ? fuse_req_ctx(req)->uid : 0;
+	f->writer_gid = append ? fuse_req_ctx(req)->gid : 0;
 	if (!error)
 		error = -write_behind_add(n->writes, f, append, (uint64_t)off, data, size);
 	if (error)

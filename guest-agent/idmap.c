@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-bool idmap_is_identity(const struct idmap *m)
+static bool is_identity(const struct idmap *m)
 {
 	return m->host_uid == 0 && m->guest_uid == 0;
 }
@@ -20,12 +20,12 @@ struct ids {
 
 static struct ids users_of(const struct idmap *m)
 {
-	return (struct ids){&m->uids, m->host_uid, m->guest_uid, idmap_is_identity(m)};
+	return (struct ids){&m->uids, m->host_uid, m->guest_uid, is_identity(m)};
 }
 
 static struct ids groups_of(const struct idmap *m)
 {
-	return (struct ids){&m->gids, m->host_gid, m->guest_gid, idmap_is_identity(m)};
+	return (struct ids){&m->gids, m->host_gid, m->guest_gid, is_identity(m)};
 }
 
 /* False: it has no number on the other side. */
@@ -53,6 +53,8 @@ static uint32_t user_to_guest(const struct idmap *m, const struct sftp_attr *att
 	const struct ids users = users_of(m);
 	uint32_t id;
 
+	if (attr->flags & SFTP_ATTR_UID_RECORDED)
+		return attr->uid;
 	return translate(&users, ID_TO_GUEST, attr->uid, &id) ? id : IDMAP_NOBODY;
 }
 
@@ -62,6 +64,8 @@ static uint32_t group_to_guest(const struct idmap *m, const struct sftp_attr *at
 	const struct ids groups = groups_of(m);
 	uint32_t id;
 
+	if (attr->flags & SFTP_ATTR_GID_RECORDED)
+		return attr->gid;
 	if (translate(&groups, ID_TO_GUEST, attr->gid, &id))
 		return id;
 	if (attr->flags & SFTP_ATTR_MY_GROUP && translate(&groups, ID_TO_GUEST, m->host_gid, &id))
@@ -96,14 +100,38 @@ void idmap_attr_to_guest(const struct idmap *m, unsigned share, const struct sft
 	st->st_ctim = time_to_guest(&attr->ctime);
 }
 
+/* What is to be recorded: nothing where the host's user stands for it. */
+static uint32_t to_record(const struct ids *ids, uint32_t id)
+{
+	uint32_t host;
+
+	return translate(ids, ID_TO_HOST, id, &host) && host == ids->host ? SFTP_OWNER_HOST : id;
+}
+
 void idmap_caller_to_host(const struct idmap *m, uint32_t uid, uint32_t gid, struct sftp_caller *caller)
 {
 	const struct ids users = users_of(m), groups = groups_of(m);
 
+	if (m->recorded) {
+		caller->uid = uid;
+		caller->gid = gid;
+		return;
+	}
 	if (!translate(&users, ID_TO_HOST, uid, &caller->uid))
 		caller->uid = users.unchanged ? IDMAP_NOBODY : m->host_uid;
 	if (!translate(&groups, ID_TO_HOST, gid, &caller->gid))
 		caller->gid = groups.unchanged ? IDMAP_NOBODY : m->host_gid;
+}
+
+void idmap_owner_to_host(const struct idmap *m, uint32_t uid, uint32_t gid, struct sftp_caller *caller)
+{
+	const struct ids users = users_of(m), groups = groups_of(m);
+
+	idmap_caller_to_host(m, uid, gid, caller);
+	if (m->recorded) {
+		caller->uid = to_record(&users, uid);
+		caller->gid = to_record(&groups, gid);
+	}
 }
 
 /* A file's owner, or group, as the host has it and as the guest sees it. */
@@ -128,6 +156,11 @@ static int owner_to_host(const struct ids *ids, const struct owner *o, uint32_t 
 													     : -EPERM;
 }
 
+bool idmap_chown_needs_present(const struct idmap *m)
+{
+	return !is_identity(m) && !m->recorded;
+}
+
 int idmap_chown_to_host(const struct idmap *m, const struct sftp_attr *present, const uint32_t *uid,
 			const uint32_t *gid, uint32_t *host_uid, uint32_t *host_gid)
 {
@@ -135,7 +168,12 @@ int idmap_chown_to_host(const struct idmap *m, const struct sftp_attr *present, 
 	struct owner user = {0}, group = {.given = true};
 	int mask = 0, rc;
 
-	if ((uid || gid) && !idmap_is_identity(m)) {
+	if (m->recorded) {
+		*host_uid = uid ? to_record(&users, *uid) : 0;
+		*host_gid = gid ? to_record(&groups, *gid) : 0;
+		return (uid ? NATIVE_SET_UID : 0) | (gid ? NATIVE_SET_GID : 0);
+	}
+	if ((uid || gid) && !is_identity(m)) {
 		user.mine = group.mine = present->uid == m->host_uid;
 		user.host = present->uid;
 		user.shown = user_to_guest(m, present);

@@ -300,6 +300,7 @@ int mount_update_shares(struct mount *m, const struct mount_share *shares, unsig
 		return -EINVAL;
 	for (unsigned i = 0; i < count; i++)
 		if (strcmp(m->shares[i]->point, shares[i].point) != 0 ||
+		    m->shares[i]->ids.recorded != shares[i].virtual_owners ||
 		    !id_map_equal(&m->shares[i]->ids.uids, shares[i].uids) ||
 		    !id_map_equal(&m->shares[i]->ids.gids, shares[i].gids))
 			return -EINVAL;

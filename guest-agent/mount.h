@@ -29,6 +29,7 @@ struct mount;
 struct mount_share {
 	const char *point; /* "" for the first; else relative, sorted */
 	bool writable;
+	bool virtual_owners;              /* they are recorded by its server, whatever they are */
 	const struct id_map *uids, *gids; /* NULL: an empty one */
 };
 
@@ -83,7 +84,7 @@ void mount_share_writable(struct mount *m, unsigned share);
  */
 void mount_set_linked(struct mount *m, bool linked);
 
-/* New rights for the shares. The list has as many as before, the same points and id maps, or -EINVAL: mount anew. */
+/* New rights for the shares. The list has as many as before, the same points and owners, or -EINVAL: mount anew. */
 int mount_update_shares(struct mount *m, const struct mount_share *shares, unsigned count);
 
 struct mount_stats mount_stats(const struct mount *m);

@@ -172,6 +172,7 @@ struct share *share_new(struct mount *m, uint16_t index, const struct mount_shar
 	s->index = index;
 	s->writable = params->writable;
 	s->ids = m->ids;
+	s->ids.recorded = params->virtual_owners;
 	if (params->uids)
 		s->ids.uids = *params->uids;
 	if (params->gids)

@@ -238,6 +238,7 @@ static unsigned copy_shares(struct mount_share *shares, const struct control_mou
 	for (uint32_t i = 0; i < msg->share_count; i++)
 		shares[i] = (struct mount_share){.point = msg->shares[i].point,
 						 .writable = msg->shares[i].writable,
+						 .virtual_owners = msg->shares[i].virtual_owners,
 						 .uids = msg->shares[i].uids,
 						 .gids = msg->shares[i].gids};
 	return msg->share_count;

@@ -474,7 +474,8 @@ static int begin_mounts(struct agent *a)
 				shares_add(a->shares, &(struct share_source){.location = source->location.path,
 									     .writable = source->writable,
 									     .mask = source->mask,
-									     .locks = mount->plan->host_locks});
+									     .locks = mount->plan->host_locks,
+									     .virtual_owners = source->virtual_owners});
 			if (!mount->shares[j])
 				return -ENOMEM;
 		}

@@ -66,6 +66,7 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 			.point = share->point,
 			.source = share->source->location.path,
 			.writable = share->source->writable,
+			.virtual_owners = share->source->virtual_owners,
 			.uids = &share->uids,
 			.gids = &share->gids,
 		};

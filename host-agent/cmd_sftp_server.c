@@ -22,7 +22,7 @@
 
 struct sftp_options {
 	const char *dir, *home;
-	bool writable, best_effort, no_mask, cross, locks;
+	bool writable, best_effort, no_mask, cross, locks, virtual_owners;
 	int counters_fd;
 	enum log_level level;
 };
@@ -33,6 +33,7 @@ static const char usage_text[] =
 	"  --writable                      files may be changed\n"
 	"  --no-mask                       show also what is hidden in a home: keys, tokens, browser profiles\n"
 	"  --locks                         carry the client's file locks to the host's files\n"
+	"  --ownership=host|virtual        whose a file is: the host's word (default), or recorded with the file\n"
 	"  --home DIR                      the home those are looked for in (default: $HOME)\n"
 	"  --cross                         enter also FUSE, network and automounted file systems below DIR\n"
 	"  --sandbox=enforce|best-effort   without the kernel's help: refuse (default), or serve all the same\n"
@@ -70,6 +71,14 @@ static int parse_counters(const char *text, int *fd)
 	return 0;
 }
 
+static int parse_ownership(const char *text, bool *recorded)
+{
+	*recorded = strcmp(text, "virtual") == 0;
+	if (!*recorded && strcmp(text, "host") != 0)
+		return usage_error("--ownership is host or virtual, not", text);
+	return 0;
+}
+
 static int parse_sandbox(const char *text, bool *best_effort)
 {
 	*best_effort = strcmp(text, "best-effort") == 0;
@@ -81,11 +90,12 @@ static int parse_sandbox(const char *text, bool *best_effort)
 /* 0; or an exit status, -1 for "done" (help). */
 static int parse_options(int argc, char **argv, struct sftp_options *o)
 {
-	enum { WRITABLE = 256, NO_MASK, LOCKS, HOME, CROSS, SANDBOX, COUNTERS, LEVEL, HELP };
+	enum { WRITABLE = 256, NO_MASK, LOCKS, OWNERSHIP, HOME, CROSS, SANDBOX, COUNTERS, LEVEL, HELP };
 	static const struct option options[] = {
 		{"writable", no_argument, NULL, WRITABLE},
 		{"no-mask", no_argument, NULL, NO_MASK},
 		{"locks", no_argument, NULL, LOCKS},
+		{"ownership", required_argument, NULL, OWNERSHIP},
 		{"home", required_argument, NULL, HOME},
 		{"cross", no_argument, NULL, CROSS},
 		{"sandbox", required_argument, NULL, SANDBOX},
@@ -108,6 +118,9 @@ static int parse_options(int argc, char **argv, struct sftp_options *o)
 			break;
 		case LOCKS:
 			o->locks = true;
+			break;
+		case OWNERSHIP:
+			r = parse_ownership(optarg, &o->virtual_owners);
 			break;
 		case HOME:
 			o->home = optarg;
@@ -203,6 +216,15 @@ static int prepare(const struct sftp_options *o, struct share *share)
 	r = root_open(&share->root, o->dir, o->cross, &what);
 	if (r < 0)
 		return fail(what, r);
+	r = o->virtual_owners ? root_record_owners(&share->root) : 0;
+	if (r == -EOPNOTSUPP) {
+		log_error("sftp-server: %s: its file system has no user extended attributes, which --ownership=virtual "
+			  "records owners in",
+			  o->dir);
+		return 1;
+	}
+	if (r < 0)
+		return fail(o->dir, r);
 	r = open_masks(o, share);
 	if (r < 0)
 		return fail(o->home ? o->home : "home folder", r);

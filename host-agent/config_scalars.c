@@ -268,12 +268,20 @@ const struct config_type config_type_proto = {
 	proto_equal,       config_nothing_to_free,
 };
 
+/* A bool that is written as one of two words. */
+static void word_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+		      const char *no, const char *yes, bool *at)
+{
+	*at = strcmp(key->value->text, yes) == 0;
+	if (!*at && strcmp(key->value->text, no) != 0)
+		config_complain(reader, field, key->value, "expected %s or %s, found \"%.40s\"", no, yes,
+				key->value->text);
+}
+
 static void locks_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
 		       void *at)
 {
-	*(bool *)at = strcmp(key->value->text, "host") == 0;
-	if (!*(bool *)at && strcmp(key->value->text, "guest") != 0)
-		config_complain(reader, field, key->value, "expected guest or host, found \"%.40s\"", key->value->text);
+	word_read(reader, field, key, "guest", "host", at);
 }
 
 static void locks_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
@@ -283,6 +291,22 @@ static void locks_write(FILE *out, const struct config_field *field, const void 
 
 const struct config_type config_type_locks = {
 	"guest or host", CONFIG_NODE_SCALAR, locks_read, bool_is_true, locks_write, bool_equal, config_nothing_to_free,
+};
+
+static void ownership_read(struct config_reader *reader, const struct config_field *field,
+			   const struct config_node *key, void *at)
+{
+	word_read(reader, field, key, "host", "virtual", at);
+}
+
+static void ownership_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
+{
+	fputs(*(const bool *)at ? "virtual" : "host", out);
+}
+
+const struct config_type config_type_ownership = {
+	"host or virtual", CONFIG_NODE_SCALAR, ownership_read,         bool_is_true,
+	ownership_write,   bool_equal,         config_nothing_to_free,
 };
 
 /* ---- numbers ---- */

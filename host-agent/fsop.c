@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "owner_record.h"
+
 /* A change within this time before now may be followed by another with the same ctime (clock ticks). */
 #define RACY_NS 100000000
 
@@ -81,6 +83,7 @@ static void attr_of(const struct statx *st, uint32_t device, struct sftp_attr *a
 int fsop_stat(struct root *root, int fd, const char *name, bool cached, struct fsop_stat *out)
 {
 	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (cached ? AT_STATX_DONT_SYNC : AT_STATX_SYNC_AS_STAT);
+	struct owner_record record;
 	struct statx st;
 	uint32_t device;
 	int r;
@@ -99,7 +102,10 @@ int fsop_stat(struct root *root, int fd, const char *name, bool cached, struct f
 		out->identity.version = (uint64_t)st.stx_btime.tv_sec * 1000000000u + st.stx_btime.tv_nsec;
 	else
 		out->identity.version = version_of_handle(fd, name ? name : "");
-	out->type = IFTODT(st.stx_mode);
+	if (root->virtual_owners && (S_ISREG(st.stx_mode) || S_ISDIR(st.stx_mode)) &&
+	    owner_record_read(fd, name, st.stx_mode, &record) == 0)
+		owner_record_show(&record, &out->attr);
+	out->type = IFTODT(out->attr.mode);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct fsop_stat {
 
 /*
  * Attributes of fd itself (name NULL) or of `name` in the folder fd, not following a link. `cached`: of a child that
- * may be a mount, what the kernel knows without asking a file server.
+ * may be a mount, what the kernel knows without asking a file server. With virtual ownership, as recorded.
  */
 int fsop_stat(struct root *root, int fd, const char *name, bool cached, struct fsop_stat *out);
 

@@ -14,19 +14,28 @@
 #include <unistd.h>
 
 #include "bounds.h"
+#include "owner_record.h"
+#include "virtual_owner.h"
+
+uint32_t native_mode_to_make(const struct sftp_job *job, const struct native_made *made)
+{
+	return job->share->root.virtual_owners ? owner_record_host_mode(made->mode) : made->mode;
+}
 
 /* By a descriptor, not the name, which may be another's by now. */
-int native_give_to_caller(struct sftp_job *job, uint32_t folder_mode, const struct sftp_caller *caller, int fd,
-			  uint32_t mode)
+int native_give_to_caller(struct sftp_job *job, const struct sftp_attr *folder, const struct sftp_caller *caller,
+			  int fd, const struct native_made *made)
 {
-	const struct fsop_set set = {.mask = NATIVE_SET_MODE, .mode = mode};
-	gid_t gid = folder_mode & S_ISGID ? (gid_t)-1 : caller->gid;
+	const struct fsop_set set = {.mask = NATIVE_SET_MODE, .mode = made->mode};
+	gid_t gid = folder->mode & S_ISGID ? (gid_t)-1 : caller->gid;
 
+	if (job->share->root.virtual_owners)
+		return virtual_owner_give(fd, folder, caller, made->mode, made->rdev_major, made->rdev_minor);
 	if (!job->share->root.privileged)
 		return 0;
 	if (fchownat(fd, "", caller->uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
 		return -errno;
-	return mode & (S_ISUID | S_ISGID) ? fsop_set(&job->share->root, fd, IFTODT(mode), true, &set) : 0;
+	return made->mode & (S_ISUID | S_ISGID) ? fsop_set(&job->share->root, fd, IFTODT(made->mode), true, &set) : 0;
 }
 
 /* Finds out about the folder's mode once, before something is made in it. */
@@ -42,26 +51,39 @@ static int place_for_making(struct sftp_job *job, struct native_place *p, bool f
 	return r;
 }
 
-static int give_name_to_caller(struct sftp_job *job, const struct native_place *p, uint32_t mode)
+/* What cannot be its caller's must not be there: its name goes again, if it is still its own. */
+static int give_or_unmake(struct sftp_job *job, const struct native_place *p, int fd, const struct native_made *made)
+{
+	struct stat mine, named;
+	int r = native_give_to_caller(job, &p->change.after, &p->caller, fd, made);
+
+	if (r < 0 && fstatat(fd, "", &mine, AT_EMPTY_PATH) == 0 &&
+	    fstatat(p->ref.fd, p->name, &named, AT_SYMLINK_NOFOLLOW) == 0 && mine.st_ino == named.st_ino &&
+	    mine.st_dev == named.st_dev)
+		unlinkat(p->ref.fd, p->name, S_ISDIR(mine.st_mode) ? AT_REMOVEDIR : 0);
+	return r;
+}
+
+static int give_name_to_caller(struct sftp_job *job, const struct native_place *p, const struct native_made *made)
 {
 	int r, fd;
 
-	if (!job->share->root.privileged)
+	if (!job->share->root.privileged && !job->share->root.virtual_owners)
 		return 0;
 	fd = root_open_beneath(p->ref.fd, p->name, O_PATH);
 	if (fd < 0)
 		return fd;
-	r = native_give_to_caller(job, p->change.after.mode, &p->caller, fd, mode);
+	r = give_or_unmake(job, p, fd, made);
 	close(fd);
 	return r;
 }
 
-/* The reply of what was just made by name: its node, attributes, and the folder's change. `mode` with its type. */
-static int put_made(struct sftp_job *job, struct native_place *p, uint32_t mode, int r)
+/* The reply of what was just made by name: its node, attributes, and the folder's change. */
+static int put_made(struct sftp_job *job, struct native_place *p, const struct native_made *made, int r)
 {
 	if (r == 0) {
 		sftp_job_changed(job);
-		r = give_name_to_caller(job, p, mode);
+		r = give_name_to_caller(job, p, made);
 	}
 	if (r == 0)
 		r = native_put_found(job, p->node, &p->info, p->ref.fd, p->name, MASK_NONE, p->attr_flags);
@@ -70,6 +92,7 @@ static int put_made(struct sftp_job *job, struct native_place *p, uint32_t mode,
 
 int native_symlink(struct sftp_job *job)
 {
+	static const struct native_made made = {.mode = S_IFLNK};
 	char target[SFTP_PATH_MAX + 1];
 	struct native_place place;
 	struct wire_reader in;
@@ -90,7 +113,7 @@ int native_symlink(struct sftp_job *job)
 	if (r < 0)
 		return r;
 	r = symlinkat(target, place.ref.fd, place.name) < 0 ? -errno : 0;
-	return put_made(job, &place, S_IFLNK, r);
+	return put_made(job, &place, &made, r);
 }
 
 int native_mkdir(struct sftp_job *job)
@@ -98,18 +121,18 @@ int native_mkdir(struct sftp_job *job)
 	struct native_place place;
 	struct wire_reader in;
 	int r = native_place_begin(job, &in, &place);
-	uint32_t mode = wire_get_u32(&in);
+	const struct native_made made = {.mode = S_IFDIR | (wire_get_u32(&in) & 07777)};
 
 	r = native_body_end(&in, r);
 	if (r == 0)
 		r = place_for_making(job, &place, true);
 	if (r < 0)
 		return r;
-	r = mkdirat(place.ref.fd, place.name, mode & 07777) < 0 ? -errno : 0;
+	r = mkdirat(place.ref.fd, place.name, native_mode_to_make(job, &made) & 07777) < 0 ? -errno : 0;
 	/* A folder takes after the one it is in. */
 	if (root_folds(&job->share->root, place.info.identity.device, place.ref.fd))
 		place.attr_flags = SFTP_ATTR_FOLDS;
-	return put_made(job, &place, S_IFDIR, r);
+	return put_made(job, &place, &made, r);
 }
 
 /* Which kinds there are to be made; what the host's kernel lets us make of them is its own affair. */
@@ -122,20 +145,24 @@ static bool can_be_made(uint32_t mode)
 int native_mknod(struct sftp_job *job)
 {
 	struct native_place place;
+	struct native_made made;
 	struct wire_reader in;
 	int r = native_place_begin(job, &in, &place);
-	uint32_t mode = wire_get_u32(&in), rdev_major = wire_get_u32(&in), rdev_minor = wire_get_u32(&in);
 
+	made.mode = wire_get_u32(&in);
+	made.rdev_major = wire_get_u32(&in);
+	made.rdev_minor = wire_get_u32(&in);
 	r = native_body_end(&in, r);
-	if (r == 0 && !can_be_made(mode))
+	if (r == 0 && !can_be_made(made.mode))
 		r = -EINVAL;
-	mode &= S_IFMT | 07777;
+	made.mode &= S_IFMT | 07777;
 	if (r == 0)
 		r = place_for_making(job, &place, false);
 	if (r < 0)
 		return r;
-	r = mknodat(place.ref.fd, place.name, mode, makedev(rdev_major, rdev_minor)) < 0 ? -errno : 0;
-	return put_made(job, &place, mode, r);
+	r = mknodat(place.ref.fd, place.name, native_mode_to_make(job, &made),
+		    makedev(made.rdev_major, made.rdev_minor));
+	return put_made(job, &place, &made, r < 0 ? -errno : 0);
 }
 
 int native_link(struct sftp_job *job)
@@ -193,6 +220,7 @@ static int create_existing(struct sftp_job *job, const struct native_place *p, i
 
 static int create_file(struct sftp_job *job, const struct native_place *p, uint32_t flags, uint32_t mode)
 {
+	const struct native_made made = {.mode = S_IFREG | (mode & 07777)};
 	int open_flags, fd, r;
 
 	r = fsop_open_flags(flags, &open_flags);
@@ -201,9 +229,9 @@ static int create_file(struct sftp_job *job, const struct native_place *p, uint3
 	/* ENOENT: an existing one went just now; once more, then it is the caller's turn. */
 	for (int tries = 0; tries < 2; tries++) {
 		fd = openat(p->ref.fd, p->name, open_flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
-			    mode & 07777);
+			    native_mode_to_make(job, &made) & 07777);
 		if (fd >= 0) {
-			r = native_give_to_caller(job, p->change.after.mode, &p->caller, fd, S_IFREG | (mode & 07777));
+			r = give_or_unmake(job, p, fd, &made);
 			if (r == 0)
 				return fd;
 			close(fd);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "bounds.h"
+#include "virtual_owner.h"
 
 int native_place_read(struct wire_reader *in, struct native_place *p)
 {
@@ -301,7 +302,7 @@ int native_setattr(struct sftp_job *job)
 	writable_fd = fh && job->handle->flags & NATIVE_O_WRITE;
 	r = info.flags & NODE_PROTECTED ? -EACCES : fsop_change_before(root, ref.fd, &change);
 	if (r == 0) {
-		r = fsop_set(root, ref.fd, info.type, writable_fd, &set);
+		r = virtual_owner_set(root, ref.fd, info.type, writable_fd, &set);
 		sftp_job_changed(job);
 		/* The size, and then not the owner. */
 		if (r < 0 && half_done(root, ref.fd, &change))
@@ -317,8 +318,15 @@ int native_setattr(struct sftp_job *job)
 
 void native_drop_set_id(struct sftp_job *job, const struct sftp_caller *caller, int fd)
 {
-	if (job->share->root.privileged && caller->uid != 0)
-		(void)fsop_drop_set_id(&job->share->root, fd); /* the write itself has been done */
+	struct root *root = &job->share->root;
+
+	if (caller->uid == 0 || (root->privileged && caller->uid == SFTP_OWNER_HOST))
+		return;
+	/* The write itself has been done. */
+	if (root->virtual_owners)
+		(void)virtual_owner_drop_set_id(root, fd);
+	else if (root->privileged)
+		(void)fsop_drop_set_id(root, fd);
 }
 
 /* Appended, or (its opener has taken O_APPEND back, or it was written to through a map) in its place. */

@@ -14,6 +14,7 @@
 static int tmpfile_open(struct sftp_job *job, int folder, const struct sftp_caller *caller, uint32_t flags,
 			uint32_t mode)
 {
+	const struct native_made made = {.mode = S_IFREG | (mode & 07777)};
 	struct fsop_stat st;
 	int open_flags, fd;
 	int r = fsop_open_flags(flags, &open_flags);
@@ -23,10 +24,10 @@ static int tmpfile_open(struct sftp_job *job, int folder, const struct sftp_call
 	if (r < 0)
 		return r;
 	open_flags |= flags & NATIVE_O_EXCL ? O_EXCL : 0;
-	fd = openat(folder, ".", open_flags | O_TMPFILE | O_CLOEXEC, mode & 07777);
+	fd = openat(folder, ".", open_flags | O_TMPFILE | O_CLOEXEC, native_mode_to_make(job, &made) & 07777);
 	if (fd < 0)
 		return -errno;
-	r = native_give_to_caller(job, st.attr.mode, caller, fd, S_IFREG | (mode & 07777));
+	r = native_give_to_caller(job, &st.attr, caller, fd, &made);
 	if (r == 0)
 		return fd;
 	close(fd);

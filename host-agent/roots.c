@@ -22,6 +22,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "owner_record.h"
+
 #define CASEFOLD_FL 0x40000000u /* FS_CASEFOLD_FL, Linux 5.2 */
 
 static const char *const remote_types[] = {
@@ -173,6 +175,7 @@ int root_open(struct root *root, const char *dir, bool cross, const char **what)
 	root->groups = NULL;
 	root->group_count = 0;
 	root->cross = cross;
+	root->virtual_owners = false;
 	root->privileged = geteuid() == 0;
 	root->device_count = 0;
 	*what = dir;
@@ -196,6 +199,15 @@ int root_open(struct root *root, const char *dir, bool cross, const char **what)
 	if (r < 0)
 		root_close(root);
 	return r;
+}
+
+int root_record_owners(struct root *root)
+{
+	struct owner_record record;
+	int r = owner_record_read(root->fd, NULL, S_IFDIR, &record);
+
+	root->virtual_owners = r == 0 || r == -ENODATA;
+	return root->virtual_owners ? 0 : r;
 }
 
 void root_close(struct root *root)

@@ -21,12 +21,13 @@ struct root_device {
 };
 
 struct root {
-	int fd;           /* O_PATH of the folder */
-	int proc_fd;      /* /proc/self/fd, for opening again what was found by O_PATH */
-	int mountinfo_fd; /* what the types of file systems are read from; -1 without */
-	bool cross;       /* enter every file system */
-	bool privileged;  /* we are root: what is made for a caller is given to that caller */
-	gid_t *groups;    /* ours, sorted; NULL: none, or we are root, to whom they do not matter */
+	int fd;              /* O_PATH of the folder */
+	int proc_fd;         /* /proc/self/fd, for opening again what was found by O_PATH */
+	int mountinfo_fd;    /* what the types of file systems are read from; -1 without */
+	bool cross;          /* enter every file system */
+	bool privileged;     /* we are root: what is made for a caller is given to that caller */
+	bool virtual_owners; /* whose a file is to the guest is recorded with it (owner_record.h) */
+	gid_t *groups;       /* ours, sorted; NULL: none, or we are root, to whom they do not matter */
 	size_t group_count;
 	struct root_device devices[SFTP_DEVICES_MAX];
 	_Atomic uint32_t device_count;
@@ -38,6 +39,9 @@ void root_close(struct root *root);
 
 /* Whether the group is one of ours. */
 bool root_has_group(const struct root *root, uint32_t gid);
+
+/* Turns virtual ownership on. -EOPNOTSUPP: the file system does not keep user extended attributes. */
+int root_record_owners(struct root *root);
 
 /* O_PATH of a relative path beneath dirfd, without following a single link. `flags` as open(2)'s. */
 int root_open_beneath(int dirfd, const char *path, int flags);

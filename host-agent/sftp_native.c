@@ -324,7 +324,8 @@ static bool put_entry(struct sftp_job *job, struct handle *h, const struct node_
 	struct sftp_entry entry = {
 		.cookie = (uint64_t)d->d_off,
 		.ino = d->d_ino,
-		.type = d->d_type,
+		/* A recorded device or FIFO is a file to the host. */
+		.type = d->d_type == DT_REG && job->share->root.virtual_owners ? DT_UNKNOWN : d->d_type,
 		.name = (const uint8_t *)d->d_name,
 		.name_len = strlen(d->d_name),
 	};

@@ -60,14 +60,24 @@ void native_tell_gone(struct sftp_job *job, uint64_t node);
 /* A node was found with attributes `st`: another name it was known by, of which it can only have one, is not its own.
  */
 void native_tell_moved(struct sftp_job *job, uint64_t node, const struct fsop_stat *st);
-/*
- * What a privileged server made belongs to its caller, but a group given by a set-group-id folder stays. Changing the
- * owner clears set-id bits: those of `mode` are set again.
- */
-int native_give_to_caller(struct sftp_job *job, uint32_t folder_mode, const struct sftp_caller *caller, int fd,
-			  uint32_t mode);
 
-/* A privileged server's own writes leave set-id bits alone, where its caller's would not have. */
+/* What is made: its mode with the type, and a device's number. */
+struct native_made {
+	uint32_t mode, rdev_major, rdev_minor;
+};
+
+/* The mode, type included, to make it with. */
+uint32_t native_mode_to_make(const struct sftp_job *job, const struct native_made *made);
+
+/*
+ * What a privileged server made in `folder` belongs to its caller, but a group given by a set-group-id folder stays.
+ * Changing the owner clears set-id bits: those of the mode are set again. With virtual ownership that is recorded.
+ */
+int native_give_to_caller(struct sftp_job *job, const struct sftp_attr *folder, const struct sftp_caller *caller,
+			  int fd, const struct native_made *made);
+
+/* The writes of a privileged server, or to recorded modes, leave set-id bits alone, where its caller's would not have.
+ */
 void native_drop_set_id(struct sftp_job *job, const struct sftp_caller *caller, int fd);
 
 /* Node, attributes and handle of the regular file fd, which is taken over in any case. node: counted already. */

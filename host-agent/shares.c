@@ -162,7 +162,7 @@ static void on_relay_done(void *ctx, const struct relay_stats *stats, int error)
 static void server_exec(const struct served *share, int fd, pid_t agent)
 {
 	char counters[32];
-	const char *argv[11] = {"homeport", "sftp-server"};
+	const char *argv[12] = {"homeport", "sftp-server"};
 	size_t n = 2;
 	sigset_t none;
 
@@ -174,6 +174,8 @@ static void server_exec(const struct served *share, int fd, pid_t agent)
 		argv[n++] = "--no-mask";
 	if (share->source.locks)
 		argv[n++] = "--locks";
+	if (share->source.virtual_owners)
+		argv[n++] = "--ownership=virtual";
 	argv[n++] = "--";
 	argv[n++] = share->source.location;
 	argv[n] = NULL;

@@ -19,8 +19,9 @@ struct shares;
 struct share_source {
 	const char *location; /* what is served */
 	bool writable;
-	bool mask;  /* secrets below it are as if absent */
-	bool locks; /* the client's are carried to its files */
+	bool mask;           /* secrets below it are as if absent */
+	bool locks;          /* the client's are carried to its files */
+	bool virtual_owners; /* whose a file is to the client is recorded with it */
 };
 
 struct shares_events {

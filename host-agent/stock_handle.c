@@ -10,6 +10,7 @@
 #include "listing.h"
 #include "sftp_stock.h"
 #include "stock_attrs.h"
+#include "virtual_owner.h"
 
 #define READDIR_ENTRIES 100u
 #define STATVFS_RDONLY  1u
@@ -138,7 +139,7 @@ int stock_fsetstat(struct sftp_job *job)
 	if (h->node_flags & NODE_PROTECTED)
 		return -EACCES;
 	sftp_job_changed(job);
-	return fsop_set(&job->share->root, h->fd, h->type, h->flags & NATIVE_O_WRITE, &set);
+	return virtual_owner_set(&job->share->root, h->fd, h->type, h->flags & NATIVE_O_WRITE, &set);
 }
 
 /* One entry; what is masked, or vanished just now, is passed over. */

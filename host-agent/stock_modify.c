@@ -13,6 +13,7 @@
 #include "bounds.h"
 #include "sftp_stock.h"
 #include "stock_attrs.h"
+#include "virtual_owner.h"
 
 /* A path, and what is to be set of it. */
 static int setstat_path(struct sftp_job *job, struct wire_reader *in, bool follow)
@@ -27,7 +28,7 @@ static int setstat_path(struct sftp_job *job, struct wire_reader *in, bool follo
 	r = !wire_read_done(in) ? -EBADMSG : f.protected ? -EACCES : 0;
 	if (r == 0) {
 		sftp_job_changed(job);
-		r = fsop_set(&job->share->root, f.fd, f.st.type, false, &set);
+		r = virtual_owner_set(&job->share->root, f.fd, f.st.type, false, &set);
 	}
 	stock_found_close(&f);
 	return r;

@@ -129,5 +129,16 @@ class MountedByUser(Mounted):
         super().kill()
 
 
+class MountedVirtual(Mounted):
+    """By root, from an ordinary user's server that records owners: the guest's root is the host's USER."""
+
+    def __init__(self, folder, options=(), server=(), **kw):
+        super().__init__(folder, options=("-o", ",".join((f"hostuid={USER},hostgid={USER},ownership=virtual", *options))),
+                         server=("--ownership=virtual", *server), **kw)
+        os.chown(self.host, USER, USER)
+        at = self.argv.index("--") + 1
+        self.argv[at:] = [*as_user(), shutil.copy(HOST, folder), *self.argv[at + 1:]]
+
+
 def as_user():
     return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--groups=3001"]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The cases of tests/posix on a local folder and on the mount, as root on both sides and as an ordinary user on both:
-what they tell has to be the same, line by line. The local folder is mounted nosuid and nodev, as the mount is."""
+"""The cases of tests/posix on a local folder and on the mount, as root on both sides, as an ordinary user on both, and
+as root with virtual ownership where the server is an ordinary user's: what they tell has to be the same, line by line. The local folder is mounted nosuid and nodev, as the mount is."""
+import contextlib
 import difflib
 import errno
 import os
@@ -12,12 +13,12 @@ import tempfile
 
 import pytest
 
-from mounted import BUILD, ROOT, USER, Mounted, MountedByUser, as_user
+from mounted import BUILD, ROOT, USER, Mounted, MountedByUser, MountedVirtual, as_user
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 CONFORM = BUILD + "/posix/conform"
-ROOT_ONLY, DIFFERS, DIFFERS_USER = 1, 2, 4
+ROOT_ONLY, DIFFERS, DIFFERS_USER, DIFFERS_VIRTUAL = 1, 2, 4, 8
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,17 +54,23 @@ def top():
     shutil.rmtree(path)
 
 
-@pytest.fixture
-def local(top):
+@contextlib.contextmanager
+def local_folder(top, owner):
     path = top + "/local"
     os.mkdir(path)
-    os.chown(path, USER, USER)
+    os.chown(path, owner, owner)
     subprocess.run(["mount", "--bind", path, path], check=True, timeout=10)
     try:
         subprocess.run(["mount", "-o", "remount,bind,nosuid,nodev", path], check=True, timeout=10)
         yield path
     finally:
         subprocess.run(["umount", path], check=True, timeout=10)
+
+
+@pytest.fixture
+def local(top):
+    with local_folder(top, USER) as path:
+        yield path
 
 
 def compare(local_lines, mount_lines, differing):
@@ -84,7 +91,7 @@ def test_the_table_is_broad_and_each_case_cites_what_it_proves():
     assert len(rows) > 200
     for name, (flags, cites, reason) in rows.items():
         assert "(" in cites or "POSIX" in cites, name
-        assert bool(flags & (DIFFERS | DIFFERS_USER)) == bool(reason), name
+        assert bool(flags & (DIFFERS | DIFFERS_USER | DIFFERS_VIRTUAL)) == bool(reason), name
 
 
 def test_as_root_on_both_sides_the_mount_does_what_the_local_folder_does(top, local):
@@ -100,6 +107,15 @@ def test_as_a_user_on_both_sides_the_mount_does_what_the_local_folder_does(top, 
     expected = told(local, as_user(), conform=conform)
     with MountedByUser(top + "/mounted", server=["--no-mask"]) as m:
         assert compare(expected, told(m.guest, [*m.inside(), *as_user()], conform=conform), differing) == ""
+
+
+def test_with_virtual_ownership_an_ordinary_server_does_what_the_local_folder_does_for_root(top):
+    """root:root here is what the server's user owns there."""
+    differing = {name for name, (flags, _, _) in table().items() if flags & (DIFFERS | DIFFERS_VIRTUAL)}
+    with local_folder(top, 0) as local:
+        expected = told(local)
+    with MountedVirtual(top + "/mounted", server=["--no-mask"]) as m:
+        assert compare(expected, told(m.guest), differing) == ""
 
 
 def test_without_what_newer_kernels_offer_it_says_what_an_older_kernel_says(top, monkeypatch):

@@ -184,6 +184,8 @@ static void share_open(uint8_t options)
 	must(root_open(&share.root, path, false, &what) == 0);
 	share.writable = options & 1;
 	share.native = options & 2;
+	if (options & 4)
+		root_record_owners(&share.root);
 	share.root.privileged = false; /* files are not given to whom the input names */
 	must(masks_new(path, true, &share.masks) == 0 && share_init(&share, 128, true) == 0);
 }

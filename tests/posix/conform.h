@@ -25,9 +25,10 @@
 #include <unistd.h>
 
 enum {
-	CASE_ROOT = 1 << 0,         /* becomes other users, or makes what only root may */
-	CASE_DIFFERS = 1 << 1,      /* the mount cannot do as the local one does; `reason` says why */
-	CASE_DIFFERS_USER = 1 << 2, /* as an ordinary user alone */
+	CASE_ROOT = 1 << 0,            /* becomes other users, or makes what only root may */
+	CASE_DIFFERS = 1 << 1,         /* the mount cannot do as the local one does; `reason` says why */
+	CASE_DIFFERS_USER = 1 << 2,    /* as an ordinary user alone */
+	CASE_DIFFERS_VIRTUAL = 1 << 3, /* with virtual ownership alone */
 };
 
 struct posix_case {

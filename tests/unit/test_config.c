@@ -123,6 +123,7 @@ static void every_key_is_read(void **state)
 				     "  writable: true\n"
 				     "  mask: false\n"
 				     "  locks: host\n"
+				     "  ownership: virtual\n"
 				     "  uidMap: [{host: 1000, guest: 501}, {host: 0, guest: 4294967294}]\n"
 				     "  gidMap:\n"
 				     "  - host: 100\n"
@@ -163,6 +164,7 @@ static void every_key_is_read(void **state)
 	assert_true(c->mounts[1].writable);
 	assert_false(c->mounts[1].mask);
 	assert_true(c->mounts[1].host_locks && !c->mounts[0].host_locks);
+	assert_true(c->mounts[1].virtual_owners && !c->mounts[0].virtual_owners);
 	assert_int_equal(c->mounts[0].uid_map_count + c->mounts[0].gid_map_count, 0);
 	assert_int_equal(c->mounts[1].uid_map_count, 2);
 	assert_int_equal(c->mounts[1].uid_map[0].guest, 501);
@@ -515,7 +517,9 @@ static void what_is_shown_reads_back_as_the_same(void **state)
 		"ssh: {host: h, port: 2, user: u, options: [\"A=b\", \"C=d e\"]}\nmaxForwards: 0\nsessionTimeout: "
 		"90s\n",
 		"mounts:\n- location: \"/a\\tb\\u2028\\\"\\\\\xc3\xa4\\x85\\uFEFF\"\n  mountPoint: /x\n  mask: false\n"
-		"- location: ~/src\n  writable: true\n  locks: host\n- location: /b\n  locks: guest\n",
+		"- location: ~/src\n  writable: true\n  locks: host\n- location: /b\n  locks: guest\n  ownership: "
+		"host\n- location: /c\n  "
+		"ownership: virtual\n",
 		"mounts:\n- location: /a\n  uidMap:\n  - {host: 1, guest: 2}\n  - {host: 5, guest: 6, count: 7}\n"
 		"  gidMap: [{count: 4294967295, host: 0, guest: 0}]\n- location: /b\n  uidMap: []\n",
 		"portForwards:\n- {}\n- guestPortRange: [1, 2]\n  hostPortRange: [3, 4]\n  hostIP: \"::1\"\n"

@@ -125,8 +125,10 @@ static void a_mount_owns_its_strings(void **state)
 	struct control_msg msg = a_mount(shares, 3), back;
 
 	msg.mount.host_locks = true;
+	msg.mount.shares[1].virtual_owners = true;
 	round_trip(&msg, &back);
 	assert_true(back.mount.host_locks);
+	assert_true(back.mount.shares[1].virtual_owners && !back.mount.shares[0].virtual_owners);
 	assert_string_equal(back.mount.target, "/home/me");
 	assert_string_equal(back.mount.shares[2].point, "a/b");
 	assert_true(back.mount.shares[1].writable);

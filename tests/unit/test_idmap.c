@@ -72,6 +72,51 @@ static void chown_to_whom_it_belongs_is_sent_and_to_others_refused(void **state)
 	assert_int_equal(uid, 7);
 }
 
+static void what_is_recorded_is_the_guests_own_number(void **state)
+{
+	struct idmap recorded = users;
+	struct sftp_attr attr = {.uid = 7, .gid = 1000, .flags = SFTP_ATTR_UID_RECORDED};
+	uint32_t login = 501, group = 20, root = 0, uid = 1, gid = 1;
+	struct sftp_caller caller;
+	struct stat st;
+
+	(void)state;
+	recorded.recorded = true;
+	idmap_attr_to_guest(&recorded, 0, &attr, &st);
+	assert_int_equal(st.st_uid, 7);
+	assert_int_equal(st.st_gid, 20);
+	attr.flags = SFTP_ATTR_GID_RECORDED;
+	idmap_attr_to_guest(&recorded, 0, &attr, &st);
+	assert_int_equal(st.st_uid, IDMAP_NOBODY);
+	assert_int_equal(st.st_gid, 1000);
+	idmap_owner_to_host(&recorded, 0, 20, &caller);
+	assert_int_equal(caller.uid, 0);
+	assert_int_equal(caller.gid, SFTP_OWNER_HOST);
+	idmap_caller_to_host(&recorded, 501, 20, &caller);
+	assert_int_equal(caller.uid, 501);
+	assert_int_equal(caller.gid, 20);
+	assert_false(idmap_chown_needs_present(&recorded));
+	assert_int_equal(idmap_chown_to_host(&recorded, NULL, &root, NULL, &uid, &gid), NATIVE_SET_UID);
+	assert_int_equal(uid, 0);
+	assert_int_equal(idmap_chown_to_host(&recorded, NULL, &login, &group, &uid, &gid),
+			 NATIVE_SET_UID | NATIVE_SET_GID);
+	assert_int_equal(uid, SFTP_OWNER_HOST);
+	assert_int_equal(gid, SFTP_OWNER_HOST);
+}
+
+static void with_root_on_both_sides_only_others_than_root_are_recorded(void **state)
+{
+	struct idmap recorded = roots;
+	uint32_t root = 0, other = 7, uid = 1, gid = 1;
+
+	(void)state;
+	recorded.recorded = true;
+	assert_int_equal(idmap_chown_to_host(&recorded, NULL, &root, &other, &uid, &gid),
+			 NATIVE_SET_UID | NATIVE_SET_GID);
+	assert_int_equal(uid, SFTP_OWNER_HOST);
+	assert_int_equal(gid, 7);
+}
+
 static void chown_of_anothers_to_what_it_shows_needs_no_request(void **state)
 {
 	struct sftp_attr file = {.uid = 7, .gid = 1000};
@@ -234,6 +279,8 @@ int main(void)
 		cmocka_unit_test(with_root_on_both_sides_owners_pass_unchanged),
 		cmocka_unit_test(every_caller_is_the_hosts_user_there),
 		cmocka_unit_test(chown_to_whom_it_belongs_is_sent_and_to_others_refused),
+		cmocka_unit_test(what_is_recorded_is_the_guests_own_number),
+		cmocka_unit_test(with_root_on_both_sides_only_others_than_root_are_recorded),
 		cmocka_unit_test(chown_of_anothers_to_what_it_shows_needs_no_request),
 		cmocka_unit_test(a_group_that_the_hosts_user_has_is_the_login_users),
 		cmocka_unit_test(what_a_map_has_passes_both_ways),

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* See virtual_owner.h. */
+#include "virtual_owner.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "owner_record.h"
+
+#define OWNER ((uint32_t)(NATIVE_SET_UID | NATIVE_SET_GID))
+
+/* The record as it is, or as it would be: what the file shows as. */
+static void record_of(int fd, const struct stat *st, const struct sftp_attr *shown, struct owner_record *record)
+{
+	if (owner_record_read(fd, NULL, st->st_mode, record) < 0)
+		*record = (struct owner_record){.uid = SFTP_OWNER_HOST, .gid = SFTP_OWNER_HOST};
+	record->mode = shown->mode;
+}
+
+/* Who is not recorded is the host's user: the file is given to it for real where it is somebody else's. */
+static int give_to_host(int fd, const struct stat *st, uint32_t mask)
+{
+	uid_t uid = mask & NATIVE_SET_UID && st->st_uid != geteuid() ? geteuid() : (uid_t)-1;
+	gid_t gid = mask & NATIVE_SET_GID && st->st_gid != getegid() ? getegid() : (gid_t)-1;
+
+	if (uid == (uid_t)-1 && gid == (gid_t)-1)
+		return 0;
+	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+/* Written first: a mode that is not the record's counts for more than the record. */
+static int record_keep(const struct root *root, int fd, const struct stat *st, const struct owner_record *record)
+{
+	const struct fsop_set mode = {.mask = NATIVE_SET_MODE, .mode = owner_record_host_mode(record->mode)};
+	const struct fsop_set nothing = {0};
+	uint8_t type = IFTODT(st->st_mode);
+	int r;
+
+	if (owner_record_is_needed(record))
+		r = owner_record_write(fd, record);
+	else if ((r = owner_record_remove(fd)) == -ENODATA)
+		r = fsop_set(root, fd, type, false, &nothing);
+	if (r == 0 && (mode.mode & 07777) != (st->st_mode & 07777u))
+		r = fsop_set(root, fd, type, false, &mode);
+	return r;
+}
+
+static int set_recorded(struct root *root, int fd, const struct fsop_set *set)
+{
+	uint32_t to_host =
+		(set->uid == SFTP_OWNER_HOST ? NATIVE_SET_UID : 0) | (set->gid == SFTP_OWNER_HOST ? NATIVE_SET_GID : 0);
+	struct owner_record record;
+	struct fsop_stat shown;
+	struct stat st;
+	int r = fsop_stat(root, fd, NULL, false, &shown);
+
+	if (r < 0)
+		return r;
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	record_of(fd, &st, &shown.attr, &record);
+	if (set->mask & NATIVE_SET_MODE)
+		record.mode = (record.mode & S_IFMT) | (set->mode & 07777);
+	if (set->mask & NATIVE_SET_UID)
+		record.uid = set->uid;
+	if (set->mask & NATIVE_SET_GID)
+		record.gid = set->gid;
+	r = give_to_host(fd, &st, set->mask & to_host);
+	return r < 0 ? r : record_keep(root, fd, &st, &record);
+}
+
+/* A link, or what the host itself made beside files and folders, cannot have a record. */
+static int set_unrecorded(const struct root *root, int fd, uint8_t type, const struct fsop_set *set)
+{
+	struct fsop_set kept = *set;
+
+	kept.mask &= ~OWNER;
+	return type == DT_LNK || !(set->mask & OWNER) ? fsop_set(root, fd, type, false, &kept) : -EPERM;
+}
+
+static bool has_record(int fd)
+{
+	struct stat st;
+
+	return fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
+}
+
+int virtual_owner_set(struct root *root, int fd, uint8_t type, bool writable_fd, const struct fsop_set *set)
+{
+	struct fsop_set before = *set, owner = *set, after = *set;
+	int r = 0;
+
+	if (!root->virtual_owners || !(set->mask & (OWNER | NATIVE_SET_MODE)))
+		return fsop_set(root, fd, type, writable_fd, set);
+	/* In the order that fsop_set() has. */
+	before.mask &= NATIVE_SET_SIZE | ~(uint32_t)NATIVE_SET_ALL;
+	owner.mask &= OWNER | NATIVE_SET_MODE;
+	after.mask &= NATIVE_SET_ALL & ~(OWNER | NATIVE_SET_MODE | NATIVE_SET_SIZE);
+	if (before.mask)
+		r = fsop_set(root, fd, type, writable_fd, &before);
+	if (r == 0)
+		r = has_record(fd) ? set_recorded(root, fd, &owner) : set_unrecorded(root, fd, type, &owner);
+	if (r == 0 && after.mask)
+		r = fsop_set(root, fd, type, writable_fd, &after);
+	return r;
+}
+
+int virtual_owner_give(int fd, const struct sftp_attr *folder, const struct sftp_caller *caller, uint32_t mode,
+		       uint32_t rdev_major, uint32_t rdev_minor)
+{
+	struct owner_record record = {.mode = mode,
+				      .uid = caller->uid,
+				      .gid = caller->gid,
+				      .rdev_major = rdev_major,
+				      .rdev_minor = rdev_minor};
+
+	if (S_ISLNK(mode))
+		return 0;
+	if (folder->mode & S_ISGID) {
+		record.gid = folder->flags & SFTP_ATTR_GID_RECORDED ? folder->gid : SFTP_OWNER_HOST;
+		record.mode |= S_ISDIR(mode) ? S_ISGID : 0;
+	}
+	return owner_record_is_needed(&record) ? owner_record_write(fd, &record) : 0;
+}
+
+int virtual_owner_drop_set_id(struct root *root, int fd)
+{
+	struct fsop_set set = {.mask = NATIVE_SET_MODE};
+	struct fsop_stat st;
+	uint32_t drop;
+	int r = fsop_stat(root, fd, NULL, false, &st);
+
+	if (r < 0)
+		return r;
+	drop = (st.attr.mode & S_ISUID) | (st.attr.mode & S_IXGRP ? st.attr.mode & S_ISGID : 0);
+	set.mode = st.attr.mode & ~drop;
+	return drop ? set_recorded(root, fd, &set) : 0;
+}
