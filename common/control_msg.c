@@ -159,6 +159,7 @@ static void put_mount(struct wire_buf *out, const struct control_msg *msg)
 	wire_put_u32(out, m->id);
 	wire_put_cstring(out, m->target);
 	wire_put_u8(out, m->host_locks);
+	wire_put_u8(out, m->acl);
 	wire_put_u32(out, m->share_count);
 	for (uint32_t i = 0; i < m->share_count; i++) {
 		wire_put_cstring(out, m->shares[i].point);
@@ -202,6 +203,7 @@ static int get_mount(struct wire_reader *r, struct control_msg *msg)
 	m->id = wire_get_u32(r);
 	rc = get_new_text(r, &m->target);
 	get_bool(r, &m->host_locks);
+	get_bool(r, &m->acl);
 	if (rc < 0 || r->bad)
 		return rc;
 	count = wire_get_u32(r);

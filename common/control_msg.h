@@ -52,6 +52,7 @@ struct control_mount {
 	uint32_t id;     /* the host's name for it in this session */
 	char *target;    /* absolute path in the guest, as the user wrote it */
 	bool host_locks; /* locks of the mount's files are taken on the host */
+	bool acl;        /* POSIX ACLs are the host's, and hold in the guest */
 	uint32_t share_count;
 	struct control_share shares[CONTROL_MOUNTS_MAX]; /* shares[0].point is ""; the others sorted by point */
 };

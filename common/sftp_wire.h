@@ -161,6 +161,10 @@ enum {
 /* FALLOCATE modes: FALLOC_FL_ of fallocate(2), same values, but NO_HIDE_STALE. */
 enum { NATIVE_FALLOCATE_ALL = 0x7b };
 
+/* SETXATTR flags: XATTR_CREATE and XATTR_REPLACE of setxattr(2), same values; with an ACL, the set-group-id bit goes.
+ */
+enum { NATIVE_XATTR_FLAGS = 3, NATIVE_XATTR_KILL_SGID = 1 << 8 };
+
 /* SEEK: what is looked for. */
 enum { NATIVE_SEEK_DATA = 1, NATIVE_SEEK_HOLE = 2 };
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* The first that fits. xattr(7); there is no ACL yet, and no other system.* of a file. */
+/* The first that fits. xattr(7); of system.* a file has ACLs alone. */
 static const struct {
 	const char *prefix;
 	int read, write;
@@ -19,8 +19,16 @@ static const struct {
 	{"trusted.", -ENODATA, -EPERM},
 };
 
-int xattr_name_check(const char *name, bool write)
+bool xattr_name_is_acl(const char *name)
 {
+	return strcmp(name, XATTR_ACL_ACCESS) == 0 || strcmp(name, XATTR_ACL_DEFAULT) == 0;
+}
+
+int xattr_name_check(const char *name, bool write, bool acl)
+{
+	if (acl && xattr_name_is_acl(name))
+		return 0;
+
 	for (size_t i = 0; i < sizeof(namespaces) / sizeof(namespaces[0]); i++)
 		if (strncmp(name, namespaces[i].prefix, strlen(namespaces[i].prefix)) == 0)
 			return write ? namespaces[i].write : namespaces[i].read;

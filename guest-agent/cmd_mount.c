@@ -28,9 +28,9 @@
 #include "mount.h"
 #include "mount_target.h"
 
-#define USAGE                                                                      \
-	"usage: homeport-guest mount [-v] [-o "                                    \
-	"ro,rw,allow_other,locks,ownership=virtual,reconnect,hostuid=N,hostgid=N," \
+#define USAGE                                                                          \
+	"usage: homeport-guest mount [-v] [-o "                                        \
+	"ro,rw,allow_other,locks,acl,ownership=virtual,reconnect,hostuid=N,hostgid=N," \
 	"uidmap=HOST:GUEST[:COUNT],gidmap=HOST:GUEST[:COUNT]] MOUNTPOINT -- COMMAND..."
 #define SOCKET_BUFFER (1 << 20) /* of the pipe to COMMAND: what keeps it busy while the loop does something else */
 
@@ -107,6 +107,8 @@ static int parse_option(struct foreground *f, const char *option)
 		f->params.host_locks = true;
 	else if (strcmp(option, "ownership=virtual") == 0)
 		f->share.virtual_owners = true;
+	else if (strcmp(option, "acl") == 0)
+		f->params.acl = true;
 	else if (strcmp(option, "reconnect") == 0)
 		f->reconnect = true;
 	else if (strncmp(option, "hostuid=", 8) == 0 && parse_id(option + 8, &f->params.ids.host_uid))

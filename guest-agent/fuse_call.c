@@ -128,6 +128,18 @@ bool call_set_other_name(struct call *call, const char *name)
 	return set_name(call, &call->other_name, name);
 }
 
+void call_set_mode(struct call *call, mode_t mode)
+{
+	call->make.mode = idmap_mode_to_host(mode);
+	call->make.umask = fuse_req_ctx(call->req)->umask & 0777u;
+}
+
+void call_put_mode(const struct call *call, struct wire_buf *b)
+{
+	wire_put_u16(b, (uint16_t)call->make.umask);
+	wire_put_u16(b, (uint16_t)call->make.mode);
+}
+
 /* ------------------------------------------------------------------------------------------------------- starting */
 
 /* The highest of n and its ancestors that has no number in the present attachment; NULL when n has one. */

@@ -77,7 +77,7 @@ struct call {
 	char *name, *other_name;
 	union {
 		struct {
-			uint32_t flags, mode;
+			uint32_t flags, mode, umask;
 			dev_t rdev;
 		} make; /* mkdir, mknod, create, rename: flags */
 		struct {
@@ -115,7 +115,7 @@ struct call {
 		struct {
 			const char *value; /* in other_name */
 			size_t size;
-			int flags;
+			uint32_t flags; /* of SETXATTR */
 		} xattr;
 	};
 };
@@ -132,6 +132,13 @@ bool call_set_other(struct call *call, fuse_ino_t ino);
 /* Copies a name; false: answered and freed (ENAMETOOLONG, EINVAL, ENOMEM). */
 bool call_set_name(struct call *call, const char *name);
 bool call_set_other_name(struct call *call, const char *name);
+
+/*
+ * The mode of what the call makes, with the caller's umask: the kernel has applied that one already, unless the mount
+ * has ACLs. And both into its request.
+ */
+void call_set_mode(struct call *call, mode_t mode);
+void call_put_mode(const struct call *call, struct wire_buf *b);
 
 /* From the top: park, find, issue. */
 void call_start(struct call *call);

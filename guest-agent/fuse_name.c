@@ -298,7 +298,7 @@ static void mkdir_issue(struct call *call)
 {
 	struct wire_buf *b = make_begin(call, NATIVE_MKDIR);
 
-	wire_put_u32(b, call->make.mode);
+	call_put_mode(call, b);
 	call_send(call, mkdir_done);
 }
 
@@ -308,7 +308,7 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 
 	if (!call)
 		return;
-	call->make.mode = idmap_mode_to_host(mode);
+	call_set_mode(call, mode);
 	call_start(call);
 }
 
@@ -316,7 +316,7 @@ static void mknod_issue(struct call *call)
 {
 	struct wire_buf *b = make_begin(call, NATIVE_MKNOD);
 
-	wire_put_u32(b, call->make.mode);
+	call_put_mode(call, b);
 	wire_put_u32(b, major(call->make.rdev));
 	wire_put_u32(b, minor(call->make.rdev));
 	call_send(call, made_done);
@@ -329,7 +329,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 	if (!call)
 		return;
 	call->make.rdev = rdev;
-	call->make.mode = idmap_mode_to_host(mode);
+	call_set_mode(call, mode);
 	call_start(call);
 }
 
@@ -414,7 +414,7 @@ static void create_issue(struct call *call)
 	struct wire_buf *b = make_begin(call, NATIVE_CREATE);
 
 	wire_put_u32(b, call->make.flags);
-	wire_put_u32(b, call->make.mode);
+	call_put_mode(call, b);
 	call_send(call, create_done);
 }
 
@@ -431,7 +431,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	if (!call)
 		return;
 	call->make.flags = open_flags_to_native(fi->flags);
-	call->make.mode = idmap_mode_to_host(mode);
+	call_set_mode(call, mode);
 	call_start(call);
 }
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <linux/fuse.h>
 #include <linux/stat.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 
 #include "features.h"
@@ -60,6 +61,20 @@ enum raw_request raw_request_adapt(void *request, size_t len)
 		return RAW_TMPFILE;
 	}
 	return RAW_NONE;
+}
+
+enum raw_request raw_setxattr_adapt(void *request, size_t len)
+{
+	const size_t head = sizeof(struct fuse_in_header), cut = sizeof(struct fuse_setxattr_in);
+	const struct fuse_in_header *h = request;
+	struct fuse_setxattr_in in;
+	uint8_t *body = (uint8_t *)request + head;
+
+	if (len < head + cut || h->opcode != FUSE_SETXATTR)
+		return RAW_NONE;
+	memcpy(&in, body, sizeof(in));
+	memmove(body + FUSE_COMPAT_SETXATTR_IN_SIZE, body + cut, len - head - cut);
+	return in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID ? RAW_ACL_KILL_SGID : RAW_NONE;
 }
 
 static struct sx_time time_of(const struct timespec *t)

@@ -39,6 +39,7 @@ struct session_state {
 	uint64_t init_unique; /* of the INIT whose answer is edited */
 	uint32_t init_flags;  /* what the kernel offers */
 	uint32_t init_flags2;
+	bool setxattr_ext; /* the kernel was told that SETXATTR may say more */
 };
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -54,6 +55,10 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* Locks stay among the guest's programs. */
 	if (!m->host_locks)
 		conn->want &= ~(unsigned)(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
+	/* The kernel goes by the host's ACLs, and leaves it to the host what a folder's default one makes of a umask.
+	 */
+	if (m->acl)
+		conn->want |= conn->capable & (FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
 	/* A symlink's target never changes: another target is another inode. */
 	conn->want |= conn->capable & (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_AUTO_INVAL_DATA |
 				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_READ);
@@ -108,6 +113,8 @@ static void raw_request(struct mount *m, const struct fuse_buf *buf)
 	const struct fuse_init_in *init = (const struct fuse_init_in *)(h + 1);
 
 	m->raw = raw_request_adapt(buf->mem, buf->size);
+	if (s->setxattr_ext && h->opcode == FUSE_SETXATTR)
+		m->raw = raw_setxattr_adapt(buf->mem, buf->size);
 	m->unique = h->unique;
 	if (buf->size < sizeof(*h) + offsetof(struct fuse_init_in, flags2) || h->opcode != FUSE_INIT)
 		return;
@@ -128,7 +135,7 @@ static bool has_virtual_owners(const struct mount *m)
 /* INIT's answer, after libfuse has made it. */
 static void init_amend(const struct mount *m, struct fuse_init_out *init)
 {
-	const struct session_state *s = m->session_state;
+	struct session_state *s = m->session_state;
 
 	init->flags |= s->init_flags & FUSE_PARALLEL_DIROPS;
 	/*
@@ -138,6 +145,10 @@ static void init_amend(const struct mount *m, struct fuse_init_out *init)
 	 */
 	if (m->ids.host_uid != 0 && !has_virtual_owners(m))
 		init->flags |= s->init_flags & FUSE_HANDLE_KILLPRIV_V2;
+	/* A host agent that is root does not lose the set-group-id bit with a new ACL as its caller would. */
+	s->setxattr_ext = m->acl && s->init_flags & FUSE_SETXATTR_EXT;
+	if (s->setxattr_ext)
+		init->flags |= FUSE_SETXATTR_EXT;
 	/* libfuse asks for no more than the kernel offered; the helper has raised the limit behind that. */
 	init->max_readahead = MAX_WRITE;
 	if (s->init_flags2 & FLAGS2_DIRECT_IO_ALLOW_MMAP && feature_on(FEATURE_DIRECT_MMAP)) {

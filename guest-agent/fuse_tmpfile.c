@@ -42,7 +42,7 @@ static void tmpfile_issue(struct call *call)
 
 	wire_put_u64(b, call->node->server);
 	wire_put_u32(b, call->make.flags);
-	wire_put_u32(b, call->make.mode);
+	call_put_mode(call, b);
 	call_send(call, tmpfile_done);
 }
 
@@ -53,6 +53,6 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, const struct fus
 	if (!call)
 		return;
 	call->make.flags = open_flags_to_native(fi->flags);
-	call->make.mode = idmap_mode_to_host(mode);
+	call_set_mode(call, mode);
 	call_start(call);
 }

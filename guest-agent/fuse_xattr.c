@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests about extended attributes: passed to the host, and never kept. What a guest does not have at all
- * (xattr_name.h) is answered here at once: the kernel asks for security.capability before each write.
+ * (xattr_name.h) is answered here at once: the kernel asks for security.capability before each write. POSIX ACLs are
+ * fuse_acl.c's.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuse_acl.h"
 #include "fuse_call.h"
 #include "fuse_ops.h"
 #include "xattr_name.h"
@@ -14,7 +16,8 @@
 /* A call about the attribute `name` (NULL: about all of them). NULL: it was answered already. */
 static struct call *xattr_call_new(fuse_req_t req, fuse_ino_t ino, const char *name, bool write, call_fn *issue)
 {
-	int r = name ? xattr_name_check(name, write) : 0;
+	const struct mount *m = fuse_req_userdata(req);
+	int r = name ? xattr_name_check(name, write, m->acl) : 0;
 	struct call *call = r == 0 ? call_new(req, ino, issue) : NULL;
 
 	if (r < 0)
@@ -76,6 +79,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 	if (!call)
 		return;
 	call->xattr.size = size;
+	if (xattr_name_is_acl(name))
+		call->issue = acl_get_issue;
 	if (!call->share)
 		call_reply_err(call, ENODATA);
 	else
@@ -123,7 +128,7 @@ static void setxattr_issue(struct call *call)
 	wire_put_u64(b, call->node->server);
 	wire_put_cstring(b, call->name);
 	wire_put_string(b, call->xattr.value, call->xattr.size);
-	wire_put_u32(b, (uint32_t)call->xattr.flags);
+	wire_put_u32(b, call->xattr.flags);
 	call_send(call, change_done);
 }
 
@@ -141,7 +146,11 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 	memcpy(call->other_name, value, size);
 	call->xattr.value = call->other_name;
 	call->xattr.size = size;
-	call->xattr.flags = flags;
+	call->xattr.flags = (uint32_t)flags & NATIVE_XATTR_FLAGS;
+	if (call->mount->raw == RAW_ACL_KILL_SGID)
+		call->xattr.flags |= NATIVE_XATTR_KILL_SGID;
+	if (xattr_name_is_acl(name))
+		call->issue = acl_change_issue;
 	call_start(call);
 }
 
@@ -159,6 +168,9 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct call *call = xattr_call_new(req, ino, name, true, removexattr_issue);
 
-	if (call)
-		call_start(call);
+	if (!call)
+		return;
+	if (xattr_name_is_acl(name))
+		call->issue = acl_change_issue;
+	call_start(call);
 }

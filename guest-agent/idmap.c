@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-static bool is_identity(const struct idmap *m)
+bool idmap_is_identity(const struct idmap *m)
 {
 	return m->host_uid == 0 && m->guest_uid == 0;
 }
@@ -20,12 +20,12 @@ struct ids {
 
 static struct ids users_of(const struct idmap *m)
 {
-	return (struct ids){&m->uids, m->host_uid, m->guest_uid, is_identity(m)};
+	return (struct ids){&m->uids, m->host_uid, m->guest_uid, idmap_is_identity(m)};
 }
 
 static struct ids groups_of(const struct idmap *m)
 {
-	return (struct ids){&m->gids, m->host_gid, m->guest_gid, is_identity(m)};
+	return (struct ids){&m->gids, m->host_gid, m->guest_gid, idmap_is_identity(m)};
 }
 
 /* False: it has no number on the other side. */
@@ -48,27 +48,39 @@ static bool translate(const struct ids *ids, enum id_way way, uint32_t id, uint3
 	return true;
 }
 
-static uint32_t user_to_guest(const struct idmap *m, const struct sftp_attr *attr)
+bool idmap_user(const struct idmap *m, enum id_way way, uint32_t id, uint32_t *out)
 {
 	const struct ids users = users_of(m);
+
+	return translate(&users, way, id, out);
+}
+
+bool idmap_group(const struct idmap *m, enum id_way way, uint32_t id, uint32_t *out)
+{
+	const struct ids groups = groups_of(m);
+
+	return translate(&groups, way, id, out);
+}
+
+static uint32_t user_to_guest(const struct idmap *m, const struct sftp_attr *attr)
+{
 	uint32_t id;
 
 	if (attr->flags & SFTP_ATTR_UID_RECORDED)
 		return attr->uid;
-	return translate(&users, ID_TO_GUEST, attr->uid, &id) ? id : IDMAP_NOBODY;
+	return idmap_user(m, ID_TO_GUEST, attr->uid, &id) ? id : IDMAP_NOBODY;
 }
 
 /* A group that is the host user's as well as its first one is the login user's: that is how it may use the file. */
 static uint32_t group_to_guest(const struct idmap *m, const struct sftp_attr *attr)
 {
-	const struct ids groups = groups_of(m);
 	uint32_t id;
 
 	if (attr->flags & SFTP_ATTR_GID_RECORDED)
 		return attr->gid;
-	if (translate(&groups, ID_TO_GUEST, attr->gid, &id))
+	if (idmap_group(m, ID_TO_GUEST, attr->gid, &id))
 		return id;
-	if (attr->flags & SFTP_ATTR_MY_GROUP && translate(&groups, ID_TO_GUEST, m->host_gid, &id))
+	if (attr->flags & SFTP_ATTR_MY_GROUP && idmap_group(m, ID_TO_GUEST, m->host_gid, &id))
 		return id;
 	return IDMAP_NOBODY;
 }
@@ -110,17 +122,15 @@ static uint32_t to_record(const struct ids *ids, uint32_t id)
 
 void idmap_caller_to_host(const struct idmap *m, uint32_t uid, uint32_t gid, struct sftp_caller *caller)
 {
-	const struct ids users = users_of(m), groups = groups_of(m);
-
 	if (m->recorded) {
 		caller->uid = uid;
 		caller->gid = gid;
 		return;
 	}
-	if (!translate(&users, ID_TO_HOST, uid, &caller->uid))
-		caller->uid = users.unchanged ? IDMAP_NOBODY : m->host_uid;
-	if (!translate(&groups, ID_TO_HOST, gid, &caller->gid))
-		caller->gid = groups.unchanged ? IDMAP_NOBODY : m->host_gid;
+	if (!idmap_user(m, ID_TO_HOST, uid, &caller->uid))
+		caller->uid = idmap_is_identity(m) ? IDMAP_NOBODY : m->host_uid;
+	if (!idmap_group(m, ID_TO_HOST, gid, &caller->gid))
+		caller->gid = idmap_is_identity(m) ? IDMAP_NOBODY : m->host_gid;
 }
 
 void idmap_owner_to_host(const struct idmap *m, uint32_t uid, uint32_t gid, struct sftp_caller *caller)
@@ -158,7 +168,7 @@ static int owner_to_host(const struct ids *ids, const struct owner *o, uint32_t 
 
 bool idmap_chown_needs_present(const struct idmap *m)
 {
-	return !is_identity(m) && !m->recorded;
+	return !idmap_is_identity(m) && !m->recorded;
 }
 
 int idmap_chown_to_host(const struct idmap *m, const struct sftp_attr *present, const uint32_t *uid,
@@ -173,7 +183,7 @@ int idmap_chown_to_host(const struct idmap *m, const struct sftp_attr *present, 
 		*host_gid = gid ? to_record(&groups, *gid) : 0;
 		return (uid ? NATIVE_SET_UID : 0) | (gid ? NATIVE_SET_GID : 0);
 	}
-	if ((uid || gid) && !is_identity(m)) {
+	if ((uid || gid) && !idmap_is_identity(m)) {
 		user.mine = group.mine = present->uid == m->host_uid;
 		user.host = present->uid;
 		user.shown = user_to_guest(m, present);

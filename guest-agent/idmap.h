@@ -35,8 +35,11 @@ void idmap_attr_to_guest(const struct idmap *m, unsigned share, const struct sft
 /* The inode number alone, for directory entries without attributes; dev is not known there and taken as the root's. */
 uint64_t idmap_ino_to_guest(unsigned share, uint32_t dev, uint64_t ino);
 
-/* Guest to host: who asks. Whoever has no number there is the host's user too; with root on both
- * sides, nobody. */
+/* The number of a user, or of a group, on the other side: false where it has none. */
+bool idmap_user(const struct idmap *m, enum id_way way, uint32_t id, uint32_t *out);
+bool idmap_group(const struct idmap *m, enum id_way way, uint32_t id, uint32_t *out);
+
+/* Guest to host: who asks. Whoever has no number there is the host's user too; with root on both sides, nobody. */
 void idmap_caller_to_host(const struct idmap *m, uint32_t uid, uint32_t gid, struct sftp_caller *caller);
 
 /* The same of whom the request makes an owner. */
@@ -54,6 +57,9 @@ int idmap_chown_to_host(const struct idmap *m, const struct sftp_attr *present, 
 
 /* Guest to host: the mode of a new or changed file: type and permission bits, and nothing else. */
 uint32_t idmap_mode_to_host(uint32_t mode);
+
+/* Whether what no map has passes unchanged. */
+bool idmap_is_identity(const struct idmap *m);
 
 /* Whether idmap_chown_to_host() has to be told of the present owners. */
 bool idmap_chown_needs_present(const struct idmap *m);

@@ -211,6 +211,7 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->allow_other = p->allow_other;
 	m->read_only = p->read_only;
 	m->host_locks = p->host_locks;
+	m->acl = p->acl;
 	m->status = MOUNT_MOUNTING;
 	m->linked = true;
 	m->next_request = 1;

@@ -42,6 +42,7 @@ struct mount_params {
 	bool allow_other;     /* wanted: without privilege it needs user_allow_other */
 	bool read_only;       /* the whole mount, whatever the shares are */
 	bool host_locks;      /* locks of its files are taken on the host */
+	bool acl;             /* POSIX ACLs are the host's, and hold here */
 };
 
 struct mount_events {

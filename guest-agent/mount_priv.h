@@ -41,6 +41,7 @@ struct mount {
 	uint32_t owner;
 	bool allow_other, read_only;
 	bool host_locks; /* they are taken on the host */
+	bool acl;        /* the kernel goes by the files' ACLs */
 
 	struct node_table *nodes;
 	struct graft *grafts;

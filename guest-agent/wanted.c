@@ -44,7 +44,7 @@ struct wanted {
 	struct mount *mount;              /* NULL: failed, or over */
 	struct mux *mux;                  /* of the session that claims it; NULL: none */
 	struct loop_timer *patience;
-	bool ended, host_locks;
+	bool ended, host_locks, acl;
 	unsigned share_count;
 	struct pipe pipes[];
 };
@@ -249,7 +249,8 @@ int wanted_claim(struct wanted *w, struct mux *mux, const struct control_mount *
 	struct mount_share shares[CONTROL_MOUNTS_MAX];
 	int rc;
 
-	if (w->ended || !w->mount || msg->share_count != w->share_count || msg->host_locks != w->host_locks)
+	if (w->ended || !w->mount || msg->share_count != w->share_count || msg->host_locks != w->host_locks ||
+	    msg->acl != w->acl)
 		return -EINVAL;
 	rc = mount_update_shares(w->mount, shares, copy_shares(shares, msg));
 	if (rc < 0)
@@ -297,6 +298,7 @@ static int begin(struct wanted *w, const struct control_mount *msg, const struct
 		.owner = geteuid(),
 		.allow_other = true,
 		.host_locks = msg->host_locks,
+		.acl = msg->acl,
 	};
 
 	w->mount = mount_new(w->loop, &params, &mount_events, w);
@@ -344,7 +346,8 @@ struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct contr
 			     .events = events,
 			     .ctx = ctx,
 			     .share_count = msg->share_count,
-			     .host_locks = msg->host_locks};
+			     .host_locks = msg->host_locks,
+			     .acl = msg->acl};
 	w->state.id = msg->id;
 	for (unsigned i = 0; i < w->share_count; i++)
 		w->pipes[i] = (struct pipe){.wanted = w, .share = i};

@@ -470,12 +470,14 @@ static int begin_mounts(struct agent *a)
 		for (size_t j = 0; mount->shares && j < mount->plan->share_count; j++) {
 			const struct config_mount *source = mount->plan->shares[j].source;
 
-			mount->shares[j] =
-				shares_add(a->shares, &(struct share_source){.location = source->location.path,
-									     .writable = source->writable,
-									     .mask = source->mask,
-									     .locks = mount->plan->host_locks,
-									     .virtual_owners = source->virtual_owners});
+			mount->shares[j] = shares_add(
+				a->shares, &(struct share_source){.location = source->location.path,
+								  .writable = source->writable,
+								  .mask = source->mask,
+								  .locks = mount->plan->host_locks,
+								  .virtual_owners = source->virtual_owners,
+								  /* What is recorded has none. */
+								  .acl = mount->plan->acl && !source->virtual_owners});
 			if (!mount->shares[j])
 				return -ENOMEM;
 		}

@@ -58,6 +58,7 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 	msg.mount.id = mount->plan->id;
 	msg.mount.target = mount->target;
 	msg.mount.host_locks = mount->plan->host_locks;
+	msg.mount.acl = mount->plan->acl;
 	msg.mount.share_count = (uint32_t)mount->plan->share_count;
 	for (size_t i = 0; i < mount->plan->share_count; i++) {
 		struct planned_share *share = &mount->plan->shares[i];

@@ -22,7 +22,7 @@
 
 struct sftp_options {
 	const char *dir, *home;
-	bool writable, best_effort, no_mask, cross, locks, virtual_owners;
+	bool writable, best_effort, no_mask, cross, locks, virtual_owners, acl;
 	int counters_fd;
 	enum log_level level;
 };
@@ -34,6 +34,7 @@ static const char usage_text[] =
 	"  --no-mask                       show also what is hidden in a home: keys, tokens, browser profiles\n"
 	"  --locks                         carry the client's file locks to the host's files\n"
 	"  --ownership=host|virtual        whose a file is: the host's word (default), or recorded with the file\n"
+	"  --acl                           the client has the files' POSIX ACLs\n"
 	"  --home DIR                      the home those are looked for in (default: $HOME)\n"
 	"  --cross                         enter also FUSE, network and automounted file systems below DIR\n"
 	"  --sandbox=enforce|best-effort   without the kernel's help: refuse (default), or serve all the same\n"
@@ -90,12 +91,13 @@ static int parse_sandbox(const char *text, bool *best_effort)
 /* 0; or an exit status, -1 for "done" (help). */
 static int parse_options(int argc, char **argv, struct sftp_options *o)
 {
-	enum { WRITABLE = 256, NO_MASK, LOCKS, OWNERSHIP, HOME, CROSS, SANDBOX, COUNTERS, LEVEL, HELP };
+	enum { WRITABLE = 256, NO_MASK, LOCKS, OWNERSHIP, ACL, HOME, CROSS, SANDBOX, COUNTERS, LEVEL, HELP };
 	static const struct option options[] = {
 		{"writable", no_argument, NULL, WRITABLE},
 		{"no-mask", no_argument, NULL, NO_MASK},
 		{"locks", no_argument, NULL, LOCKS},
 		{"ownership", required_argument, NULL, OWNERSHIP},
+		{"acl", no_argument, NULL, ACL},
 		{"home", required_argument, NULL, HOME},
 		{"cross", no_argument, NULL, CROSS},
 		{"sandbox", required_argument, NULL, SANDBOX},
@@ -121,6 +123,9 @@ static int parse_options(int argc, char **argv, struct sftp_options *o)
 			break;
 		case OWNERSHIP:
 			r = parse_ownership(optarg, &o->virtual_owners);
+			break;
+		case ACL:
+			o->acl = true;
 			break;
 		case HOME:
 			o->home = optarg;
@@ -229,6 +234,7 @@ static int prepare(const struct sftp_options *o, struct share *share)
 	if (r < 0)
 		return fail(o->home ? o->home : "home folder", r);
 	share->writable = o->writable;
+	share->acl = o->acl;
 	r = share_init(share, (size_t)descriptors, o->locks);
 	if (r < 0)
 		return fail(o->dir, r);

@@ -39,6 +39,7 @@ struct config_mount {
 	bool mask;                          /* secrets below the location are as if absent */
 	bool host_locks;                    /* the guest's programs and the host's lock each other out */
 	bool virtual_owners;                /* whose a file is to the guest is recorded with it */
+	bool acl;                           /* POSIX ACLs are the host's, and hold in the guest */
 	struct id_range *uid_map, *gid_map; /* each fits into a struct id_map */
 	size_t uid_map_count, gid_map_count;
 };

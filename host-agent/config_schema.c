@@ -72,7 +72,7 @@ const struct config_field config_mount_fields[] = {
 	{.key = "locks", FIELD(locks, config_mount, host_locks)},
 	{.key = "ownership", FIELD(ownership, config_mount, virtual_owners)},
 	NOT_YET("sync"),
-	NOT_YET("acl"),
+	{.key = "acl", FIELD(flag, config_mount, acl)},
 	ID_MAP("uidMap", uid_map, omit_uid_map),
 	ID_MAP("gidMap", gid_map, omit_gid_map),
 	{0},
@@ -202,6 +202,9 @@ static void finish_mount(struct config_reader *reader, const struct config_node 
 	if (config_node_get(node, "location") == NULL)
 		problems_add(reader->problems, PROBLEM_ERROR, place,
 			     "location: is missing; say which folder of the host this mount shows");
+	if (mount->virtual_owners && mount->acl)
+		problems_add(reader->problems, PROBLEM_ERROR, place,
+			     "acl: true does not go with ownership: virtual; leave one of them out");
 	if (sound) {
 		check_id_map(reader, config_node_get(node, "uidMap"), "uidMap", mount->uid_map, mount->uid_map_count);
 		check_id_map(reader, config_node_get(node, "gidMap"), "gidMap", mount->gid_map, mount->gid_map_count);

@@ -67,6 +67,7 @@ static int add_share(struct planned_mount *mount, const char *point, const struc
 		return -ENOMEM;
 	mount->share_count++;
 	mount->host_locks |= source->host_locks;
+	mount->acl |= source->acl;
 	return 0;
 }
 

@@ -26,7 +26,8 @@ struct planned_mount {
 	char *target;
 	struct planned_share *shares; /* sorted by point */
 	size_t share_count;
-	bool host_locks; /* of all its shares, as soon as one asks for it: the kernel asks a mount, or none of it */
+	/* Of all its shares, as soon as one asks for it: the kernel asks a mount, or none of it. */
+	bool host_locks, acl;
 };
 
 struct mount_plan {

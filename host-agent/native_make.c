@@ -8,14 +8,27 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "bounds.h"
 #include "owner_record.h"
 #include "virtual_owner.h"
+#include "xattr_name.h"
+
+uint32_t native_mode(int folder, uint32_t umask, uint32_t mode)
+{
+	char path[32];
+
+	if (!(mode & umask))
+		return mode;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", folder);
+	return getxattr(path, XATTR_ACL_DEFAULT, NULL, 0) > 0 ? mode : mode & ~(umask & 0777u);
+}
 
 uint32_t native_mode_to_make(const struct sftp_job *job, const struct native_made *made)
 {
@@ -26,8 +39,9 @@ uint32_t native_mode_to_make(const struct sftp_job *job, const struct native_mad
 int native_give_to_caller(struct sftp_job *job, const struct sftp_attr *folder, const struct sftp_caller *caller,
 			  int fd, const struct native_made *made)
 {
-	const struct fsop_set set = {.mask = NATIVE_SET_MODE, .mode = made->mode};
+	struct fsop_set set = {.mask = NATIVE_SET_MODE};
 	gid_t gid = folder->mode & S_ISGID ? (gid_t)-1 : caller->gid;
+	struct stat st;
 
 	if (job->share->root.virtual_owners)
 		return virtual_owner_give(fd, folder, caller, made->mode, made->rdev_major, made->rdev_minor);
@@ -35,7 +49,13 @@ int native_give_to_caller(struct sftp_job *job, const struct sftp_attr *folder, 
 		return 0;
 	if (fchownat(fd, "", caller->uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
 		return -errno;
-	return made->mode & (S_ISUID | S_ISGID) ? fsop_set(&job->share->root, fd, IFTODT(made->mode), true, &set) : 0;
+	if (!(made->mode & (S_ISUID | S_ISGID)))
+		return 0;
+	/* The permissions may be those of the folder's default ACL. */
+	if (fstatat(fd, "", &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
+		return -errno;
+	set.mode = (made->mode & 07000u) | (st.st_mode & 0777u);
+	return fsop_set(&job->share->root, fd, IFTODT(made->mode), true, &set);
 }
 
 /* Finds out about the folder's mode once, before something is made in it. */
@@ -121,13 +141,15 @@ int native_mkdir(struct sftp_job *job)
 	struct native_place place;
 	struct wire_reader in;
 	int r = native_place_begin(job, &in, &place);
-	const struct native_made made = {.mode = S_IFDIR | (wire_get_u32(&in) & 07777)};
+	uint32_t umask = wire_get_u16(&in), mode = wire_get_u16(&in);
+	struct native_made made;
 
 	r = native_body_end(&in, r);
 	if (r == 0)
 		r = place_for_making(job, &place, true);
 	if (r < 0)
 		return r;
+	made = (struct native_made){.mode = S_IFDIR | (native_mode(place.ref.fd, umask, mode) & 07777)};
 	r = mkdirat(place.ref.fd, place.name, native_mode_to_make(job, &made) & 07777) < 0 ? -errno : 0;
 	/* A folder takes after the one it is in. */
 	if (root_folds(&job->share->root, place.info.identity.device, place.ref.fd))
@@ -148,18 +170,19 @@ int native_mknod(struct sftp_job *job)
 	struct native_made made;
 	struct wire_reader in;
 	int r = native_place_begin(job, &in, &place);
+	uint32_t umask = wire_get_u16(&in);
 
-	made.mode = wire_get_u32(&in);
+	made.mode = wire_get_u16(&in);
 	made.rdev_major = wire_get_u32(&in);
 	made.rdev_minor = wire_get_u32(&in);
 	r = native_body_end(&in, r);
 	if (r == 0 && !can_be_made(made.mode))
 		r = -EINVAL;
-	made.mode &= S_IFMT | 07777;
 	if (r == 0)
 		r = place_for_making(job, &place, false);
 	if (r < 0)
 		return r;
+	made.mode = native_mode(place.ref.fd, umask, made.mode);
 	r = mknodat(place.ref.fd, place.name, native_mode_to_make(job, &made),
 		    makedev(made.rdev_major, made.rdev_minor));
 	return put_made(job, &place, &made, r < 0 ? -errno : 0);
@@ -286,13 +309,14 @@ int native_create(struct sftp_job *job)
 	struct wire_reader in;
 	int r = native_place_begin(job, &in, &place);
 	uint32_t flags = wire_get_u32(&in);
-	uint32_t mode = wire_get_u32(&in);
+	uint32_t umask = wire_get_u16(&in), mode = wire_get_u16(&in);
 
 	r = native_body_end(&in, r);
 	if (r == 0)
 		r = place_for_making(job, &place, false);
 	if (r < 0)
 		return r;
+	mode = native_mode(place.ref.fd, umask, mode);
 	r = create_file(job, &place, flags, mode);
 	if (r >= 0) {
 		sftp_job_changed(job);

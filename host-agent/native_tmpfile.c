@@ -60,14 +60,15 @@ int native_tmpfile(struct sftp_job *job)
 	struct sftp_caller caller;
 	struct node_info folder;
 	struct fd_ref ref;
-	uint32_t flags, mode;
+	uint32_t flags, umask, mode;
 	uint64_t parent;
 	int r;
 
 	sftp_caller_get(&in, &caller);
 	parent = wire_get_u64(&in);
 	flags = wire_get_u32(&in);
-	mode = wire_get_u32(&in);
+	umask = wire_get_u16(&in);
+	mode = wire_get_u16(&in);
 	if (!wire_read_done(&in))
 		return -EBADMSG;
 	r = share_node_get(job->share, parent, true, &folder, &ref);
@@ -78,7 +79,7 @@ int native_tmpfile(struct sftp_job *job)
 	else if (folder.flags & NODE_PROTECTED)
 		r = -EACCES;
 	else
-		r = tmpfile_open(job, ref.fd, &caller, flags, mode);
+		r = tmpfile_open(job, ref.fd, &caller, flags, native_mode(ref.fd, umask, mode));
 	if (r >= 0)
 		r = put_tmpfile(job, r, flags);
 	share_node_put(job->share, &ref);

@@ -9,8 +9,10 @@
 #include "sftp_native.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include "xattr_name.h"
@@ -81,7 +83,7 @@ int native_getxattr(struct sftp_job *job)
 
 	if (r < 0 || !wire_read_done(&in))
 		return r < 0 ? r : -EBADMSG;
-	r = xattr_name_check(p.name, false);
+	r = xattr_name_check(p.name, false, job->share->acl);
 	if (r == 0)
 		r = place_get(job, node, &p);
 	if (r < 0)
@@ -94,7 +96,7 @@ int native_getxattr(struct sftp_job *job)
 }
 
 /* Leaves of a list of names those that are the guest's; how long it is then. */
-static size_t keep_names(char *list, size_t len)
+static size_t keep_names(char *list, size_t len, bool acl)
 {
 	size_t kept = 0;
 
@@ -103,7 +105,7 @@ static size_t keep_names(char *list, size_t len)
 
 		if (at + n > len)
 			break;
-		if (xattr_name_check(list + at, false) == 0) {
+		if (xattr_name_check(list + at, false, acl) == 0) {
 			memmove(list + kept, list + at, n);
 			kept += n;
 		}
@@ -129,18 +131,42 @@ int native_listxattr(struct sftp_job *job)
 		return r;
 	list = reserve_value(job);
 	n = list ? listxattr(p.path, (char *)list, VALUE_MAX_BYTES) : 0;
-	r = !list ? -ENOMEM : n < 0 ? -errno : put_value(job, size, keep_names((char *)list, (size_t)n));
+	r = !list   ? -ENOMEM
+	    : n < 0 ? -errno
+		    : put_value(job, size, keep_names((char *)list, (size_t)n, job->share->acl));
 	share_node_put(job->share, &p.ref);
 	return r;
 }
 
+/* As the kernel does for an ACL that is set by who has neither the file's group nor a privilege, which we have. */
+static int drop_sgid(const struct root *root, const struct xattr_place *p)
+{
+	struct fsop_set set = {.mask = NATIVE_SET_MODE};
+	struct stat st;
+
+	if (!root->privileged || strcmp(p->name, XATTR_ACL_ACCESS) != 0)
+		return 0;
+	if (fstatat(p->ref.fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	set.mode = st.st_mode & 07777 & ~(mode_t)S_ISGID;
+	return st.st_mode & S_ISGID ? fsop_set(root, p->ref.fd, p->info.type, false, &set) : 0;
+}
+
+static int set_value(const struct root *root, const struct xattr_place *p, const uint8_t *value, size_t len,
+		     uint32_t flags)
+{
+	if (setxattr(p->path, p->name, value, len, (int)(flags & NATIVE_XATTR_FLAGS)) < 0)
+		return -errno;
+	return flags & NATIVE_XATTR_KILL_SGID ? drop_sgid(root, p) : 0;
+}
+
 /* Sets the attribute, or removes it where there is no value. */
 static int change_xattr(struct sftp_job *job, uint64_t node, struct xattr_place *p, const uint8_t *value, size_t len,
-			int flags)
+			uint32_t flags)
 {
 	struct root *root = &job->share->root;
 	struct sftp_change change;
-	int r = xattr_name_check(p->name, true);
+	int r = xattr_name_check(p->name, true, job->share->acl);
 
 	if (r == 0)
 		r = place_get(job, node, p);
@@ -148,8 +174,10 @@ static int change_xattr(struct sftp_job *job, uint64_t node, struct xattr_place 
 		return r;
 	r = p->info.flags & NODE_PROTECTED ? -EACCES : fsop_change_before(root, p->ref.fd, &change);
 	if (r == 0) {
-		r = value ? setxattr(p->path, p->name, value, len, flags) : removexattr(p->path, p->name);
-		r = r < 0 ? -errno : 0;
+		if (value)
+			r = set_value(root, p, value, len, flags);
+		else
+			r = removexattr(p->path, p->name) < 0 ? -errno : 0;
 		sftp_job_changed(job);
 	}
 	if (r == 0)
@@ -178,11 +206,11 @@ int native_setxattr(struct sftp_job *job)
 	flags = wire_get_u32(&in);
 	if (r < 0 || !wire_read_done(&in))
 		return r < 0 ? r : -EBADMSG;
-	if (flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE))
+	if (flags & ~(uint32_t)(NATIVE_XATTR_FLAGS | NATIVE_XATTR_KILL_SGID))
 		return -EINVAL;
 	if (len > VALUE_MAX_BYTES)
 		return -E2BIG;
-	return change_xattr(job, node, &p, value, len, (int)flags);
+	return change_xattr(job, node, &p, value, len, flags);
 }
 
 int native_removexattr(struct sftp_job *job)

@@ -60,6 +60,8 @@ void native_tell_gone(struct sftp_job *job, uint64_t node);
 /* A node was found with attributes `st`: another name it was known by, of which it can only have one, is not its own.
  */
 void native_tell_moved(struct sftp_job *job, uint64_t node, const struct fsop_stat *st);
+/* The mode for what is made in the folder: without the caller's umask, but where a default ACL rules there (acl(5)). */
+uint32_t native_mode(int folder, uint32_t umask, uint32_t mode);
 
 /* What is made: its mode with the type, and a device's number. */
 struct native_made {

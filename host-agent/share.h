@@ -32,6 +32,7 @@ struct share {
 	atomic_bool root_gone;              /* the client was told */
 	uint32_t umask;                     /* for what stock clients make; native ones have applied their own */
 	bool writable;
+	bool acl;    /* the client has POSIX ACLs */
 	bool native; /* agreed on in INIT: no paths from then on */
 };
 

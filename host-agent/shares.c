@@ -176,6 +176,8 @@ static void server_exec(const struct served *share, int fd, pid_t agent)
 		argv[n++] = "--locks";
 	if (share->source.virtual_owners)
 		argv[n++] = "--ownership=virtual";
+	if (share->source.acl)
+		argv[n++] = "--acl";
 	argv[n++] = "--";
 	argv[n++] = share->source.location;
 	argv[n] = NULL;

@@ -22,6 +22,7 @@ struct share_source {
 	bool mask;           /* secrets below it are as if absent */
 	bool locks;          /* the client's are carried to its files */
 	bool virtual_owners; /* whose a file is to the client is recorded with it */
+	bool acl;            /* the client has their POSIX ACLs */
 };
 
 struct shares_events {

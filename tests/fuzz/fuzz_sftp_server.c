@@ -186,6 +186,7 @@ static void share_open(uint8_t options)
 	share.native = options & 2;
 	if (options & 4)
 		root_record_owners(&share.root);
+	share.acl = !(options & 4);
 	share.root.privileged = false; /* files are not given to whom the input names */
 	must(masks_new(path, true, &share.masks) == 0 && share_init(&share, 128, true) == 0);
 }

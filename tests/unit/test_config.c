@@ -118,6 +118,7 @@ static void every_key_is_read(void **state)
 				     "  options: [\"ForwardAgent=no\", \"ProxyJump=a@b\"]\n"
 				     "mounts:\n"
 				     "- location: \"~\"\n"
+				     "  acl: true\n"
 				     "- location: ~/src//./x/\n"
 				     "  mountPoint: /src/\n"
 				     "  writable: true\n"
@@ -165,6 +166,7 @@ static void every_key_is_read(void **state)
 	assert_false(c->mounts[1].mask);
 	assert_true(c->mounts[1].host_locks && !c->mounts[0].host_locks);
 	assert_true(c->mounts[1].virtual_owners && !c->mounts[0].virtual_owners);
+	assert_true(c->mounts[0].acl && !c->mounts[1].acl);
 	assert_int_equal(c->mounts[0].uid_map_count + c->mounts[0].gid_map_count, 0);
 	assert_int_equal(c->mounts[1].uid_map_count, 2);
 	assert_int_equal(c->mounts[1].uid_map[0].guest, 501);
@@ -222,6 +224,10 @@ static void a_value_of_the_wrong_type_is_an_error(void **state)
 		{"mounts:\n- location: /a\n  writable: yes\n", "f:3:13: writable: expected true or false, found yes"},
 		{"mounts:\n- location: /a\n  writable: \"true\"\n",
 		 "f:3:13: writable: expected true or false, found the text \"true\"; remove the quotes"},
+		{"mounts:\n- location: /a\n  acl: posix\n", "f:3:8: acl: expected true or false, found posix"},
+		{"mounts:\n- location: /a\n  acl: \"true\"\n",
+		 "f:3:8: acl: expected true or false, found the text \"true\"; remove the quotes"},
+		{"mounts:\n- location: /a\n  acl: {}\n", "f:3:8: acl: expected true or false, found a mapping"},
 		{"mounts:\n- location: /a\n  writable: 1\n", "f:3:13: writable: expected true or false, found 1"},
 		{"mounts:\n- location: /a\n  writable: True\n", "f:3:13: writable: expected true or false, found True"},
 		{"mounts:\n- location: /a\n  writable:\n", "f:3:12: writable: expected true or false, found nothing"},
@@ -373,6 +379,10 @@ static void what_is_not_built_yet_is_an_error_and_not_silence(void **state)
 		{"propagateProxyEnv: true\n", "f:1:1: propagateProxyEnv: not supported by this version; remove it"},
 		{"hostResolver: {enabled: true}\n", "f:1:1: hostResolver: not supported by this version; remove it"},
 		{"env: {}\n", "f:1:1: env: not supported by this version; remove it"},
+		{"mounts:\n- location: /a\n  ownership: no\n",
+		 "f:3:14: ownership: expected host or virtual, found \"no\""},
+		{"mounts:\n- location: /a\n  ownership: virtual\n  acl: true\n",
+		 "f:2:3: acl: true does not go with ownership: virtual; leave one of them out"},
 		{"mounts:\n- location: /a\n  locks: true\n", "f:3:10: locks: expected guest or host, found \"true\""},
 		{"mounts:\n- location: /a\n  sync: true\n", "f:3:3: sync: not supported by this version; remove it"},
 		{"portForwards:\n- guestPort: 80\n  reverse: true\n",
@@ -521,7 +531,8 @@ static void what_is_shown_reads_back_as_the_same(void **state)
 		"host\n- location: /c\n  "
 		"ownership: virtual\n",
 		"mounts:\n- location: /a\n  uidMap:\n  - {host: 1, guest: 2}\n  - {host: 5, guest: 6, count: 7}\n"
-		"  gidMap: [{count: 4294967295, host: 0, guest: 0}]\n- location: /b\n  uidMap: []\n",
+		"  gidMap: [{count: 4294967295, host: 0, guest: 0}]\n- location: /b\n  uidMap: []\n  acl: true\n"
+		"- location: /c\n  acl: false\n",
 		"portForwards:\n- {}\n- guestPortRange: [1, 2]\n  hostPortRange: [3, 4]\n  hostIP: \"::1\"\n"
 		"- {guestIP: \"::\", ignore: true, proto: tcp, process: \"^a|b$\"}\n- guestIPMustBeZero: false\n"
 		"  guestIP: 0.0.0.0\n  guestPort: 80\n  hostPort: 8080\n",

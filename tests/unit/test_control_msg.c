@@ -127,8 +127,13 @@ static void a_mount_owns_its_strings(void **state)
 	msg.mount.host_locks = true;
 	msg.mount.shares[1].virtual_owners = true;
 	round_trip(&msg, &back);
-	assert_true(back.mount.host_locks);
+	assert_true(back.mount.host_locks && !back.mount.acl);
 	assert_true(back.mount.shares[1].virtual_owners && !back.mount.shares[0].virtual_owners);
+	control_msg_clear(&back);
+	msg.mount.host_locks = false;
+	msg.mount.acl = true;
+	round_trip(&msg, &back);
+	assert_true(back.mount.acl && !back.mount.host_locks);
 	assert_string_equal(back.mount.target, "/home/me");
 	assert_string_equal(back.mount.shares[2].point, "a/b");
 	assert_true(back.mount.shares[1].writable);

@@ -81,18 +81,19 @@ static void a_share_has_a_path_of_its_own(void **state)
 	}
 }
 
-/* The kernel asks one agent about all locks of a mount, or nobody. */
-static void one_share_that_locks_on_the_host_makes_all_of_its_mount_do_so(void **state)
+/* The kernel asks one agent about all locks, and all ACLs, of a mount, or nobody. */
+static void one_share_that_asks_for_it_makes_all_of_its_mount_lock_on_the_host_or_have_acls(void **state)
 {
 	struct config_mount mounts[] = {{.mount_point = (char *)"/a"},
 					{.mount_point = (char *)"/a/b", .host_locks = true},
-					{.mount_point = (char *)"/c"}};
+					{.mount_point = (char *)"/c"},
+					{.mount_point = (char *)"/c/d", .acl = true}};
 	struct mount_plan p;
 
 	plan(&p, mounts, COUNT(mounts));
 	assert_int_equal(p.count, 2);
-	assert_true(p.mounts[0].host_locks);
-	assert_false(p.mounts[1].host_locks);
+	assert_true(p.mounts[0].host_locks && !p.mounts[0].acl);
+	assert_true(p.mounts[1].acl && !p.mounts[1].host_locks);
 	mount_plan_clear(&p);
 }
 
@@ -120,7 +121,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(separate_mount_points_are_separate_mounts),
 		cmocka_unit_test(what_lies_below_is_grafted_whatever_stands_between),
-		cmocka_unit_test(one_share_that_locks_on_the_host_makes_all_of_its_mount_do_so),
+		cmocka_unit_test(one_share_that_asks_for_it_makes_all_of_its_mount_lock_on_the_host_or_have_acls),
 		cmocka_unit_test(each_share_has_its_own_ids),
 		cmocka_unit_test(no_mounts_are_a_plan_too),
 		cmocka_unit_test(a_share_has_a_path_of_its_own),
