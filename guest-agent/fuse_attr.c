@@ -21,10 +21,8 @@ static void getattr_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	sftp_attr_get(&r, &attr);
 	if (!wire_read_done(&r))
 		call_reply_malformed(call);
@@ -162,10 +160,8 @@ static void chown_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_attr attr;
 	int owners;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	sftp_attr_get(&r, &attr);
 	if (!wire_read_done(&r)) {
 		call_reply_malformed(call);
@@ -228,10 +224,8 @@ static void readlink_done(struct call *call, const struct sftp_reply *reply)
 	const uint8_t *bytes;
 	size_t len;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	bytes = wire_get_string(&r, &len, SFTP_PATH_MAX);
 	if (!wire_read_done(&r) || memchr(bytes, '\0', len)) {
 		call_reply_malformed(call);
@@ -274,10 +268,8 @@ static void statfs_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	struct statvfs space = {0};
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	space.f_bsize = wire_get_u64(&r);
 	space.f_frsize = wire_get_u64(&r);
 	space.f_blocks = wire_get_u64(&r);

@@ -90,6 +90,14 @@ void call_reply_err(struct call *call, int err)
 	call_free(call);
 }
 
+bool call_reply_failed(struct call *call, const struct sftp_reply *reply)
+{
+	if (!reply->error)
+		return false;
+	call_reply_err(call, reply->error);
+	return true;
+}
+
 bool call_set_other(struct call *call, fuse_ino_t ino)
 {
 	struct node *n = node_by_id(call->mount->nodes, ino);
@@ -399,10 +407,8 @@ bool call_take_change(struct call *call, const struct sftp_reply *reply, struct 
 {
 	struct wire_reader r = reply->body;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return false;
-	}
 	sftp_change_get(&r, change);
 	if (!wire_read_done(&r)) {
 		call_reply_malformed(call);
@@ -475,10 +481,8 @@ static void again_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	sftp_attr_get(&r, &attr);
 	if (!wire_read_done(&r)) {
 		call_reply_malformed(call);

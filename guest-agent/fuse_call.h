@@ -133,6 +133,9 @@ bool call_set_other(struct call *call, fuse_ino_t ino);
 bool call_set_name(struct call *call, const char *name);
 bool call_set_other_name(struct call *call, const char *name);
 
+/* Answers with the reply's error, where it is one: true, answered and freed. */
+bool call_reply_failed(struct call *call, const struct sftp_reply *reply);
+
 /*
  * The mode of what the call makes, with the caller's umask: the kernel has applied that one already, unless the mount
  * has ACLs. And both into its request.

@@ -503,10 +503,8 @@ static void opendir_done(struct call *call, const struct sftp_reply *reply)
 	struct dir *d;
 	uint64_t fh;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	l = dir_listing_take(m, call->node, call->share->generation, reply, true, &fh);
 	d = dir_new(m, call->share, call->node, fh);
 	if (d && l && (l->count || l->end)) {

@@ -255,10 +255,8 @@ static void open_again_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	call->open.server = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
 	if (!wire_read_done(&r))
@@ -407,10 +405,8 @@ static void read_done(struct call *call, const struct sftp_reply *reply)
 	const uint8_t *data;
 	size_t len;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	data = wire_get_string(&r, &len, call->io.size);
 	if (!wire_read_done(&r))
 		call_reply_malformed(call);

@@ -15,6 +15,7 @@
 #include "fuse_file.h"
 #include "fuse_ops.h"
 #include "invalidator.h"
+#include "lock_type.h"
 #include "loop.h"
 
 #define RETRY_FIRST_US 4000u
@@ -107,13 +108,13 @@ static void on_retry(void *ctx)
 	struct call *call, *after;
 
 	m->locks.retry_us = UINT64_MAX;
-	for (call = TAILQ_FIRST(&m->lock_waits); call; call = after) {
+	for (call = TAILQ_FIRST(&m->locks.waits); call; call = after) {
 		after = TAILQ_NEXT(call, waiting);
 		if (call->lock.due_us > now) {
 			retry_by(m, call->lock.due_us);
 			continue;
 		}
-		TAILQ_REMOVE(&m->lock_waits, call, waiting);
+		TAILQ_REMOVE(&m->locks.waits, call, waiting);
 		TAILQ_INSERT_TAIL(&due, call, waiting);
 		call->waits_in = &due;
 	}
@@ -132,8 +133,8 @@ static void lock_wait(struct call *call)
 	if (call->lock.wait_us > RETRY_MOST_US)
 		call->lock.wait_us = RETRY_MOST_US;
 	call->lock.due_us = loop_now_us(m->loop) + call->lock.wait_us;
-	TAILQ_INSERT_TAIL(&m->lock_waits, call, waiting);
-	call->waits_in = &m->lock_waits;
+	TAILQ_INSERT_TAIL(&m->locks.waits, call, waiting);
+	call->waits_in = &m->locks.waits;
 	call->state = CALL_QUEUED;
 	retry_by(m, call->lock.due_us);
 }
@@ -143,12 +144,12 @@ static void locks_wake(struct mount *m)
 {
 	struct call *call;
 
-	TAILQ_FOREACH(call, &m->lock_waits, waiting)
+	TAILQ_FOREACH(call, &m->locks.waits, waiting)
 	{
 		call->lock.due_us = 0;
 		call->lock.wait_us = 0;
 	}
-	if (!TAILQ_EMPTY(&m->lock_waits))
+	if (!TAILQ_EMPTY(&m->locks.waits))
 		retry_by(m, 0);
 }
 
@@ -306,10 +307,8 @@ static void test_done(struct call *call, const struct sftp_reply *reply)
 	struct flock answer = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
 	struct sftp_lock found;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	sftp_lock_get(&r, &found);
 	if (!wire_read_done(&r) || found.type > NATIVE_LOCK_WRITE || found.start > INT64_MAX ||
 	    found.length > INT64_MAX - found.start) {
@@ -317,7 +316,7 @@ static void test_done(struct call *call, const struct sftp_reply *reply)
 		return;
 	}
 	if (found.type != NATIVE_LOCK_NONE) {
-		answer.l_type = found.type == NATIVE_LOCK_READ ? F_RDLCK : F_WRLCK;
+		answer.l_type = lock_type_to_fcntl(found.type);
 		answer.l_start = (off_t)found.start;
 		answer.l_len = (off_t)found.length;
 	}
@@ -354,9 +353,7 @@ static struct call *fcntl_call(fuse_req_t req, fuse_ino_t ino, const struct fuse
 
 	if (lock) {
 		lock->kind = NATIVE_LOCK_FCNTL;
-		lock->type = asked->l_type == F_RDLCK   ? NATIVE_LOCK_READ
-			     : asked->l_type == F_WRLCK ? NATIVE_LOCK_WRITE
-							: NATIVE_LOCK_NONE;
+		lock->type = lock_type_of_fcntl(asked->l_type);
 		lock->start = (uint64_t)asked->l_start;
 		lock->length = (uint64_t)asked->l_len;
 	}
@@ -395,7 +392,7 @@ void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
 
 int locks_init(struct mount *m)
 {
-	TAILQ_INIT(&m->lock_waits);
+	TAILQ_INIT(&m->locks.waits);
 	m->locks.retry_us = UINT64_MAX;
 	m->locks.retry = loop_timer_new(m->loop, on_retry, m);
 	return m->locks.retry ? 0 : -ENOMEM;

@@ -33,10 +33,12 @@ struct mount;
 struct sftp_reply;
 
 LIST_HEAD(lock_owners, lock_owner);
+TAILQ_HEAD(call_list, call);
 
 struct mount_locks {
 	struct lock_owner *by_key; /* uthash */
-	struct loop_timer *retry;  /* who waits is in mount.lock_waits */
+	struct call_list waits;    /* who asks again, */
+	struct loop_timer *retry;  /* by this one */
 	uint64_t retry_us;         /* when it fires; UINT64_MAX: not set */
 };
 

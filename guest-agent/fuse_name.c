@@ -33,14 +33,6 @@ static bool refuse_ours(struct call *call, const struct node *parent, const char
 	return true;
 }
 
-static bool reply_failed(struct call *call, const struct sftp_reply *reply)
-{
-	if (!reply->error)
-		return false;
-	call_reply_err(call, reply->error);
-	return true;
-}
-
 /* ---------------------------------------------------------------------------------------------- lookup and forget */
 
 static void lookup_done(struct call *call, const struct sftp_reply *reply)
@@ -49,7 +41,7 @@ static void lookup_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_attr attr;
 	uint64_t server;
 
-	if (reply_failed(call, reply))
+	if (call_reply_failed(call, reply))
 		return;
 	lookahead_found(call->node);
 	server = wire_get_u64(&r);
@@ -153,7 +145,7 @@ static void nested_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 
-	if (reply_failed(call, reply))
+	if (call_reply_failed(call, reply))
 		return;
 	sftp_attr_get(&r, &attr);
 	if (!wire_read_done(&r))
@@ -252,7 +244,7 @@ static void made_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_attr attr;
 	uint64_t server;
 
-	if (reply_failed(call, reply))
+	if (call_reply_failed(call, reply))
 		return;
 	server = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
@@ -390,7 +382,7 @@ static void create_done(struct call *call, const struct sftp_reply *reply)
 	uint64_t server, fh;
 	struct node *n;
 
-	if (reply_failed(call, reply))
+	if (call_reply_failed(call, reply))
 		return;
 	server = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
@@ -460,7 +452,7 @@ static void unlink_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_change change;
 	struct sftp_attr attr;
 
-	if (reply_failed(call, reply))
+	if (call_reply_failed(call, reply))
 		return;
 	sftp_change_get(&r, &change);
 	if (wire_get_u8(&r))
@@ -493,7 +485,7 @@ static void rmdir_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	struct sftp_change change;
 
-	if (reply_failed(call, reply))
+	if (call_reply_failed(call, reply))
 		return;
 	sftp_change_get(&r, &change);
 	if (!wire_read_done(&r)) {
@@ -542,7 +534,7 @@ static void rename_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	struct sftp_change from, to;
 
-	if (reply_failed(call, reply))
+	if (call_reply_failed(call, reply))
 		return;
 	sftp_change_get(&r, &from);
 	sftp_change_get(&r, &to);

@@ -66,10 +66,8 @@ static void seek_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	uint64_t found;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	found = wire_get_u64(&r);
 	if (!wire_read_done(&r) || found > INT64_MAX) {
 		call_reply_malformed(call);
@@ -118,10 +116,8 @@ static void copy_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_change change;
 	uint64_t copied;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	copied = wire_get_u64(&r);
 	sftp_change_get(&r, &change);
 	if (!wire_read_done(&r) || copied > call->range.length) {

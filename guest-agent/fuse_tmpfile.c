@@ -16,10 +16,8 @@ static void tmpfile_done(struct call *call, const struct sftp_reply *reply)
 	uint64_t server, fh;
 	struct node *n;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	server = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
 	fh = wire_get_u64(&r);

@@ -50,10 +50,8 @@ static void value_done(struct call *call, const struct sftp_reply *reply)
 	uint32_t length;
 	size_t len;
 
-	if (reply->error) {
-		call_reply_err(call, reply->error);
+	if (call_reply_failed(call, reply))
 		return;
-	}
 	length = wire_get_u32(&r);
 	value = wire_get_string(&r, &len, call->xattr.size);
 	if (!wire_read_done(&r) || (call->xattr.size && len != length))

@@ -24,7 +24,6 @@ struct fuse_session;
 struct invalidator;
 struct mounter;
 struct session_state;
-TAILQ_HEAD(call_list, call);
 struct file;
 struct dir;
 
@@ -67,7 +66,6 @@ struct mount {
 	struct loop_timer *interrupts; /* looks whether interrupted callers were killed */
 	unsigned interrupted;
 	struct mount_locks locks;
-	struct call_list lock_waits; /* who asks for a lock again */
 	LIST_HEAD(, file) files;
 	LIST_HEAD(, dir) dirs;
 	/* Who was told ESTALE by OPEN, and when: the kernel looks the name up again, once, and what it finds must do.

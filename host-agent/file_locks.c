@@ -14,6 +14,8 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "lock_type.h"
+
 struct owner_key {
 	uint64_t owner;
 	struct node_identity file;
@@ -127,14 +129,9 @@ static int owner_add(struct file_locks *all, const struct root *root, const stru
 	return 0;
 }
 
-static short fcntl_type(uint8_t type)
-{
-	return type == NATIVE_LOCK_READ ? F_RDLCK : type == NATIVE_LOCK_WRITE ? F_WRLCK : F_UNLCK;
-}
-
 static struct flock fcntl_lock(const struct sftp_lock *lock)
 {
-	return (struct flock){.l_type = fcntl_type(lock->type),
+	return (struct flock){.l_type = lock_type_to_fcntl(lock->type),
 			      .l_whence = SEEK_SET,
 			      .l_start = (off_t)lock->start,
 			      .l_len = (off_t)lock->length};
@@ -195,9 +192,7 @@ int file_locks_test(struct file_locks *all, const struct handle *handle, struct 
 	pthread_mutex_unlock(&all->mutex);
 	if (r < 0)
 		return r;
-	lock->type = l.l_type == F_RDLCK   ? NATIVE_LOCK_READ
-		     : l.l_type == F_WRLCK ? NATIVE_LOCK_WRITE
-					   : NATIVE_LOCK_NONE;
+	lock->type = lock_type_of_fcntl(l.l_type);
 	lock->start = (uint64_t)l.l_start;
 	lock->length = (uint64_t)l.l_len;
 	return 0;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "bounds.h"
+#include "lock_type.h"
 #include "sftp_wire.h"
 
 static struct sftp_attr some_attr(uint64_t seed)
@@ -338,6 +339,18 @@ static void what_the_receiver_returns_stops_the_feed(void **state)
 	sftp_framer_clear(&f);
 }
 
+static void the_types_of_locks_are_those_of_fcntl(void **state)
+{
+	static const short types[] = {F_UNLCK, F_RDLCK, F_WRLCK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
+		assert_int_equal(lock_type_to_fcntl(lock_type_of_fcntl(types[i])), types[i]);
+	assert_int_equal(lock_type_of_fcntl(F_RDLCK), NATIVE_LOCK_READ);
+	assert_int_equal(lock_type_of_fcntl(F_WRLCK), NATIVE_LOCK_WRITE);
+	assert_int_equal(lock_type_to_fcntl(9), F_UNLCK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +367,7 @@ int main(void)
 		cmocka_unit_test(a_packet_that_lies_whole_in_the_chunk_is_not_copied),
 		cmocka_unit_test(a_length_of_nothing_or_above_the_limit_is_a_protocol_error_before_anything_is_stored),
 		cmocka_unit_test(what_the_receiver_returns_stops_the_feed),
+		cmocka_unit_test(the_types_of_locks_are_those_of_fcntl),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
