@@ -126,8 +126,10 @@ $(BUILD)/unit/test_$1: $(BUILD)/san/tests/unit/test_$1.o $(call test_archives,sa
 	@mkdir -p $$(@D)
 	$$(call step,LD)
 	$$(Q)$$(CC_san) $$(CFLAGS_san) -pie -o $$@ $$^ $$(LIBS_$(call unit_side,$1)) $$(LIBS_common) -lcmocka \
-		$$(EXTRA_LDFLAGS)
+		$$(UNIT_WRAP_$1:%=-Wl,--wrap=%) $$(EXTRA_LDFLAGS)
 endef
+# Functions that a test has instead of (as __wrap_…) and behind (as __real_…) those of the program.
+UNIT_WRAP_fuse_lock := sftp_client_begin sftp_client_end
 $(foreach u,$(UNITS),$(eval $(call unit_rule,$u)))
 
 define fuzz_rule

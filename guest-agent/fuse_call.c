@@ -303,15 +303,18 @@ struct wire_buf *call_begin_making(struct call *call, uint8_t type)
 	return begin_for_caller(call, type, idmap_owner_to_host);
 }
 
-void call_send(struct call *call, call_done_fn *done)
+bool call_try_send(struct call *call, call_done_fn *done)
 {
 	call->done = done;
-	call->state = CALL_SENT;
 	call->request = sftp_client_end(call->share->client, on_reply, call);
-	if (!call->request) {
-		call->state = CALL_NEW;
+	call->state = call->request ? CALL_SENT : CALL_NEW;
+	return call->request;
+}
+
+void call_send(struct call *call, call_done_fn *done)
+{
+	if (!call_try_send(call, done))
 		call_reply_err(call, ENOMEM);
-	}
 }
 
 static void on_writes_answered(void *ctx)

@@ -143,6 +143,9 @@ bool call_reply_failed(struct call *call, const struct sftp_reply *reply);
 void call_set_mode(struct call *call, mode_t mode);
 void call_put_mode(const struct call *call, struct wire_buf *b);
 
+/* call_send() for who has something else to do without memory: false, nothing was sent and the call is as it was. */
+bool call_try_send(struct call *call, call_done_fn *done);
+
 /* From the top: park, find, issue. */
 void call_start(struct call *call);
 

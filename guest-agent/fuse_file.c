@@ -96,7 +96,7 @@ void file_free(struct mount *m, struct file *f)
 	free(f);
 }
 
-static void handle_release(struct share *s, uint64_t fh)
+void file_release_handle(struct share *s, uint64_t fh)
 {
 	struct wire_buf *b = sftp_client_begin(s->client, NATIVE_RELEASE);
 
@@ -118,9 +118,8 @@ void file_close(struct file *f)
 	struct mount *m = s->mount;
 	struct node *n = node_ref(f->node);
 
-	locks_close(m, f);
-	if (share_attached(s) && f->generation == s->generation)
-		handle_release(s, f->fh);
+	if (locks_close(m, f) && share_attached(s) && f->generation == s->generation)
+		file_release_handle(s, f->fh);
 	file_free(m, f);
 	node_writes_settle(n);
 	node_unref(m->nodes, n);
@@ -319,7 +318,7 @@ static void open_done(struct call *call, const struct sftp_reply *reply)
 	}
 	call->opened = file_new(call->mount, call->share, call->node, fh, open_flags_to_native(call->open.flags));
 	if (!call->opened) {
-		handle_release(call->share, fh);
+		file_release_handle(call->share, fh);
 		call_reply_err(call, ENOMEM);
 		return;
 	}
@@ -380,7 +379,7 @@ void call_reply_created(struct call *call, struct node *n, uint64_t fh, const st
 	struct file *f = call->req ? file_new(m, call->share, n, fh, call->make.flags) : NULL;
 
 	if (!f) {
-		handle_release(call->share, fh);
+		file_release_handle(call->share, fh);
 		node_unref(m->nodes, n);
 		call_reply_err(call, ENOMEM);
 		return;

@@ -13,6 +13,9 @@ static inline struct file *file_of(const struct fuse_file_info *fi)
 /* Frees what is known of a node's writes, where nothing is under way and nobody has it open. */
 void node_writes_settle(struct node *n);
 
+/* Closes an open file on the host, whose handle this is: no answer is waited for. */
+void file_release_handle(struct share *s, uint64_t fh);
+
 /* open(2)'s flags as OPEN and CREATE carry them. */
 uint32_t open_flags_to_native(int flags);
 

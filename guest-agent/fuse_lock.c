@@ -26,12 +26,23 @@ struct owner_key {
 };
 static_assert(sizeof(struct owner_key) == 24, "no holes: it is compared by its bytes");
 
+/* What the host knows an open file by, which may outlive the file. */
+struct lock_handle {
+	struct share *share;
+	uint64_t fh;
+	uint32_t generation;
+};
+
 struct lock_owner {
 	struct owner_key key;
-	struct file *file; /* through which it asked last; a file keeps its node */
+	struct lock_handle handle; /* through which it asked last */
+	bool owed;                 /* it has given up what it held, and there was no memory to say so */
 	LIST_ENTRY(lock_owner) of_file;
 	UT_hash_handle hh;
 };
+
+static bool pay(struct mount *m, struct lock_owner *o);
+static void pay_all(struct mount *m);
 
 /* -------------------------------------------------------------------------------------------------------- owners */
 
@@ -52,11 +63,14 @@ static void owner_free(struct mount *m, struct lock_owner *o)
 	free(o);
 }
 
-/* False: out of memory. */
-static bool owner_note(struct mount *m, struct file *f, uint64_t owner, uint8_t kind)
+bool locks_note(struct mount *m, struct file *f, uint64_t owner, uint8_t kind)
 {
 	struct lock_owner *o = owner_find(m, f->node, owner, kind);
 
+	/* What it held before would be taken for what it holds from here on. */
+	if (o && o->owed && !pay(m, o))
+		return false;
+	o = owner_find(m, f->node, owner, kind);
 	if (o) {
 		LIST_REMOVE(o, of_file);
 	} else {
@@ -70,7 +84,7 @@ static bool owner_note(struct mount *m, struct file *f, uint64_t owner, uint8_t 
 			return false;
 		}
 	}
-	o->file = f;
+	o->handle = (struct lock_handle){f->share, f->fh, f->generation};
 	LIST_INSERT_HEAD(&f->locks, o, of_file);
 	return true;
 }
@@ -108,6 +122,7 @@ static void on_retry(void *ctx)
 	struct call *call, *after;
 
 	m->locks.retry_us = UINT64_MAX;
+	pay_all(m);
 	for (call = TAILQ_FIRST(&m->locks.waits); call; call = after) {
 		after = TAILQ_NEXT(call, waiting);
 		if (call->lock.due_us > now) {
@@ -155,14 +170,14 @@ static void locks_wake(struct mount *m)
 
 /* ------------------------------------------------------------------------------------------------------ giving up */
 
-static bool file_is_served(const struct file *f)
+static bool handle_is_served(const struct lock_handle *h)
 {
-	return share_attached(f->share) && f->generation == f->share->generation;
+	return share_attached(h->share) && h->generation == h->share->generation;
 }
 
-static void put_lock(struct wire_buf *b, const struct file *f, uint8_t what, const struct sftp_lock *lock)
+static void put_lock(struct wire_buf *b, uint64_t fh, uint8_t what, const struct sftp_lock *lock)
 {
-	wire_put_u64(b, f->fh);
+	wire_put_u64(b, fh);
 	wire_put_u8(b, what);
 	sftp_lock_put(b, lock);
 }
@@ -173,49 +188,117 @@ static void given_up(void *ctx, const struct sftp_reply *reply)
 	locks_wake(ctx);
 }
 
-/* Nobody waits for it to be done: the server keeps the order of the handle. */
-static void give_up(struct mount *m, struct file *f, const struct sftp_lock *lock)
+/* Nobody waits for it to be done: the server keeps the order of the handle. False: out of memory. */
+static bool give_up(struct mount *m, const struct lock_handle *h, const struct sftp_lock *lock)
 {
 	struct wire_buf *b;
 
-	if (!file_is_served(f))
+	if (!handle_is_served(h))
+		return true;
+	b = sftp_client_begin(h->share->client, NATIVE_LOCK);
+	put_lock(b, h->fh, NATIVE_LOCK_SET, lock);
+	return sftp_client_end(h->share->client, given_up, m) != 0;
+}
+
+static struct sftp_lock all_of(const struct lock_owner *o)
+{
+	return (struct sftp_lock){.owner = o->key.owner, .kind = (uint8_t)o->key.kind, .type = NATIVE_LOCK_NONE};
+}
+
+static void owe(struct mount *m, struct lock_owner *o)
+{
+	o->owed = true;
+	retry_by(m, loop_now_us(m->loop) + RETRY_MOST_US);
+}
+
+/* Says what is owed: true, and the owner is gone. */
+static bool pay(struct mount *m, struct lock_owner *o)
+{
+	const struct sftp_lock all = all_of(o);
+
+	if (!give_up(m, &o->handle, &all)) {
+		owe(m, o);
+		return false;
+	}
+	owner_free(m, o);
+	return true;
+}
+
+/* The handle of a closed file has no other debts: it can be closed on the host, too. */
+static void release_paid(struct mount *m, const struct lock_handle *h)
+{
+	const struct lock_owner *o;
+
+	LIST_FOREACH(o, &m->locks.closed, of_file)
+	if (o->handle.share == h->share && o->handle.fh == h->fh && o->handle.generation == h->generation)
 		return;
-	b = sftp_client_begin(f->share->client, NATIVE_LOCK);
-	put_lock(b, f, NATIVE_LOCK_SET, lock);
-	sftp_client_end(f->share->client, given_up, m);
+	if (handle_is_served(h))
+		file_release_handle(h->share, h->fh);
+}
+
+static void pay_all(struct mount *m)
+{
+	struct lock_owner *o, *next;
+
+	for (o = m->locks.by_key; o; o = next) {
+		next = o->hh.next;
+		if (o->owed)
+			(void)pay(m, o);
+	}
+	for (o = LIST_FIRST(&m->locks.closed); o; o = next) {
+		const struct lock_handle h = o->handle;
+		const struct sftp_lock all = all_of(o);
+
+		next = LIST_NEXT(o, of_file);
+		if (!give_up(m, &h, &all)) {
+			owe(m, o);
+			continue;
+		}
+		LIST_REMOVE(o, of_file);
+		free(o);
+		release_paid(m, &h);
+	}
 }
 
 bool locks_flush(struct call *call, void (*done)(struct call *call, const struct sftp_reply *reply))
 {
 	struct mount *m = call->mount;
-	struct sftp_lock all = {.owner = call->lock.lock.owner, .kind = NATIVE_LOCK_FCNTL, .type = NATIVE_LOCK_NONE};
-	struct lock_owner *o = owner_find(m, call->node, all.owner, all.kind);
-	struct file *f = o ? o->file : NULL;
+	struct lock_owner *o = owner_find(m, call->node, call->lock.lock.owner, NATIVE_LOCK_FCNTL);
+	struct sftp_lock all;
 
 	if (!o)
 		return false;
-	owner_free(m, o);
-	if (!file_is_served(f))
+	if (!handle_is_served(&o->handle)) {
+		owner_free(m, o);
 		return false;
+	}
 	/* Through the handle that was asked last: behind what may still be under way there. */
-	call->sticks = true;
+	all = all_of(o);
+	put_lock(call_begin(call, NATIVE_LOCK), o->handle.fh, NATIVE_LOCK_SET, &all);
+	call->sticks = call_try_send(call, done);
+	if (!call->sticks) {
+		owe(m, o);
+		return false;
+	}
 	call_watch_caller(call);
-	put_lock(call_begin(call, NATIVE_LOCK), f, NATIVE_LOCK_SET, &all);
-	call_send(call, done);
+	owner_free(m, o);
 	return true;
 }
 
-void locks_close(struct mount *m, struct file *f)
+bool locks_close(struct mount *m, struct file *f)
 {
-	const struct lock_owner *o;
+	struct lock_owner *o;
+	bool all_said = true;
 
-	LIST_FOREACH(o, &f->locks, of_file)
-	{
-		struct sftp_lock all = {.owner = o->key.owner, .kind = (uint8_t)o->key.kind, .type = NATIVE_LOCK_NONE};
-
-		give_up(m, f, &all);
+	while ((o = LIST_FIRST(&f->locks))) {
+		if (pay(m, o))
+			continue;
+		HASH_DEL(m->locks.by_key, o);
+		LIST_REMOVE(o, of_file);
+		LIST_INSERT_HEAD(&m->locks.closed, o, of_file);
+		all_said = false;
 	}
-	locks_forget(m, f);
+	return all_said;
 }
 
 /* --------------------------------------------------------------------------------------------------------- taking */
@@ -227,9 +310,10 @@ static void lock_return(struct call *call)
 	const struct lock_owner *o = owner_find(call->mount, call->node, none.owner, none.kind);
 
 	none.type = NATIVE_LOCK_NONE;
-	/* The call's own file may have been closed, and the owner's locks with it. */
+	/* The call's own file may have been closed, and the owner's locks with it; what cannot be said goes with them.
+	 */
 	if (o)
-		give_up(call->mount, o->file, &none);
+		(void)give_up(call->mount, &o->handle, &none);
 }
 
 /* What the kernel keeps of the file may be of before the lock: answered when it is gone. */
@@ -293,11 +377,11 @@ static void lock_issue(struct call *call)
 
 	if (call_wait_writes(call, call->node, lock_issue))
 		return;
-	if (lock->type != NATIVE_LOCK_NONE && !owner_note(call->mount, call->file, lock->owner, lock->kind)) {
+	if (lock->type != NATIVE_LOCK_NONE && !locks_note(call->mount, call->file, lock->owner, lock->kind)) {
 		call_reply_err(call, ENOLCK);
 		return;
 	}
-	put_lock(call_begin(call, NATIVE_LOCK), call->file, NATIVE_LOCK_SET, lock);
+	put_lock(call_begin(call, NATIVE_LOCK), call->file->fh, NATIVE_LOCK_SET, lock);
 	call_send(call, lock_done);
 }
 
@@ -327,7 +411,7 @@ static void test_done(struct call *call, const struct sftp_reply *reply)
 
 static void test_issue(struct call *call)
 {
-	put_lock(call_begin(call, NATIVE_LOCK), call->file, NATIVE_LOCK_TEST, &call->lock.lock);
+	put_lock(call_begin(call, NATIVE_LOCK), call->file->fh, NATIVE_LOCK_TEST, &call->lock.lock);
 	call_send(call, test_done);
 }
 
@@ -393,6 +477,7 @@ void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
 int locks_init(struct mount *m)
 {
 	TAILQ_INIT(&m->locks.waits);
+	LIST_INIT(&m->locks.closed);
 	m->locks.retry_us = UINT64_MAX;
 	m->locks.retry = loop_timer_new(m->loop, on_retry, m);
 	return m->locks.retry ? 0 : -ENOMEM;
@@ -400,7 +485,13 @@ int locks_init(struct mount *m)
 
 void locks_end(struct mount *m)
 {
+	struct lock_owner *o;
+
 	assert(!m->locks.by_key);
+	while ((o = LIST_FIRST(&m->locks.closed))) {
+		LIST_REMOVE(o, of_file);
+		free(o);
+	}
 	loop_timer_free(m->locks.retry);
 	m->locks.retry = NULL;
 }

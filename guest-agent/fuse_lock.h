@@ -10,6 +10,9 @@
  * FLUSH when a process closes any descriptor of the file, and by RELEASE for a description's own. So a lock ends with
  * whoever held it, however that one ended. (A server that dies takes its locks and its files with it.)
  *
+ * Where there is no memory to give something up, it is owed, and said with the next retry; the handle of a file that is
+ * closed meanwhile stays open on the host for that.
+ *
  * Nothing waits on the host. Who waits here asks again, ever more slowly, and at once when another in the guest has
  * given up something; a signal ends the waiting.
  *
@@ -37,6 +40,7 @@ TAILQ_HEAD(call_list, call);
 
 struct mount_locks {
 	struct lock_owner *by_key; /* uthash */
+	struct lock_owners closed; /* files are closed, whose owners' locks are still to be given up */
 	struct call_list waits;    /* who asks again, */
 	struct loop_timer *retry;  /* by this one */
 	uint64_t retry_us;         /* when it fires; UINT64_MAX: not set */
@@ -48,14 +52,21 @@ int locks_init(struct mount *m);
 /* When every file and every call is gone. */
 void locks_end(struct mount *m);
 
+/* The host may hold something for this owner on the file, and through it, from here on. False: out of memory. */
+bool locks_note(struct mount *m, struct file *f, uint64_t owner, uint8_t kind);
+
 /* Whether the host may hold something for this owner on the file. */
 bool locks_held(const struct mount *m, const struct file *f, uint64_t owner);
 
-/* FLUSH: gives up what the call's owner (call->lock.owner) holds, then done: true. False: nothing to give up. */
+/* FLUSH: gives up what the call's owner (call->lock.owner) holds, then done: true. False: there is nothing to wait for.
+ */
 bool locks_flush(struct call *call, void (*done)(struct call *call, const struct sftp_reply *reply));
 
-/* Before the file's handle is closed: gives up what was taken through it. And when it goes without. */
-void locks_close(struct mount *m, struct file *f);
+/*
+ * Before the file's handle is closed: gives up what was taken through it. False: the handle is still needed for that,
+ * and will be closed from here (file_release_handle()). And when it goes without.
+ */
+bool locks_close(struct mount *m, struct file *f);
 void locks_forget(struct mount *m, struct file *f);
 
 #endif
