@@ -148,7 +148,7 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 
 # -------------------------------------------------------------------------------------------------------- programs
 
-.PHONY: all san deps deps-demo test test-unit test-e2e test-fuzz test-long tests-built posix fuzz coverage mutants \
+.PHONY: all san deps deps-demo deps-long test test-unit test-e2e test-fuzz test-long tests-built posix fuzz coverage mutants \
 	demo demo-shell bench lint format install uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%)
@@ -193,6 +193,9 @@ deps: ## install what building and testing need (Debian, Ubuntu)
 deps-demo:
 	@tests/deps.sh demo
 
+deps-long:
+	@tests/deps.sh long
+
 # Flags asked of pkg-config are read when make starts, so what follows `deps` runs in a second make; on all processors
 # unless the first was told how many.
 again = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -213,7 +216,7 @@ test-fuzz: $(REPLAY_BINS) ## replay the committed fuzz corpora alone
 test-e2e: all posix ## end-to-end tests alone; ARGS="-k subject" picks some
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh e2e $(ARGS)
 
-test-long: deps ## everything, with the long end-to-end tests
+test-long: deps-long ## everything, with the long end-to-end tests
 	@+$(again) tests-built
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) HOMEPORT_TEST_LONG=1 tests/run.sh unit fuzz e2e
 

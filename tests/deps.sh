@@ -5,6 +5,7 @@
 # there already, apt is not called and no privilege is needed. Refuses a libssh that does not verify GCM tags.
 #
 #   deps.sh        everything
+#   deps.sh long   and what the long tests run beside
 #   deps.sh demo   what building and the demo need: no compilers to compare, no linters, no peers
 set -eu
 
@@ -29,6 +30,11 @@ packages=(
     # lint
     clang-format clang-tidy cppcheck mandoc shellcheck
 )
+if [ "${1:-}" = long ]; then
+    packages+=(postgresql)
+    # It may be here in a package of another name.
+    command -v npm >/dev/null || packages+=(npm)
+fi
 
 missing() {
     local p

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Real programs of Debian on the mount. Each script runs in a folder of its own, once on a local file system and once
 on the mount; it has to succeed and to print the same in both, and what the host then finds in the mount's folder is
-the same too. As an ordinary user on both sides; as root on both where owners are part of it (rsync, tar, dpkg-deb)."""
+the same too. As an ordinary user on both sides; as root on both where owners are part of it (rsync, tar, dpkg-deb), and as root
+with virtual ownership (dpkg, npm, PostgreSQL)."""
+import contextlib
 import difflib
 import os
+import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 
 import pytest
 
-from mounted import USER, Mounted, MountedByUser, as_user
+from mounted import USER, Mounted, MountedByUser, MountedVirtual, as_user
 from test_mount_tree import description, differences, make_tree
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -19,19 +23,20 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 class Place:
     """A local folder and a mounted one, and one user who works in both."""
 
-    def __init__(self, top, mounted, before=(), inside=(), uid=0):
+    def __init__(self, top, mounted, before=(), inside=(), uid=0, host_uid=None):
         self.local = top + "/local"
         self.mounted = mounted
         self.before = before  # what makes a command the user's
         self.inside = inside  # and lets it see the mount
         self.uid = uid
+        self.host_uid = uid if host_uid is None else host_uid
         os.mkdir(self.local)
 
     def folder(self, name):
         """Made empty on both sides: its path on the local side, in the guest, on the host."""
-        for path in (self.local, self.mounted.host):
+        for path, uid in ((self.local, self.uid), (self.mounted.host, self.host_uid)):
             os.mkdir(f"{path}/{name}")
-            os.chown(f"{path}/{name}", self.uid, self.uid)
+            os.chown(f"{path}/{name}", uid, uid)
         return f"{self.local}/{name}", f"{self.mounted.guest}/{name}", f"{self.mounted.host}/{name}"
 
     def run(self, folder, script, *args):
@@ -84,6 +89,15 @@ def root(top):
     os.mkdir(path)
     with Mounted(path + "/mounted") as m:
         yield Place(path, m)
+
+
+@pytest.fixture(scope="module")
+def virtual(top):
+    """Root in the guest, an ordinary user on the host."""
+    path = top + "/virtual"
+    os.mkdir(path)
+    with MountedVirtual(path + "/mounted") as m:
+        yield Place(path, m, host_uid=USER)
 
 
 GIT = r"""
@@ -300,6 +314,73 @@ dpkg -i thing.deb; dpkg -V thing; dpkg -L thing; dpkg -P thing; find root | sort
 def test_packages(root):
     local, guest, host = root.alike("deb", PACKAGE)
     same(local, host, times=False)
+
+
+def test_packages_with_virtual_ownership(virtual):
+    local, guest, host = virtual.alike("deb", PACKAGE)
+    same(local, guest, times=False)
+    assert any(st.st_uid == 33 for st in (os.lstat(f"{at}/{name}") for at, _, names in os.walk(guest) for name in names))
+    assert {os.lstat(f"{at}/{name}").st_uid for at, _, names in os.walk(host) for name in names} == {USER}
+
+
+NPM = r"""
+export npm_config_cache=$PWD/.cache npm_config_offline=true npm_config_update_notifier=false
+export npm_config_audit=false npm_config_fund=false
+mkdir -p a/bin a/node_modules/b c app
+cat >a/package.json <<'.'
+{"name": "a", "version": "1.2.3", "bin": {"a-tool": "bin/a.js"}, "dependencies": {"b": "1.0.0"},
+ "bundleDependencies": ["b"], "scripts": {"postinstall": "node -e \"require('fs').writeFileSync('built', 'yes')\""}}
+.
+printf '#!/usr/bin/env node\nconsole.log("a says", require("b"))\n' >a/bin/a.js; chmod +x a/bin/a.js
+echo '{"name": "b", "version": "1.0.0", "main": "i.js"}' >a/node_modules/b/package.json
+echo 'module.exports = "b"' >a/node_modules/b/i.js; echo '{"name": "c", "version": "0.0.1"}' >c/package.json
+(cd a; npm pack --silent); (cd c; npm pack --silent); cd app; npm init -y >/dev/null
+npm install --silent ../a/a-1.2.3.tgz ../c/c-0.0.1.tgz; npx a-tool; cat node_modules/a/built; echo; npm ls --parseable
+npm ci --silent; npm uninstall --silent c; rm -rf node_modules; npm ci --silent; chown -R 33:33 node_modules
+find . -printf '%P %M %U %l\n' | grep -v '^[^ ]* l' | sort; cd ..; rm -rf .cache
+"""
+
+
+@pytest.mark.long
+def test_npm(virtual):
+    """What it prints of paths is the folder's own."""
+    local, guest, _ = virtual.folder("npm")
+    expected, found = virtual.run(local, NPM), virtual.run(guest, NPM)
+    assert "a says b\nyes\n" in expected and difference(expected.replace(local, ""), found.replace(guest, "")) == ""
+
+
+POSTGRES = r"""
+bin=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1); export PGHOST=$PWD PGDATA=$PWD/data PGUSER=me PGDATABASE=postgres
+$bin/initdb -A trust -U me --no-instructions --data-checksums >/dev/null; stat -c %A:%U data data/base data/PG_VERSION
+start() { $bin/pg_ctl -s -w -l log -o "-c listen_addresses= -c unix_socket_directories=$PWD" start; }
+start; stat -c %A:%U .s.PGSQL.5432 data/postmaster.pid
+pgbench -q -i -s 2 2>/dev/null >/dev/null; pgbench -n -c 4 -t 250 | grep -E 'processed|failed'
+pgbench -n -c 4 -T 60 >/dev/null 2>&1 & sleep 3; kill -9 "$(head -n 1 data/postmaster.pid)"; wait || true; rm -f .s.PGSQL*
+until start >/dev/null 2>&1; do sleep 1; done; psql -Atc "vacuum full" -c "select count(*) from pgbench_accounts" \
+    -c "select sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts"
+psql -Atc "create tablespace t location '$PWD/space'" 2>&1 | sed 's/".*"/X/' || true; mkdir -m 700 space
+psql -Atc "create tablespace t location '$PWD/space'" -c "create table x tablespace t as select generate_series(1, 9999) n" \
+    -c "checkpoint" -c "select sum(n) from x"; $bin/pg_ctl -s -w -m fast stop; $bin/pg_checksums --check | tail -n 2
+"""
+
+
+@pytest.mark.long
+def test_postgres(virtual):
+    """As a user of its own in the guest, whose files are all the host user's on the host."""
+    local, guest, host = virtual.folder("pg")
+    account = pwd.getpwnam("postgres")
+    for folder in (local, guest):
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    virtual.before = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    try:
+        expected, found = virtual.run(local, POSTGRES), virtual.run(guest, POSTGRES)
+    finally:
+        virtual.before = ()
+        for folder in (local, guest):  # where it failed, servers run on
+            with contextlib.suppress(OSError), open(folder + "/data/postmaster.pid") as f:
+                os.kill(int(f.readline()), signal.SIGKILL)
+    assert "drwx------:postgres" in expected and "\nt\n" in expected and difference(expected, found) == ""
+    assert {os.lstat(f"{at}/{name}").st_uid for at, _, names in os.walk(host) for name in names} == {USER}
 
 
 FIO = r"""
