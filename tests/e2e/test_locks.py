@@ -374,3 +374,30 @@ def test_as_the_configuration_says(homeport, guest, host, host_home):
         hold.stdin.close()
         assert hold.wait(10) == 0
         assert host.cmd(attempt, user="me", check=False).returncode == 0, there
+
+
+DPKG = """
+cd "$0"
+mkdir -p p/DEBIAN root/var/lib/dpkg/info root/var/lib/dpkg/updates; touch root/var/lib/dpkg/status
+printf 'Package: thing\\nVersion: 1\\nArchitecture: all\\nMaintainer: me <me@example.org>\\nDescription: x\\n' >p/DEBIAN/control
+dpkg-deb -b p thing.deb >/dev/null
+"""
+
+
+@pytest.mark.parametrize("holder, other", [("host", "guest"), ("guest", "host")])
+def test_dpkg_waits_for_nobody_and_says_who_is_there(m, holders, holder, other):
+    """Its lock files are fcntl's: an installation on one side keeps the other's out."""
+    subprocess.run(["sh", "-ec", DPKG, m.host], check=True, timeout=30)
+
+    def install(side):
+        return subprocess.run(["dpkg", f"--root={getattr(m, side)}/root", "--log=/dev/null", "-i", m.host + "/thing.deb"],
+                              capture_output=True, text=True, timeout=30)
+
+    busy = getattr(m, holder) + "/root/var/lib/dpkg/lock-frontend"
+    open(busy, "a").close()
+    one = holders(busy)
+    assert one.ask("set f F_WRLCK 0 0") == "ok"
+    refused = install(other)
+    assert refused.returncode == 2 and "frontend lock was locked by another process" in refused.stderr
+    one.end()
+    within(5, lambda: install(other).returncode == 0)

@@ -109,6 +109,15 @@ def test_as_a_user_on_both_sides_the_mount_does_what_the_local_folder_does(top, 
         assert compare(expected, told(m.guest, [*m.inside(), *as_user()], conform=conform), differing) == ""
 
 
+def test_with_locks_on_the_host_the_mount_does_what_the_local_folder_does(top, local):
+    """But for deadlocks, which are not looked for there."""
+    names = [name for name in table() if name.startswith(("flock_", "record_", "locks_")) and name != "record_deadlock"]
+    expected = told(local, names=names)
+    assert len(expected) > 10
+    with Mounted(top + "/mounted", options=["-o", "locks"], server=["--locks"]) as m:
+        assert compare(expected, told(m.guest, names=names), set()) == ""
+
+
 def test_with_virtual_ownership_an_ordinary_server_does_what_the_local_folder_does_for_root(top):
     """root:root here is what the server's user owns there."""
     differing = {name for name, (flags, _, _) in table().items() if flags & (DIFFERS | DIFFERS_VIRTUAL)}
