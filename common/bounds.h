@@ -64,7 +64,9 @@
 #define SFTP_NODES_MAX     (4u << 20)
 #define SFTP_NODE_NAMES    16u          /* names kept of one node; hard links beyond these are found again by LOOKUP */
 #define SFTP_NODE_PATH_MAX (64u << 10)  /* of the names from the root down to a node */
-#define SFTP_HANDLES_MAX   32768u       /* open files and directories of one stream, where RLIMIT_NOFILE allows it */
+#define SFTP_HANDLES_MAX   (128u << 10) /* open files and directories of one stream; 100,000 are to be possible */
+#define SFTP_FOLDERS_MAX   32768u       /* of these, directories: 32 KiB each of a listing being read */
+#define SFTP_KEEPERS_MAX   16u          /* tables of descriptors for them beside the process's own */
 #define SFTP_DEVICES_MAX   1024u        /* file systems below one share */
 #define SFTP_THREADS_MAX   16u          /* file calls under way */
 #define SFTP_TAKEOVER_US   1000u        /* a call that takes longer no longer keeps the next request from being read */

@@ -44,7 +44,8 @@ struct file {
 	uint64_t fetched_stamp;
 	uint8_t *fetched; /* the whole of a small file; NULL when there is none */
 	size_t fetched_len;
-	struct lock_owners locks; /* taken through it */
+	TAILQ_ENTRY(file) fetched_link; /* of the mount's, the oldest first */
+	struct lock_owners locks;       /* taken through it */
 };
 
 struct call {

@@ -22,7 +22,8 @@
 
 #define FETCH_MAX     (64u << 10) /* PROTOCOL.md, OPEN: want */
 #define FETCH_KEEP_US 1000000u
-#define RETRY_US      100000u /* ESTALE, the new lookup and the second OPEN of one open(2) lie closer together */
+#define FETCHED_MAX   (16u << 20) /* of all files that were opened and not read yet */
+#define RETRY_US      100000u     /* ESTALE, the new lookup and the second OPEN of one open(2) lie closer together */
 #define RETRIES_MAX   16u
 #define RETRYING      (sizeof(((struct mount *)NULL)->retrying) / sizeof(((struct mount *)NULL)->retrying[0]))
 
@@ -73,17 +74,36 @@ static struct file *file_new(struct mount *m, struct share *s, struct node *n, u
 
 static void fetched_drop(struct file *f)
 {
+	struct mount *m = f->share->mount;
+
+	if (!f->fetched)
+		return;
+	TAILQ_REMOVE(&m->fetched, f, fetched_link);
+	m->fetched_bytes -= f->fetched_len;
 	free(f->fetched);
 	f->fetched = NULL;
 }
 
-void node_forget_fetched(struct mount *m, const struct node *n)
+/* What is too old to be used, and the oldest of what is too much. */
+static void fetched_expire(struct mount *m)
 {
+	uint64_t now = loop_now_us(m->loop);
 	struct file *f;
 
-	LIST_FOREACH(f, &m->files, link)
-	if (f->node == n)
+	while ((f = TAILQ_FIRST(&m->fetched)) &&
+	       (m->fetched_bytes > FETCHED_MAX || now - f->fetched_us > FETCH_KEEP_US))
 		fetched_drop(f);
+}
+
+void node_forget_fetched(struct mount *m, const struct node *n)
+{
+	struct file *f, *next;
+
+	for (f = TAILQ_FIRST(&m->fetched); f; f = next) {
+		next = TAILQ_NEXT(f, fetched_link);
+		if (f->node == n)
+			fetched_drop(f);
+	}
 }
 
 void file_free(struct mount *m, struct file *f)
@@ -147,6 +167,8 @@ static void open_decide(struct mount *m, struct node *n, const struct file *f, c
 static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, const struct sftp_attr *attr,
 			      uint64_t stamp)
 {
+	struct mount *m = f->share->mount;
+
 	if (!len || len != attr->size)
 		return;
 	f->fetched = malloc(len);
@@ -154,8 +176,11 @@ static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, c
 		return;
 	memcpy(f->fetched, data, len);
 	f->fetched_len = len;
-	f->fetched_us = loop_now_us(f->share->mount->loop);
+	f->fetched_us = loop_now_us(m->loop);
 	f->fetched_stamp = stamp;
+	TAILQ_INSERT_TAIL(&m->fetched, f, fetched_link);
+	m->fetched_bytes += len;
+	fetched_expire(m);
 }
 
 /* Answers with call->opened. */

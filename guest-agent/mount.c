@@ -216,6 +216,7 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->linked = true;
 	m->next_request = 1;
 	TAILQ_INIT(&m->calls);
+	TAILQ_INIT(&m->fetched);
 	m->target = strdup(p->target);
 	m->nodes = node_table_new(on_node_forgotten, m);
 	m->interrupts = calls_interrupts_new(m);

@@ -67,6 +67,8 @@ struct mount {
 	unsigned interrupted;
 	struct mount_locks locks;
 	LIST_HEAD(, file) files;
+	TAILQ_HEAD(, file) fetched; /* those that hold what came with their OPEN, */
+	size_t fetched_bytes;       /* and how much that is */
 	LIST_HEAD(, dir) dirs;
 	/* Who was told ESTALE by OPEN, and when: the kernel looks the name up again, once, and what it finds must do.
 	 */

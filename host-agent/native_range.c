@@ -148,7 +148,9 @@ int native_copy(struct sftp_job *job)
 	from = r == 0 ? handles_get(job->share->handles, fh) : NULL;
 	if (!from)
 		return -EBADF;
-	r = copy_to_handle(job, from, &c);
+	r = handles_bring(job->share->handles, from);
+	if (r == 0)
+		r = copy_to_handle(job, from, &c);
 	share_handle_put(job->share, from);
 	return r;
 }

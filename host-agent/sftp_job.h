@@ -25,6 +25,7 @@ enum {
 	ROW_SHARED = 1 << 3,   /* may be carried out beside others like it on one handle */
 	ROW_NO_REPLY = 1 << 4, /* nobody waits for it */
 	ROW_AT_ONCE = 1 << 5,  /* carried out by who reads it, in memory alone; no reply either */
+	ROW_CLOSES = 1 << 6,   /* needs no descriptor of its handle */
 };
 
 #define ROW_NONE 0xff /* an offset of nothing */

@@ -227,6 +227,8 @@ static void job_carry_out(struct sftp_job *job)
 	}
 	job->out.len = header;
 	job->stamp = atomic_load(&s->share->stamp);
+	if (r == 0 && job->handle && !(job->row->flags & ROW_CLOSES))
+		r = handles_bring(s->share->handles, job->handle);
 	if (r == 0)
 		r = job->row->run(job);
 	assert(r <= 0);

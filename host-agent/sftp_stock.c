@@ -320,7 +320,7 @@ static int stock_expand_path(struct sftp_job *job)
 
 static const struct sftp_row rows[] = {
 	{SSH_FXP_OPEN, ROW_STOCK, ROW_NONE, ROW_NONE, ROW_NONE, stock_open},
-	{SSH_FXP_CLOSE, ROW_STOCK, ROW_NONE, 4, ROW_NONE, stock_close},
+	{SSH_FXP_CLOSE, ROW_STOCK | ROW_CLOSES, ROW_NONE, 4, ROW_NONE, stock_close},
 	{SSH_FXP_READ, ROW_STOCK | ROW_SHARED, ROW_NONE, 4, 20, stock_read},
 	{SSH_FXP_WRITE, ALTERS, ROW_NONE, 4, ROW_NONE, stock_write},
 	{SSH_FXP_LSTAT, ROW_STOCK, ROW_NONE, ROW_NONE, ROW_NONE, stock_lstat},

@@ -25,7 +25,14 @@ int share_init(struct share *share, size_t descriptors, bool locks)
 	size_t spare = 3u * SFTP_THREADS_MAX + 32u;
 	size_t locked = !locks ? 0 : descriptors / 8 > SFTP_LOCKS_MAX ? SFTP_LOCKS_MAX : descriptors / 8;
 	size_t kept = cached + locked + spare;
-	size_t open = descriptors > kept ? descriptors - kept : 16;
+	size_t open = descriptors > kept + 16 ? descriptors - kept : 16;
+	const struct handles_limits limits = {
+		.max = SFTP_HANDLES_MAX,
+		.folders = SFTP_FOLDERS_MAX,
+		.descriptors = open > SFTP_HANDLES_MAX ? SFTP_HANDLES_MAX : open,
+		.keepers = SFTP_KEEPERS_MAX,
+		.each = descriptors > 16 ? descriptors - 16 : 1,
+	};
 	struct fsop_stat st;
 	int r = fsop_stat(&share->root, share->root.fd, NULL, false, &st);
 
@@ -33,7 +40,7 @@ int share_init(struct share *share, size_t descriptors, bool locks)
 		return r;
 	share->nodes = nodes_new(&st.identity, SFTP_NODES_MAX);
 	share->fds = fdcache_new(cached < 16 ? 16 : cached);
-	share->handles = handles_new(open > SFTP_HANDLES_MAX ? SFTP_HANDLES_MAX : open);
+	share->handles = handles_new(&limits);
 	share->locks = locks ? file_locks_new(locked) : NULL;
 	if (!share->counters)
 		share->counters = &share->own_counters;
@@ -108,14 +115,17 @@ static int node_walk(struct share *share, uint64_t node, const struct node_info 
 static int node_from_handle(struct share *share, const struct node_info *info, struct fd_ref *ref)
 {
 	struct handle *handle = info->opens ? handles_get_by_identity(share->handles, &info->identity) : NULL;
-	int fd;
+	int r, fd;
 
 	if (!handle)
 		return -ESTALE;
-	fd = fcntl(handle->fd, F_DUPFD_CLOEXEC, 3);
+	r = handles_bring(share->handles, handle);
+	fd = r < 0 ? r : fcntl(handle->fd, F_DUPFD_CLOEXEC, 3);
+	if (r == 0 && fd < 0)
+		r = -errno;
 	share_handle_put(share, handle);
-	if (fd < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	*ref = (struct fd_ref){fd, FD_REF_OWNED};
 	return 0;
 }
@@ -178,7 +188,8 @@ int share_handle_open(struct share *share, int fd, uint64_t node, const struct n
 		close(fd);
 		return r;
 	}
-	r = handles_add(share->handles, fd, info->type, handle);
+	/* What a server answers for may make close(2) wait for it, and a keeper with it. */
+	r = handles_add(share->handles, fd, info->type, !share->root.devices[info->identity.device].remote, handle);
 	if (r < 0) {
 		if (node)
 			nodes_close(share->nodes, node);
