@@ -112,6 +112,14 @@ void wire_buf_free(struct wire_buf *b)
 	*b = (struct wire_buf){0};
 }
 
+void wire_buf_empty(struct wire_buf *b, size_t keep)
+{
+	if (b->cap > keep)
+		wire_buf_free(b);
+	else
+		wire_buf_reset(b);
+}
+
 void wire_buf_consume(struct wire_buf *b, size_t n)
 {
 	assert(n <= b->len);

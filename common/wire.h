@@ -60,6 +60,9 @@ static inline void wire_buf_reset(struct wire_buf *b)
 	b->failed = false;
 }
 
+/* As wire_buf_reset(), and keeps no more room than `keep` bytes. */
+void wire_buf_empty(struct wire_buf *b, size_t keep);
+
 /* Drops the first n bytes (n <= len). */
 void wire_buf_consume(struct wire_buf *b, size_t n);
 

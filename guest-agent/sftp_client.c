@@ -309,6 +309,8 @@ static void client_drop_written(struct sftp_client *c)
 	r->tail_at -= c->out_sent;
 	wire_buf_consume(&c->out, c->out_sent);
 	c->out_sent = 0;
+	if (!c->out.len)
+		wire_buf_empty(&c->out, 2 * CLIENT_OUT_MAX);
 }
 
 bool sftp_client_flush(struct sftp_client *c, bool all)

@@ -14,7 +14,8 @@
 /* A server that dies at once is asked for again ever more slowly. */
 #define BACKOFF_MIN_US 50000u
 #define BACKOFF_MAX_US 2000000u
-#define FORGETS_MAX    1024u /* entries of one FORGET */
+#define FORGETS_MAX    1024u /* entries of one FORGET, */
+#define FORGET_SIZE    16u   /* bytes each */
 /* How long what nobody waits for (RELEASE, FORGET) stays for company: it would wake the server for itself. */
 #define LAZY_US 2000u
 
@@ -69,20 +70,23 @@ static void share_start_parked(struct share *s)
 
 /* ------------------------------------------------------------------------------------------------------ attaching */
 
+/* The kernel forgets up to 65,536 nodes a request, and some of these a turn, when memory is wanted: in pieces. */
 static void forgets_send(struct share *s)
 {
-	struct wire_buf *b;
+	const uint8_t *at = s->forgets.data;
 
-	if (!s->forget_count)
-		return;
-	if (sftp_client_ready(s->client)) {
-		b = sftp_client_begin(s->client, NATIVE_FORGET);
-		wire_put_u32(b, s->forget_count);
-		wire_put_bytes(b, s->forgets.data, s->forgets.len);
+	while (s->forget_count && sftp_client_ready(s->client)) {
+		uint32_t count = s->forget_count < FORGETS_MAX ? s->forget_count : FORGETS_MAX;
+		struct wire_buf *b = sftp_client_begin(s->client, NATIVE_FORGET);
+
+		wire_put_u32(b, count);
+		wire_put_bytes(b, at, count * FORGET_SIZE);
 		sftp_client_end(s->client, NULL, NULL);
+		at += count * FORGET_SIZE;
+		s->forget_count -= count;
 	}
-	wire_buf_reset(&s->forgets);
 	s->forget_count = 0;
+	wire_buf_empty(&s->forgets, FORGETS_MAX * FORGET_SIZE);
 }
 
 static void on_lazy(void *ctx)
@@ -145,7 +149,7 @@ static void on_ready(void *ctx)
 	struct share *s = ctx;
 	struct wire_buf *b;
 
-	node_bind(s->mount->nodes, s->root, NATIVE_ROOT, s->generation);
+	node_bind(s->mount->nodes, s->root, NATIVE_ROOT);
 	b = sftp_client_begin(s->client, NATIVE_GETATTR);
 	wire_put_u64(b, NATIVE_ROOT);
 	wire_put_u64(b, 0);

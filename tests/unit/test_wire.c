@@ -126,6 +126,22 @@ static void consumed_bytes_go_and_the_rest_stays(void **state)
 	wire_buf_free(&b);
 }
 
+static void an_emptied_buffer_keeps_no_more_room_than_it_is_told(void **state)
+{
+	struct wire_buf b = {0};
+
+	(void)state;
+	wire_put_bytes(&b, "abcdef", 6);
+	wire_buf_empty(&b, 4096);
+	assert_true(b.len == 0 && b.cap > 0);
+	assert_non_null(wire_buf_reserve(&b, 4097));
+	wire_buf_empty(&b, 4096);
+	assert_int_equal(b.cap, 0);
+	wire_put_u8(&b, 1);
+	assert_int_equal(b.len, 1);
+	wire_buf_free(&b);
+}
+
 static void a_failed_buffer_takes_nothing_more_until_reset(void **state)
 {
 	struct wire_buf b = {0};
@@ -152,6 +168,7 @@ int main(void)
 		cmocka_unit_test(a_string_is_bounded_by_what_is_there_and_by_its_limit),
 		cmocka_unit_test(a_length_is_filled_in_later_also_when_the_buffer_moved),
 		cmocka_unit_test(consumed_bytes_go_and_the_rest_stays),
+		cmocka_unit_test(an_emptied_buffer_keeps_no_more_room_than_it_is_told),
 		cmocka_unit_test(a_failed_buffer_takes_nothing_more_until_reset),
 	};
 
