@@ -59,7 +59,7 @@
 #define SFTP_PATH_MAX     4096u
 #define SFTP_REQUESTS_MAX 256u /* requests a client has under way on one stream; the server reads no more */
 
-/* The share's server. Nodes cost about 130 bytes: a tree of four million names is half a GiB, which is where it ends.
+/* The share's server. Nodes cost about 140 bytes: a tree of four million names is half a GiB, which is where it ends.
  */
 #define SFTP_NODES_MAX     (4u << 20)
 #define SFTP_NODE_NAMES    16u          /* names kept of one node; hard links beyond these are found again by LOOKUP */

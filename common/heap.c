@@ -10,6 +10,11 @@
 
 #define HEAP_KEEP (4 << 20) /* the largest of the blocks that come and go: an SFTP packet and what is around it */
 
+void heap_trim(void)
+{
+	malloc_trim(HEAP_KEEP);
+}
+
 void heap_init(void)
 {
 	mallopt(M_TRIM_THRESHOLD, HEAP_KEEP);

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bounds.h"
@@ -344,6 +345,32 @@ static void a_hundred_thousand_nodes_are_found_again_and_all_go(void **state)
 	nodes_free(nodes);
 }
 
+static void of_many_nodes_the_few_that_are_left_are_found(void **state)
+{
+	enum { COUNT = 160000, LEFT = 16 };
+	struct nodes *nodes = table();
+	uint64_t *node = calloc(COUNT, sizeof(*node));
+	char name[16];
+
+	for (uint64_t i = 0; i < COUNT; i++) {
+		snprintf(name, sizeof(name), "f%u", (unsigned)i);
+		node[i] = look(nodes, ROOT, name, 10 + i);
+	}
+	for (uint64_t i = 0; i < COUNT; i++)
+		if (i % LEFT)
+			assert_true(nodes_forget(nodes, node[i], 1));
+	assert_int_equal(nodes_count(nodes), 1 + COUNT / LEFT);
+	for (uint64_t i = 0; i < COUNT; i += LEFT) {
+		struct node_identity identity = id_of(10 + i);
+
+		snprintf(name, sizeof(name), "f%u", (unsigned)i);
+		assert_string_equal(path_of(nodes, node[i], 0), name);
+		assert_int_equal(nodes_find(nodes, &identity), node[i]);
+	}
+	free(node);
+	nodes_free(nodes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -365,6 +392,7 @@ int main(void)
 		cmocka_unit_test(what_the_client_knows_can_be_kept),
 		cmocka_unit_test(a_node_without_a_name_lives_as_others_do),
 		cmocka_unit_test(a_hundred_thousand_nodes_are_found_again_and_all_go),
+		cmocka_unit_test(of_many_nodes_the_few_that_are_left_are_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
