@@ -161,7 +161,7 @@ static struct node *entry_node(struct node_table *t, struct node *dir, uint32_t 
 	if (!(e->flags & NATIVE_ENTRY_NODE))
 		return NULL;
 	if (!place && !is_dots(e))
-		n = node_found(t, dir, name, e->name_len, e->node, generation, &e->attr);
+		n = node_found(t, dir, name, e->name_len, e->node, &e->attr);
 	if (!n)
 		node_give_back(t, dir->share, e->node, 1);
 	return n;
@@ -190,7 +190,7 @@ int listing_new(struct node_table *t, struct node *dir, const struct listing_tol
 
 		*s = (struct listing_slot){.at = l->data.len - r.left};
 		sftp_entry_get(&r, &e);
-		place = graft_child(dir->graft, (const char *)e.name, e.name_len);
+		place = graft_child(node_graft(dir), (const char *)e.name, e.name_len);
 		s->hidden = place != NULL;
 		s->node = entry_node(t, dir, told->generation, &e, place);
 		l->used = l->count = i + 1;
@@ -242,11 +242,11 @@ static void listing_forget(struct listing_memory *m, struct listing *l)
 {
 	struct node *dir = l->dir;
 
-	assert(dir && dir->listing == l);
+	assert(dir && node_listing(dir) == l);
 	TAILQ_REMOVE(&m->list, l, link);
 	m->entries -= listing_cost(l);
 	m->ahead -= l->ahead;
-	dir->listing = NULL;
+	dir->more->listing = NULL;
 	l->dir = NULL;
 	listing_unref(m->nodes, l);
 	node_unref(m->nodes, dir);
@@ -262,17 +262,17 @@ void listing_memory_clear(struct listing_memory *m)
 
 void listing_memory_drop(struct listing_memory *m, struct node *dir)
 {
-	if (dir->listing)
-		listing_forget(m, dir->listing);
+	if (node_listing(dir))
+		listing_forget(m, node_listing(dir));
 }
 
 bool listing_memory_put(struct listing_memory *m, struct node *dir, struct listing *l)
 {
 	/* Asked for before our last change there was answered: it may not have it. */
-	if (dir->changed && l->stamp <= dir->changed)
+	if ((dir->changed && l->stamp <= dir->changed) || !node_more(dir))
 		return false;
 	listing_memory_drop(m, dir);
-	dir->listing = listing_ref(l);
+	dir->more->listing = listing_ref(l);
 	l->dir = node_ref(dir);
 	TAILQ_INSERT_TAIL(&m->list, l, link);
 	m->entries += listing_cost(l);
@@ -284,7 +284,7 @@ bool listing_memory_put(struct listing_memory *m, struct node *dir, struct listi
 
 struct listing *listing_memory_get(const struct listing_memory *m, const struct node *dir, uint64_t now_us)
 {
-	struct listing *l = dir->listing;
+	struct listing *l = node_listing(dir);
 
 	(void)m;
 	return l && now_us - l->fetched_us < LISTING_KEEP_US ? l : NULL;
@@ -292,7 +292,7 @@ struct listing *listing_memory_get(const struct listing_memory *m, const struct 
 
 void listing_memory_doubt(struct listing_memory *m, struct node *dir, const char *name)
 {
-	if (dir->listing && !listing_doubt(dir->listing, name))
+	if (node_listing(dir) && !listing_doubt(node_listing(dir), name))
 		listing_memory_drop(m, dir);
 }
 

@@ -37,7 +37,7 @@ static void getattr_issue(struct call *call)
 	struct wire_buf *b;
 	uint64_t fh, age;
 
-	if (!(call->node->writes && call->node->writes->bytes) &&
+	if (!(node_writes(call->node) && node_writes(call->node)->bytes) &&
 	    attr_memory_get(&m->attrs, call->node->id, loop_now_us(m->loop), ATTR_MEMORY_US, &attr, &age)) {
 		call_reply_attr_aged(call, call->node, &attr, age);
 		return;

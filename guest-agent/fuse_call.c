@@ -190,7 +190,7 @@ static void find_done(struct call *call, const struct sftp_reply *reply)
 		return;
 	}
 	if (reply->error == 0 && node_is(n, &attr) && !node_by_server(call->mount->nodes, n->share, server)) {
-		node_bind(call->mount->nodes, n, server, call->share->generation);
+		node_bind(call->mount->nodes, n, server);
 		n->given = 1;
 	} else {
 		if (reply->error == 0)
@@ -331,7 +331,7 @@ static void on_writes_answered(void *ctx)
 
 bool call_wait_writes(struct call *call, struct node *n, call_fn *issue)
 {
-	if (!n->writes || !write_behind_wait(n->writes, &call->waiter, on_writes_answered, call))
+	if (!node_writes(n) || !write_behind_wait(node_writes(n), &call->waiter, on_writes_answered, call))
 		return false;
 	call->issue = issue;
 	call->state = CALL_BARRIER;
@@ -341,7 +341,7 @@ bool call_wait_writes(struct call *call, struct node *n, call_fn *issue)
 bool call_after_writes(struct call *call, call_fn *issue, uint64_t *fh)
 {
 	struct node *n = call->node;
-	const struct file *f = n->writes ? write_behind_push(n->writes) : NULL;
+	const struct file *f = node_writes(n) ? write_behind_push(node_writes(n)) : NULL;
 
 	if (f) {
 		*fh = f->fh;
@@ -353,7 +353,7 @@ bool call_after_writes(struct call *call, call_fn *issue, uint64_t *fh)
 
 bool call_wait_room(struct call *call, struct node *n, size_t room, call_fn *issue)
 {
-	if (!n->writes || !write_behind_wait_room(n->writes, room, &call->waiter, on_writes_answered, call))
+	if (!node_writes(n) || !write_behind_wait_room(node_writes(n), room, &call->waiter, on_writes_answered, call))
 		return false;
 	call->issue = issue;
 	call->state = CALL_BARRIER;
@@ -369,7 +369,7 @@ void attr_to_stat(const struct mount *m, const struct node *n, const struct sftp
 
 bool attr_is_old(const struct node *n, uint64_t stamp)
 {
-	return (n->writes && n->writes->bytes) || (n->changed && stamp <= n->changed);
+	return (node_writes(n) && node_writes(n)->bytes) || (n->changed && stamp <= n->changed);
 }
 
 bool attr_is_outdated(const struct node *n, const struct listing *l, const struct sftp_attr *attr)
@@ -378,7 +378,7 @@ bool attr_is_outdated(const struct node *n, const struct listing *l, const struc
 
 	if (attr_is_old(n, l->stamp))
 		return true;
-	return n->flags & NODE_HAS_TOLD && n->told_us > l->fetched_us && !version_same(&listed, &n->told);
+	return node_told_after(n, l->fetched_us) && !version_same(&listed, &n->told);
 }
 
 void call_reply_malformed(struct call *call)
@@ -403,7 +403,7 @@ void node_note_change(struct mount *m, struct node *n, const struct sftp_change 
 
 void call_changed(struct call *call, struct node *n, const struct sftp_change *change, uint64_t stamp)
 {
-	node_note_change(call->mount, n, change, stamp, !(n->writes && n->writes->bytes));
+	node_note_change(call->mount, n, change, stamp, !(node_writes(n) && node_writes(n)->bytes));
 }
 
 bool call_take_change(struct call *call, const struct sftp_reply *reply, struct sftp_change *change)
@@ -527,15 +527,19 @@ void call_reply_found(struct call *call, struct node *parent, const char *name, 
 		      const struct sftp_attr *attr, uint64_t stamp)
 {
 	struct mount *m = call->mount;
-	struct node *n = node_found(m->nodes, parent, name, strlen(name), server, call->share->generation, attr);
+	struct node *n = node_found(m->nodes, parent, name, strlen(name), server, attr);
 
 	if (!n) {
 		share_forget(call->share, server, 1);
 		call_reply_err(call, ENOMEM);
 		return;
 	}
-	if (!n->graft && n->flags & NODE_IS_DIR)
-		n->graft = graft_child(parent->graft, name, strlen(name));
+	if (!node_graft(n) && n->flags & NODE_IS_DIR &&
+	    !node_set_graft(n, graft_child(node_graft(parent), name, strlen(name)))) {
+		node_unref(m->nodes, n);
+		call_reply_err(call, ENOMEM);
+		return;
+	}
 	call->outdated = stamp < call->share->entries_stamp;
 	if (call->fresh && !(attr->flags & SFTP_ATTR_FOLDS))
 		remember_empty(call, n, stamp);

@@ -307,7 +307,7 @@ static void answer_add_ours(struct answer *a, const struct dir *d, uint64_t from
 {
 	static const char *const dots[OURS_DOTS] = {".", ".."};
 	uint64_t index = from >= OURS_COOKIE ? from - OURS_COOKIE : 0;
-	const struct graft *g = d->node->graft ? d->node->graft->children : NULL;
+	const struct graft *g = node_graft(d->node) ? node_graft(d->node)->children : NULL;
 
 	for (uint64_t i = 0; i < OURS_DOTS; i++) {
 		struct fuse_entry_param e = {.attr.st_mode = S_IFDIR, .attr.st_ino = d->node->id};

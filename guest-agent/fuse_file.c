@@ -54,7 +54,7 @@ uint32_t open_flags_to_native(int flags)
 
 static struct file *file_new(struct mount *m, struct share *s, struct node *n, uint64_t fh, uint32_t flags)
 {
-	struct file *f = calloc(1, sizeof(*f));
+	struct file *f = node_more(n) ? calloc(1, sizeof(*f)) : NULL;
 
 	if (!f)
 		return NULL;
@@ -66,8 +66,8 @@ static struct file *file_new(struct mount *m, struct share *s, struct node *n, u
 	f->sync = flags & (NATIVE_O_SYNC | NATIVE_O_DSYNC);
 	f->readable = flags & NATIVE_O_READ;
 	LIST_INIT(&f->locks);
-	f->errors_seen = n->writes ? n->writes->errors : WRITE_ERRORS_NONE;
-	n->files++;
+	f->errors_seen = node_writes(n) ? node_writes(n)->errors : WRITE_ERRORS_NONE;
+	n->more->files++;
 	LIST_INSERT_HEAD(&m->files, f, link);
 	return f;
 }
@@ -108,7 +108,7 @@ void node_forget_fetched(struct mount *m, const struct node *n)
 
 void file_free(struct mount *m, struct file *f)
 {
-	f->node->files--;
+	f->node->more->files--;
 	LIST_REMOVE(f, link);
 	fetched_drop(f);
 	locks_forget(m, f);
@@ -126,9 +126,9 @@ void file_release_handle(struct share *s, uint64_t fh)
 
 void node_writes_settle(struct node *n)
 {
-	if (n->writes && !n->files && write_behind_idle(n->writes)) {
-		write_behind_free(n->writes);
-		n->writes = NULL;
+	if (node_writes(n) && !n->more->files && write_behind_idle(node_writes(n))) {
+		write_behind_free(node_writes(n));
+		n->more->writes = NULL;
 	}
 }
 
@@ -359,7 +359,7 @@ static uint32_t open_want(const struct node *n, int flags)
 {
 	if ((flags & O_ACCMODE) != O_RDONLY || !(n->flags & NODE_HAS_TOLD) || n->told.size > FETCH_MAX)
 		return 0;
-	if (n->flags & NODE_HAS_DATA && version_same(&n->told, &n->data) && !(n->flags & NODE_RACY))
+	if (node_has_data_of_told(n) && !(n->flags & NODE_RACY))
 		return 0;
 	return FETCH_MAX;
 }
@@ -443,7 +443,7 @@ static void read_issue(struct call *call)
 	struct wire_buf *b;
 
 	/* Written through the same handle: the server keeps the order. */
-	if (call->node->writes && write_behind_push(call->node->writes) != call->file &&
+	if (node_writes(call->node) && write_behind_push(node_writes(call->node)) != call->file &&
 	    call_wait_writes(call, call->node, read_issue))
 		return;
 	b = call_begin(call, NATIVE_READ);
@@ -460,7 +460,7 @@ static bool read_fetched(fuse_req_t req, struct mount *m, struct file *f, size_t
 
 	if (!f->fetched)
 		return false;
-	if (f->node->writes || attr_is_old(f->node, f->fetched_stamp) ||
+	if (node_writes(f->node) || attr_is_old(f->node, f->fetched_stamp) ||
 	    loop_now_us(m->loop) - f->fetched_us > FETCH_KEEP_US || f->generation != f->share->generation) {
 		fetched_drop(f);
 		return false;
@@ -493,7 +493,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 
 static int file_error(struct file *f)
 {
-	return f->node->writes ? write_behind_take_error(f->node->writes, &f->errors_seen) : 0;
+	return node_writes(f->node) ? write_behind_take_error(node_writes(f->node), &f->errors_seen) : 0;
 }
 
 static void flush_unlocked(struct call *call, const struct sftp_reply *reply)
@@ -516,7 +516,7 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct file *f = file_of(fi);
 	struct call *call;
 
-	if (!f->node->writes && !locks_held(fuse_req_userdata(req), f, fi->lock_owner)) {
+	if (!node_writes(f->node) && !locks_held(fuse_req_userdata(req), f, fi->lock_owner)) {
 		fuse_reply_err(req, 0);
 		return;
 	}
@@ -579,7 +579,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct file *f = file_of(fi);
 	struct call *call;
 
-	if (!f->node->writes) {
+	if (!node_writes(f->node)) {
 		file_close(f);
 		fuse_reply_err(req, 0);
 		return;

@@ -21,7 +21,7 @@
 /* Whether the name below the node belongs to a nested share. */
 static bool name_is_ours(const struct node *parent, const char *name)
 {
-	return graft_child(parent->graft, name, strlen(name));
+	return graft_child(node_graft(parent), name, strlen(name));
 }
 
 /* Refuses to change a name of ours: true, answered. */
@@ -186,7 +186,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!call || !call_set_name(call, name))
 		return;
-	ours = graft_child(call->node->graft, name, strlen(name));
+	ours = graft_child(node_graft(call->node), name, strlen(name));
 	if (ours && ours->share != GRAFT_NO_SHARE) {
 		lookup_nested(call, call->mount->shares[ours->share]);
 		return;
@@ -394,7 +394,7 @@ static void create_done(struct call *call, const struct sftp_reply *reply)
 	}
 	dir_changed(call, call->node, call->name, &change, reply->stamp);
 	lookahead_made(m, call->node);
-	n = node_found(m->nodes, call->node, call->name, strlen(call->name), server, call->share->generation, &attr);
+	n = node_found(m->nodes, call->node, call->name, strlen(call->name), server, &attr);
 	if (n)
 		call_reply_created(call, n, fh, &attr);
 	else

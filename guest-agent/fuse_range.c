@@ -16,7 +16,7 @@
 /* Waits for the node's writes, except those of the file itself: the server keeps the order of a handle. */
 static bool range_waits(struct call *call, const struct file *f, call_fn *issue)
 {
-	struct write_behind *w = f->node->writes;
+	struct write_behind *w = node_writes(f->node);
 
 	return w && write_behind_push(w) != f && call_wait_writes(call, f->node, issue);
 }

@@ -25,7 +25,7 @@ static void tmpfile_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_malformed(call);
 		return;
 	}
-	n = node_found_nameless(call->mount->nodes, call->node->share, server, call->share->generation, &attr);
+	n = node_found_nameless(call->mount->nodes, call->node->share, server, &attr);
 	if (n) {
 		call_reply_created(call, n, fh, &attr);
 		return;

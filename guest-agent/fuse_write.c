@@ -44,8 +44,8 @@ static void write_done(void *ctx, const struct sftp_reply *reply)
 	if (error)
 		node_pages_wrong(m, n);
 	else
-		node_note_change(m, n, &change, reply->stamp, n->writes->bytes == chunk->len);
-	write_behind_done(n->writes, chunk, error);
+		node_note_change(m, n, &change, reply->stamp, node_writes(n)->bytes == chunk->len);
+	write_behind_done(node_writes(n), chunk, error);
 	node_writes_settle(n);
 	node_unref(m->nodes, n);
 }
@@ -74,9 +74,9 @@ static void fail_writes(void *ctx, struct node *n)
 {
 	struct share *s = ctx;
 
-	if (n->share == s->index && n->writes && n->writes->bytes) {
+	if (n->share == s->index && node_writes(n) && node_writes(n)->bytes) {
 		node_pages_wrong(s->mount, n);
-		write_behind_fail(n->writes, EIO);
+		write_behind_fail(node_writes(n), EIO);
 	}
 }
 
@@ -94,7 +94,8 @@ static bool write_is_sync(const struct file *f, uint64_t off)
 static void write_reply(struct call *call)
 {
 	struct file *f = call->file;
-	int error = write_is_sync(f, call->io.offset) ? write_behind_take_error(f->node->writes, &f->errors_seen) : 0;
+	int error =
+		write_is_sync(f, call->io.offset) ? write_behind_take_error(node_writes(f->node), &f->errors_seen) : 0;
 
 	if (error) {
 		call_reply_err(call, error);
@@ -112,7 +113,7 @@ static void write_answer(fuse_req_t req, fuse_ino_t ino, struct mount *m, struct
 	bool sync = write_is_sync(f, off);
 	struct call *call;
 
-	if (!sync && f->node->writes->bytes <= room) {
+	if (!sync && node_writes(f->node)->bytes <= room) {
 		fuse_reply_write(req, size);
 		return;
 	}
@@ -139,16 +140,16 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 		fuse_reply_err(req, ESTALE);
 		return;
 	}
-	if (!n->writes)
-		n->writes = write_behind_new(&m->write_bytes, write_send, n);
-	error = n->writes ? write_behind_take_error(n->writes, &f->errors_seen) : ENOMEM;
+	if (!node_writes(n))
+		n->more->writes = write_behind_new(&m->write_bytes, write_send, n);
+	error = node_writes(n) ? write_behind_take_error(node_writes(n), &f->errors_seen) : ENOMEM;
 	attr_memory_drop(&m->attrs, n->id);
 	/* Of direct I/O the kernel takes no set-id bits away: who writes tells the host whether to. Else it has done
 	 * what there was to do, and root's writes leave them. */
 	f->writer_uid = append ? fuse_req_ctx(req)->uid : 0;
 	f->writer_gid = append ? fuse_req_ctx(req)->gid : 0;
 	if (!error)
-		error = -write_behind_add(n->writes, f, append, (uint64_t)off, data, size);
+		error = -write_behind_add(node_writes(n), f, append, (uint64_t)off, data, size);
 	if (error)
 		fuse_reply_err(req, error);
 	else

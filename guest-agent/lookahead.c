@@ -122,17 +122,19 @@ static bool beside_others(const struct mount *m, const struct node *dir)
 	       listing_memory_get(&m->listings, dir->parent, loop_now_us(m->loop));
 }
 
-/* Counts anew where the last period is over. */
-static void names_period(const struct mount *m, struct node *dir)
+/* The directory's counts, anew where the last period is over. NULL: out of memory. */
+static struct node_more *names_of(const struct mount *m, struct node *dir)
 {
 	uint8_t now = (uint8_t)(loop_now_us(m->loop) / NAMES_PERIOD_US);
+	struct node_more *names = node_more(dir);
 
-	if (dir->period == now)
-		return;
+	if (!names || names->period == now)
+		return names;
 	/* Who made many goes on. */
-	dir->made = (uint8_t)(dir->period + 1) == now ? dir->made / 2 : 0;
-	dir->asked = 0;
-	dir->period = now;
+	names->made = (uint8_t)(names->period + 1) == now ? names->made / 2 : 0;
+	names->asked = 0;
+	names->period = now;
+	return names;
 }
 
 static void count_up(uint8_t *count)
@@ -142,36 +144,42 @@ static void count_up(uint8_t *count)
 
 void lookahead_asked(struct mount *m, struct node *dir)
 {
-	names_period(m, dir);
+	struct node_more *names = names_of(m, dir);
+
+	if (!names)
+		return;
 	if (m->ahead.under_way < LOOKAHEAD_MAX && fetch_may_start(m, dir)) {
-		if (dir->made >= MAKING_SURE)
+		if (names->made >= MAKING_SURE)
 			fetch_start(m, dir, false);
-		else if (!dir->made && (dir->asked || beside_others(m, dir)))
+		else if (!names->made && (names->asked || beside_others(m, dir)))
 			fetch_start(m, dir, true);
 	}
-	count_up(&dir->asked);
+	count_up(&names->asked);
 }
 
 void lookahead_found(struct node *dir)
 {
-	dir->made = 0;
+	if (dir->more)
+		dir->more->made = 0;
 }
 
 void lookahead_made(struct mount *m, struct node *dir)
 {
-	names_period(m, dir);
-	count_up(&dir->made);
+	struct node_more *names = names_of(m, dir);
+
+	if (names)
+		count_up(&names->made);
 }
 
 bool lookahead_believes(struct mount *m, struct listing *l)
 {
 	struct node *dir = l->dir;
+	const struct node_more *names = names_of(m, dir);
 
-	names_period(m, dir);
-	if (l->count && dir->made < MAKING_SURE)
+	if (!names || (l->count && names->made < MAKING_SURE))
 		return false;
 	/* In time for the next names. */
-	if (loop_now_us(m->loop) - l->fetched_us > LISTING_KEEP_US / 2 && dir->made >= MAKING_SURE &&
+	if (loop_now_us(m->loop) - l->fetched_us > LISTING_KEEP_US / 2 && names->made >= MAKING_SURE &&
 	    m->ahead.under_way < LOOKAHEAD_MAX && !fetch_find(m, dir))
 		fetch_start(m, dir, false);
 	lookahead_used(m, l);

@@ -64,8 +64,8 @@ struct node *mount_synthetic(struct mount *m, struct node *parent, const char *n
 	if (n && n->flags & NODE_SYNTHETIC)
 		return n;
 	n = node_add_synthetic(m->nodes, parent, name);
-	if (n)
-		n->graft = graft_child(parent->graft, name, strlen(name));
+	if (n && !node_set_graft(n, graft_child(node_graft(parent), name, strlen(name))))
+		return NULL;
 	return n;
 }
 
@@ -191,7 +191,8 @@ static int shares_new(struct mount *m, const struct mount_params *p)
 			g = graft_child(g, at, len);
 			at += len + (at[len] == '/');
 		}
-		s->root->graft = g;
+		if (!node_set_graft(s->root, g))
+			return -ENOMEM;
 	}
 	return 0;
 }
@@ -231,8 +232,9 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 static void writes_free(void *ctx, struct node *n)
 {
 	(void)ctx;
-	write_behind_free(n->writes);
-	n->writes = NULL;
+	write_behind_free(node_writes(n));
+	if (n->more)
+		n->more->writes = NULL;
 }
 
 void mount_free(struct mount *m)

@@ -9,13 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static_assert(sizeof(struct node) <= 200, "a node is at most 200 bytes");
+#include "heap.h"
+
+static_assert(sizeof(void *) != 8 || sizeof(struct node) == 136, "a node has no holes");
 
 #define BUCKETS_MIN 256u
+#define CHAIN_MAX   2u /* nodes a bucket, on average: three pointers less in memory are worth one more look */
+/* So many nodes fewer, and half of them at least: what they took is given back to the kernel. */
+#define TRIM_MIN 16384u
 
 struct node_table {
 	struct node **ids, **servers, **names;
 	size_t mask, count;
+	size_t most; /* nodes since memory was last given back */
 	uint64_t next_id;
 	node_forget_fn *forget;
 	void *ctx;
@@ -146,12 +152,12 @@ static void buckets_free(struct node_table *t)
 	free(t->names);
 }
 
-/* Doubles the buckets. Without memory the chains just grow longer. */
-static void table_grow(struct node_table *t)
+/* Other buckets. Without memory for them the chains just grow longer. */
+static void table_resize(struct node_table *t, size_t count)
 {
 	struct node_table old = *t;
 
-	if (!buckets_new(t, 2 * (old.mask + 1)))
+	if (!buckets_new(t, count))
 		return;
 	for (size_t i = 0; i <= old.mask; i++) {
 		for (struct node *n = old.ids[i], *next; n; n = next) {
@@ -189,6 +195,7 @@ void node_table_free(struct node_table *t)
 	for (size_t i = 0; i <= t->mask; i++) {
 		for (struct node *n = t->ids[i], *next; n; n = next) {
 			next = n->by_id;
+			free(n->more);
 			free(n->name);
 			free(n);
 		}
@@ -215,14 +222,46 @@ static struct node *node_add(struct node_table *t, uint16_t share, uint16_t flag
 
 	if (!n)
 		return NULL;
-	if (t->count > t->mask)
-		table_grow(t);
+	if (t->count >= CHAIN_MAX * (t->mask + 1))
+		table_resize(t, 2 * (t->mask + 1));
 	n->id = t->next_id++;
 	n->share = share;
 	n->flags = flags;
 	link_id(t, n);
-	t->count++;
+	if (++t->count > t->most)
+		t->most = t->count;
 	return n;
+}
+
+/* The kernel forgets by the hundred thousand when memory is wanted. */
+static void table_shrink(struct node_table *t)
+{
+	size_t count = BUCKETS_MIN;
+
+	if (t->most - t->count < TRIM_MIN || t->count > t->most / 2)
+		return;
+	while (count * CHAIN_MAX < t->count)
+		count *= 2;
+	if (count <= t->mask)
+		table_resize(t, count);
+	t->most = t->count;
+	heap_trim();
+}
+
+struct node_more *node_more(struct node *n)
+{
+	if (!n->more)
+		n->more = calloc(1, sizeof(*n->more));
+	return n->more;
+}
+
+bool node_set_graft(struct node *n, const struct graft *graft)
+{
+	struct node_more *more = graft ? node_more(n) : n->more;
+
+	if (more)
+		more->graft = graft;
+	return more || !graft;
 }
 
 static void node_drop(struct node_table *t, struct node *n)
@@ -233,6 +272,7 @@ static void node_drop(struct node_table *t, struct node *n)
 	unlink_name(t, n);
 	unlink_id(t, n);
 	t->count--;
+	free(n->more);
 	free(n);
 }
 
@@ -265,8 +305,10 @@ void node_unref(struct node_table *t, struct node *n)
 
 void node_forget(struct node_table *t, struct node *n, uint64_t lookups)
 {
-	n->lookups -= lookups < n->lookups ? lookups : n->lookups;
+	if (n->lookups < UINT32_MAX)
+		n->lookups -= (uint32_t)(lookups < n->lookups ? lookups : n->lookups);
 	node_settle(t, n);
+	table_shrink(t);
 }
 
 void node_set_name(struct node_table *t, struct node *n, struct node *parent, const char *name, size_t len)
@@ -358,13 +400,21 @@ void node_set_identity(struct node *n, const struct sftp_attr *attr)
 		n->flags |= NODE_IS_DIR;
 }
 
-void node_bind(struct node_table *t, struct node *n, uint64_t server, uint32_t generation)
+void node_bind(struct node_table *t, struct node *n, uint64_t server)
 {
 	unlink_server(t, n);
 	n->server = server;
-	n->generation = generation;
 	n->given = 0;
 	link_server(t, n);
+}
+
+/* The server counted a lookup. It is rid of all but one before there are too many to count. */
+static void node_given(struct node_table *t, struct node *n)
+{
+	if (++n->given < UINT32_MAX)
+		return;
+	t->forget(t->ctx, n->share, n->server, n->given - 1);
+	n->given = 1;
 }
 
 /* A node of an earlier attachment that is the one now found under its name. */
@@ -379,7 +429,7 @@ static struct node *node_again(struct node_table *t, struct node *parent, const 
 }
 
 struct node *node_found(struct node_table *t, struct node *parent, const char *name, size_t len, uint64_t server,
-			uint32_t generation, const struct sftp_attr *attr)
+			const struct sftp_attr *attr)
 {
 	struct node *n = server ? node_by_server(t, parent->share, server) : NULL;
 
@@ -393,17 +443,16 @@ struct node *node_found(struct node_table *t, struct node *parent, const char *n
 				return NULL;
 			node_set_identity(n, attr);
 		}
-		node_bind(t, n, server, generation);
+		node_bind(t, n, server);
 	}
-	n->given++;
+	node_given(t, n);
 	node_ref(n);
 	if (!(n->flags & NODE_ROOT))
 		node_set_name(t, n, parent, name, len);
 	return n;
 }
 
-struct node *node_found_nameless(struct node_table *t, uint16_t share, uint64_t server, uint32_t generation,
-				 const struct sftp_attr *attr)
+struct node *node_found_nameless(struct node_table *t, uint16_t share, uint64_t server, const struct sftp_attr *attr)
 {
 	struct node *n = server ? node_by_server(t, share, server) : NULL;
 
@@ -414,9 +463,9 @@ struct node *node_found_nameless(struct node_table *t, uint16_t share, uint64_t 
 		if (!n)
 			return NULL;
 		node_set_identity(n, attr);
-		node_bind(t, n, server, generation);
+		node_bind(t, n, server);
 	}
-	n->given++;
+	node_given(t, n);
 	return node_ref(n);
 }
 
@@ -448,11 +497,22 @@ struct version version_before(const struct sftp_change *change)
 
 void node_tell(struct node *n, const struct sftp_attr *attr, uint64_t us)
 {
-	n->told_us = us;
+	n->told_ms = (uint32_t)((us + 999) / 1000);
 	n->told = version_of(attr);
 	n->flags |= NODE_HAS_TOLD;
 	if (attr->flags & SFTP_ATTR_RACY)
 		n->flags |= NODE_RACY;
+}
+
+/* Of some weeks ago it says "after", which has what was told then asked for once more. */
+bool node_told_after(const struct node *n, uint64_t us)
+{
+	return n->flags & NODE_HAS_TOLD && (int32_t)(n->told_ms - (uint32_t)(us / 1000)) > 0;
+}
+
+bool node_has_data_of_told(const struct node *n)
+{
+	return n->flags & NODE_HAS_DATA && version_same(&n->told, &n->more->data);
 }
 
 struct node_opened node_opened(struct node *n, const struct sftp_attr *attr)
@@ -460,11 +520,14 @@ struct node_opened node_opened(struct node *n, const struct sftp_attr *attr)
 	struct version now = version_of(attr);
 	bool told = n->flags & NODE_HAS_TOLD && version_same(&now, &n->told);
 	bool had = n->flags & NODE_HAS_DATA;
-	bool same = had && version_same(&now, &n->data) && !(n->flags & NODE_RACY);
+	bool same = had && version_same(&now, &n->more->data) && !(n->flags & NODE_RACY);
 	struct node_opened o = {.drop = !told || !same, .tell = !told || (had && !same)};
 
-	n->data = now;
-	n->flags |= NODE_HAS_DATA;
+	/* Without memory the next OPEN drops the pages once more. */
+	if (node_more(n)) {
+		n->more->data = now;
+		n->flags |= NODE_HAS_DATA;
+	}
 	if (o.drop) {
 		/* What is read from here on may still be of an earlier moment of the same version. */
 		n->flags &= (uint16_t)~NODE_RACY;
@@ -478,8 +541,8 @@ void node_changed(struct node *n, const struct sftp_change *change, uint64_t sta
 {
 	struct version before = version_before(change), after = version_of(&change->after);
 
-	if (n->flags & NODE_HAS_DATA && version_same(&before, &n->data))
-		n->data = after;
+	if (n->flags & NODE_HAS_DATA && version_same(&before, &n->more->data))
+		n->more->data = after;
 	if (n->flags & NODE_HAS_TOLD && version_same(&before, &n->told))
 		n->told = after;
 	if (change->after.flags & SFTP_ATTR_RACY)

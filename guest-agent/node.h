@@ -14,7 +14,8 @@
  * Each node remembers one name (parent, name), the last one it was seen under: with it the node is found again when the
  * share's server was replaced. So a node holds a reference to its parent.
  *
- * There may be a million of them: intrusive chains, at most 200 bytes each (asserted) and the name.
+ * There may be a million of them, at 200 bytes: 136 (asserted) in intrusive chains and, by malloc, 8 more, the name (32
+ * up to 23 letters), and 12 to 24 of the table. What few of them need is apart (struct node_more).
  */
 #ifndef HOMEPORT_NODE_H
 #define HOMEPORT_NODE_H
@@ -48,35 +49,55 @@ enum {
 
 #define NODE_NO_SHARE UINT16_MAX
 
-struct node {
-	uint64_t id;
-	uint64_t server; /* 0: to be found again by its name */
-	uint32_t generation;
-	uint16_t share;
-	uint16_t flags; /* NODE_ */
-
-	struct node *by_id, *by_server, *by_name; /* chains */
-	struct node *parent;
-	char *name;
-	uint64_t lookups, given;
-
-	uint64_t ino;
-	int64_t btime; /* nanoseconds; 0: not known */
-	uint32_t dev;
-	uint32_t refs;
-	uint32_t files; /* open file descriptions */
-	/* Of a directory (lookahead.h): names of it that were asked for since `period`, and that were made in a row. */
-	uint8_t asked, made, period;
-
-	struct version told; /* what the kernel was last told, */
-	uint64_t told_us;    /* and when that was true */
-	struct version data; /* of the pages the kernel may hold */
-	uint64_t changed;    /* what was read up to this stamp is not told any more: a change came after it */
-
+/* What only a directory that was opened, a file that was opened, and the way to a nested share have. */
+struct node_more {
+	struct version data;         /* of the pages the kernel may hold */
 	struct listing *listing;     /* of a directory, while it is remembered: dir_listing.h */
 	struct write_behind *writes; /* NULL: none wait */
 	const struct graft *graft;   /* where nested shares lie below it */
+	uint32_t files;              /* open file descriptions */
+	/* Of a directory (lookahead.h): names of it that were asked for since `period`, and that were made in a row. */
+	uint8_t asked, made, period;
 };
+
+struct node {
+	uint64_t id;
+	uint64_t server;                          /* 0: to be found again by its name */
+	struct node *by_id, *by_server, *by_name; /* chains */
+	struct node *parent;
+	char *name;
+	uint64_t ino;
+	int64_t btime;       /* nanoseconds; 0: not known */
+	struct version told; /* what the kernel was last told, */
+	uint32_t told_ms;    /* and when that was true: node_told_after() */
+	uint32_t dev;
+	uint64_t changed; /* what was read up to this stamp is not told any more: a change came after it */
+	uint32_t refs;
+	uint32_t lookups; /* one that has come to UINT32_MAX stays there */
+	uint32_t given;
+	uint16_t share;
+	uint16_t flags; /* NODE_ */
+	struct node_more *more;
+};
+
+static inline struct listing *node_listing(const struct node *n)
+{
+	return n->more ? n->more->listing : NULL;
+}
+static inline struct write_behind *node_writes(const struct node *n)
+{
+	return n->more ? n->more->writes : NULL;
+}
+static inline const struct graft *node_graft(const struct node *n)
+{
+	return n->more ? n->more->graft : NULL;
+}
+
+/* The node's own, made where there is none; it goes with the node. NULL: out of memory. */
+struct node_more *node_more(struct node *n);
+
+/* NULL is nowhere. False: out of memory. */
+bool node_set_graft(struct node *n, const struct graft *graft);
 
 /* `forget` is called for each node that goes with lookups the server counted in the share's present attachment. */
 typedef void node_forget_fn(void *ctx, uint16_t share, uint64_t server, uint64_t given);
@@ -100,11 +121,10 @@ struct node *node_by_name(const struct node_table *t, const struct node *parent,
  * that lost its number when the share was attached anew is recognised by its name and identity.
  */
 struct node *node_found(struct node_table *t, struct node *parent, const char *name, size_t len, uint64_t server,
-			uint32_t generation, const struct sftp_attr *attr);
+			const struct sftp_attr *attr);
 
 /* The same of what has no name yet. */
-struct node *node_found_nameless(struct node_table *t, uint16_t share, uint64_t server, uint32_t generation,
-				 const struct sftp_attr *attr);
+struct node *node_found_nameless(struct node_table *t, uint16_t share, uint64_t server, const struct sftp_attr *attr);
 
 /* Lookups that the server counted and nobody here took. */
 void node_give_back(struct node_table *t, uint16_t share, uint64_t server, uint64_t lookups);
@@ -117,7 +137,7 @@ bool node_is(const struct node *n, const struct sftp_attr *attr);
 void node_set_identity(struct node *n, const struct sftp_attr *attr);
 
 /* Gives a node its number in a new attachment (root, or found again by name). */
-void node_bind(struct node_table *t, struct node *n, uint64_t server, uint32_t generation);
+void node_bind(struct node_table *t, struct node *n, uint64_t server);
 
 /* The share's server has gone: its numbers mean nothing any more. */
 void node_table_detach(struct node_table *t, uint16_t share);
@@ -136,7 +156,7 @@ void node_unref(struct node_table *t, struct node *n);
 /* The kernel was told of the node once, or forgot it n times (never more than it was told). May free it. */
 static inline void node_told(struct node *n)
 {
-	n->lookups++;
+	n->lookups += n->lookups < UINT32_MAX;
 }
 void node_forget(struct node_table *t, struct node *n, uint64_t lookups);
 
@@ -149,6 +169,12 @@ static inline bool version_same(const struct version *a, const struct version *b
 
 /* The kernel is being told these attributes, which were true at `us`. */
 void node_tell(struct node *n, const struct sftp_attr *attr, uint64_t us);
+
+/* Whether the kernel was told after `us`, or so shortly before that it cannot be said. */
+bool node_told_after(const struct node *n, uint64_t us);
+
+/* Whether the kernel may hold pages, and of the version it was told last. */
+bool node_has_data_of_told(const struct node *n);
 
 /*
  * OPEN read these attributes: whether the kernel's pages may be of another version and must go, and whether it was told

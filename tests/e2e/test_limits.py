@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""How much one mount takes: open files beyond the host's descriptors."""
+"""How much one mount takes: open files beyond the host's descriptors, nodes by the million and what they cost."""
 import contextlib
+import itertools
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 import pytest
 
+from conftest import wait_until
 from mounted import HOST, USER, Mounted, MountedByUser, as_user
 
 pytestmark = pytest.mark.root
@@ -211,3 +215,115 @@ def test_a_hundred_thousand_open_files_with_twenty_thousand_descriptors(tmp_path
     with Mounted(tmp_path, command=served_with(20_000, f"{tmp_path}/host")) as m:
         files_make(m.host, 100_000)
         many_open(m, ["prlimit", "--nofile=20000"], 100_000, 20_000, 6, 30_000)
+
+
+# ------------------------------------------------------------------------------------------------------------- nodes
+
+KB = 1024
+
+
+def tree_make(top, count):
+    """Files by the thousand, with names as long as most are."""
+    for i in range(count):
+        if i % 1000 == 0:
+            folder = f"{top}/folder-{i // 1000:04d}"
+            os.mkdir(folder)
+        os.close(os.open(f"{folder}/source-file-{i % 1000:03d}.c", os.O_CREAT | os.O_WRONLY, 0o644))
+
+
+def memory(m):
+    """Bytes of their own that the server and the guest's agent have."""
+    def of(pid):
+        with open(f"/proc/{pid}/status") as f:
+            return int(next(line.split()[1] for line in f if line.startswith("RssAnon"))) * KB
+    return of(m.children()["server"]), of(m.process.pid)
+
+
+def walk(top):
+    """Looks at each name, as find(1) does that asks for more than names."""
+    found = subprocess.run(["find", top, "-type", "f", "-size", "-1", "-printf", "x"], capture_output=True, check=True)
+    return len(found.stdout)
+
+
+def walk_and_forget(m, count, host_max, guest_max):
+    """All nodes known, at most so many bytes each; then the kernel forgets them, and the memory comes back."""
+    before = memory(m)
+    assert walk(m.guest) == count
+    time.sleep(1.2)  # listings are kept for less than a second
+    known = memory(m)
+    host, guest = ((now - then) / count for now, then in zip(known, before))
+    print(f"{count} nodes: {host:.1f} bytes each on the host, {guest:.1f} in the guest")
+    assert 90 < host <= host_max and 90 < guest <= guest_max  # less: somebody else had them forgotten
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("2")
+    wait_until(lambda: all(now - then < 10_000 * KB for now, then in zip(memory(m), before)), 120,
+               f"the memory of {count} nodes back ({before}, {known})", every=0.5)
+    print(f"forgotten: {[(now - then) // KB for now, then in zip(memory(m), before)]} KiB more than before")
+    assert os.stat(f"{m.guest}/folder-0000/source-file-000.c").st_size == 0
+
+
+@pytest.mark.timeout(120)
+def test_many_nodes_are_small_and_their_memory_comes_back(tmp_path):
+    """More than one FORGET could hold; what both sides need besides, some MiB, is counted to the nodes here."""
+    with Mounted(tmp_path) as m:
+        tree_make(m.host, 70_000)
+        walk_and_forget(m, 70_000, 180, 270)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_million_nodes_cost_150_bytes_each_on_the_host_and_200_in_the_guest(tmp_path):
+    with Mounted(tmp_path) as m:
+        tree_make(m.host, 1_000_000)
+        walk_and_forget(m, 1_000_000, 150, 200)
+
+
+def changing(top, end):
+    """Names that come, move and go beside those that stay, until `end` is set."""
+    for i in itertools.count():
+        if end.is_set():
+            return
+        name = f"{top}/other-{i % 1000}"
+        with open(name, "w"):
+            pass
+        os.rename(name, name + ".moved")
+        if i % 3:
+            os.unlink(name + ".moved")
+
+
+def listed_completely(m, count):
+    """A folder's names, each once, at rest and while others come and go on both sides; in little memory."""
+    top = m.host + "/folder"
+    os.mkdir(top)
+    names = [f"file-{i:07d}" for i in range(count)]
+    for name in names:
+        os.close(os.open(f"{top}/{name}", os.O_CREAT | os.O_WRONLY, 0o644))
+    before, began = memory(m), time.monotonic()
+    assert sorted(os.listdir(m.guest + "/folder")) == names
+    took, used = time.monotonic() - began, [(now - then) // KB for now, then in zip(memory(m), before)]
+    print(f"{count} names in {took:.1f} s, {used} KiB more on the host and in the guest")
+    end = threading.Event()
+    others = [threading.Thread(target=changing, args=(where, end)) for where in (top, m.guest + "/folder")]
+    for one in others:
+        one.start()
+    try:
+        for _ in range(2):
+            found = sorted(name for name in os.listdir(m.guest + "/folder") if name.startswith("file-"))
+            assert found == names
+    finally:
+        end.set()
+        for one in others:
+            one.join()
+    assert max(used) < 64_000
+
+
+def test_a_large_folder_is_listed_completely_while_it_changes(tmp_path):
+    with Mounted(tmp_path) as m:
+        listed_completely(m, 20_000)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_folder_of_a_million_is_listed_completely_while_it_changes(tmp_path):
+    with Mounted(tmp_path) as m:
+        listed_completely(m, 1_000_000)

@@ -82,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	owed = 0;
 	told.end = flags & 1;
 	told.folds = flags & 2;
-	node_bind(t, root, NATIVE_ROOT, 1);
+	node_bind(t, root, NATIVE_ROOT);
 	listing_memory_init(&memory, t);
 	if (entries && listing_new(t, root, &told, wire_reader(entries, len), &l) == 0) {
 		all_are_found(l);

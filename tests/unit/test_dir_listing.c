@@ -39,7 +39,7 @@ static struct world *world_new(void)
 	owed = 0;
 	w.nodes = node_table_new(on_forget, NULL);
 	w.root = node_add_root(w.nodes, 0, NULL, NULL);
-	node_bind(w.nodes, w.root, NATIVE_ROOT, 1);
+	node_bind(w.nodes, w.root, NATIVE_ROOT);
 	listing_memory_init(&w.memory, w.nodes);
 	return &w;
 }
@@ -212,7 +212,7 @@ static void a_listing_that_a_change_of_ours_overtook_is_not_remembered(void **st
 	(void)state;
 	w->root->changed = 5;
 	assert_false(listing_memory_put(&w->memory, w->root, l));
-	assert_null(w->root->listing);
+	assert_null(node_listing(w->root));
 	w->root->changed = 4;
 	assert_true(listing_memory_put(&w->memory, w->root, l));
 	listing_unref(w->nodes, l);
@@ -253,7 +253,7 @@ static void names_of_nested_shares_are_hidden_and_their_lookups_given_back(void 
 	uint32_t index;
 
 	(void)state;
-	w->root->graft = grafts;
+	assert_true(node_set_graft(w->root, grafts));
 	l = listing_ab(w, true);
 	assert_true(listing_find(l, "a", 1, &index));
 	assert_true(l->slots[index].hidden);
@@ -280,7 +280,7 @@ static void the_oldest_go_when_there_are_too_many(void **state)
 
 		snprintf(name, sizeof(name), "d%u", d);
 		owed++;
-		dirs[d] = node_found(w->nodes, w->root, name, strlen(name), 10 + d, 1, &attr);
+		dirs[d] = node_found(w->nodes, w->root, name, strlen(name), 10 + d, &attr);
 		for (unsigned i = 0; i < NAMES; i++) {
 			snprintf(name, sizeof(name), "f%u", i);
 			put_entry(&b, name, i + 1, 0);
@@ -291,8 +291,8 @@ static void the_oldest_go_when_there_are_too_many(void **state)
 		wire_buf_free(&b);
 		assert_true(w->memory.entries <= LISTING_ENTRIES_MAX);
 	}
-	assert_null(dirs[0]->listing);
-	assert_non_null(dirs[DIRS - 1]->listing);
+	assert_null(node_listing(dirs[0]));
+	assert_non_null(node_listing(dirs[DIRS - 1]));
 	for (unsigned d = 0; d < DIRS; d++)
 		node_unref(w->nodes, dirs[d]);
 	world_free(w);

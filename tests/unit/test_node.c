@@ -35,7 +35,7 @@ static struct node_table *table(struct node **root)
 
 	memset(&forgotten, 0, sizeof(forgotten));
 	*root = node_add_root(t, 0, NULL, NULL);
-	node_bind(t, *root, NATIVE_ROOT, 1);
+	node_bind(t, *root, NATIVE_ROOT);
 	return t;
 }
 
@@ -55,7 +55,7 @@ static struct node *found(struct node_table *t, struct node *parent, const char 
 {
 	struct sftp_attr attr = attr_of(ino, mode, 1000);
 
-	return node_found(t, parent, name, strlen(name), server, 1, &attr);
+	return node_found(t, parent, name, strlen(name), server, &attr);
 }
 
 static void a_node_lives_while_the_kernel_or_somebody_here_holds_it(void **state)
@@ -155,12 +155,12 @@ static void a_node_is_found_again_in_a_new_attachment_by_name_and_identity(void 
 	node_table_detach(t, 0);
 	assert_int_equal(same->server, 0);
 	assert_null(node_by_server(t, 0, 7));
-	node_bind(t, root, NATIVE_ROOT, 2);
-	n = node_found(t, root, "same", 4, 7, 2, &attr);
+	node_bind(t, root, NATIVE_ROOT);
+	n = node_found(t, root, "same", 4, 7, &attr);
 	assert_ptr_equal(n, same);
-	assert_int_equal(n->generation, 2);
+	assert_int_equal(n->server, 7);
 	node_unref(t, n);
-	n = node_found(t, root, "other", 5, 8, 2, &replaced);
+	n = node_found(t, root, "other", 5, 8, &replaced);
 	assert_ptr_not_equal(n, other);
 	node_unref(t, n);
 	/* What the old attachment counted is not given back to the new one. */
@@ -201,6 +201,7 @@ static void the_first_open_drops_nothing_that_could_be_there(void **state)
 	o = node_opened(&n, &attr);
 	assert_false(o.drop);
 	assert_false(o.tell);
+	free(n.more);
 }
 
 static void a_stat_in_between_does_not_hide_a_change(void **state)
@@ -217,6 +218,7 @@ static void a_stat_in_between_does_not_hide_a_change(void **state)
 	assert_true(o.drop);
 	assert_true(o.tell);
 	assert_false(node_opened(&n, &after).drop);
+	free(n.more);
 }
 
 static void a_racy_version_counts_as_changed_once_more(void **state)
@@ -231,6 +233,7 @@ static void a_racy_version_counts_as_changed_once_more(void **state)
 	attr.flags &= ~(uint32_t)SFTP_ATTR_RACY;
 	assert_true(node_opened(&n, &attr).drop);
 	assert_false(node_opened(&n, &attr).drop);
+	free(n.more);
 }
 
 static void our_own_change_is_known_and_a_strangers_is_not(void **state)
@@ -251,6 +254,7 @@ static void our_own_change_is_known_and_a_strangers_is_not(void **state)
 	change.after = later;
 	node_changed(&n, &change, 6);
 	assert_true(node_opened(&n, &later).drop);
+	free(n.more);
 }
 
 static void what_was_read_before_an_invalidation_stays_old(void **state)
@@ -269,9 +273,22 @@ static void what_was_read_before_an_invalidation_stays_old(void **state)
 	assert_int_equal(n.changed, 12);
 }
 
-static void many_nodes_are_found_by_every_key(void **state)
+static struct node *found_by_every_key(const struct node_table *t, const struct node *root, uint64_t i)
 {
-	enum { COUNT = 50000 };
+	struct node *n;
+	char name[16];
+
+	snprintf(name, sizeof(name), "f%u", (unsigned)i);
+	n = node_by_name(t, root, name, strlen(name));
+	assert_non_null(n);
+	assert_ptr_equal(n, node_by_server(t, 0, 10 + i));
+	assert_ptr_equal(n, node_by_id(t, n->id));
+	return n;
+}
+
+static void many_nodes_are_found_by_every_key_and_the_few_that_are_left_too(void **state)
+{
+	enum { COUNT = 160000, LEFT = 16 };
 	struct node *root, *n;
 	struct node_table *t = table(&root);
 	char name[16];
@@ -284,14 +301,52 @@ static void many_nodes_are_found_by_every_key(void **state)
 		node_unref(t, n);
 	}
 	for (uint64_t i = 0; i < COUNT; i++) {
-		snprintf(name, sizeof(name), "f%u", (unsigned)i);
-		n = node_by_name(t, root, name, strlen(name));
-		assert_ptr_equal(n, node_by_server(t, 0, 10 + i));
-		assert_ptr_equal(n, node_by_id(t, n->id));
-		if (i % 2)
+		n = found_by_every_key(t, root, i);
+		if (i % LEFT)
 			node_forget(t, n, 1);
 	}
-	assert_int_equal(node_table_count(t), 1 + COUNT / 2);
+	assert_int_equal(node_table_count(t), 1 + COUNT / LEFT);
+	for (uint64_t i = 0; i < COUNT; i += LEFT)
+		found_by_every_key(t, root, i);
+	node_table_free(t);
+}
+
+static void what_was_told_later_than_a_listing_is_known_to_the_millisecond(void **state)
+{
+	struct sftp_attr attr = attr_of(70, FILE_MODE, 2000);
+	struct node n = {0};
+	const uint64_t day = 86400000000u;
+
+	assert_false(node_told_after(&n, 0));
+	node_tell(&n, &attr, 5000000);
+	assert_false(node_told_after(&n, 5000000));
+	assert_true(node_told_after(&n, 4999000));
+	assert_false(node_told_after(&n, 5001000));
+	node_tell(&n, &attr, 5000001); /* in doubt it was after */
+	assert_true(node_told_after(&n, 5000900));
+	node_tell(&n, &attr, 60 * day); /* the count of milliseconds has begun anew */
+	assert_true(node_told_after(&n, 60 * day - 1000));
+	assert_false(node_told_after(&n, 60 * day + 1000));
+}
+
+static void counts_that_are_full_lose_nothing(void **state)
+{
+	struct node *root, *n;
+	struct node_table *t = table(&root);
+	uint64_t id;
+
+	n = found(t, root, "a", 7, 70, FILE_MODE);
+	id = n->id;
+	n->given = UINT32_MAX - 1;
+	found(t, root, "a", 7, 70, FILE_MODE);
+	assert_true(forgotten.given == UINT32_MAX - 1 && n->given == 1);
+	n->lookups = UINT32_MAX - 1;
+	node_told(n);
+	node_told(n);
+	node_unref(t, n);
+	node_unref(t, n);
+	node_forget(t, n, UINT32_MAX);
+	assert_ptr_equal(node_by_id(t, id), n); /* the kernel may have been told more often */
 	node_table_free(t);
 }
 
@@ -302,7 +357,7 @@ static void a_node_without_a_name_gets_one(void **state)
 	struct node_table *t = table(&root);
 
 	(void)state;
-	n = node_found_nameless(t, 0, 7, 1, &attr);
+	n = node_found_nameless(t, 0, 7, &attr);
 	assert_null(n->parent);
 	assert_null(n->name);
 	assert_ptr_equal(node_by_server(t, 0, 7), n);
@@ -330,7 +385,9 @@ int main(void)
 		cmocka_unit_test(a_racy_version_counts_as_changed_once_more),
 		cmocka_unit_test(our_own_change_is_known_and_a_strangers_is_not),
 		cmocka_unit_test(what_was_read_before_an_invalidation_stays_old),
-		cmocka_unit_test(many_nodes_are_found_by_every_key),
+		cmocka_unit_test(many_nodes_are_found_by_every_key_and_the_few_that_are_left_too),
+		cmocka_unit_test(what_was_told_later_than_a_listing_is_known_to_the_millisecond),
+		cmocka_unit_test(counts_that_are_full_lose_nothing),
 		cmocka_unit_test(a_node_without_a_name_gets_one),
 	};
 
