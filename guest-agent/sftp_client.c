@@ -9,6 +9,7 @@
 #include <sys/queue.h>
 
 #include "bounds.h"
+#include "heap.h"
 
 /* Bytes built and not taken by the pipe, beyond which requests wait: two of the largest writes. */
 #define CLIENT_OUT_MAX  (2u << 20)
@@ -309,8 +310,11 @@ static void client_drop_written(struct sftp_client *c)
 	r->tail_at -= c->out_sent;
 	wire_buf_consume(&c->out, c->out_sent);
 	c->out_sent = 0;
-	if (!c->out.len)
-		wire_buf_empty(&c->out, 2 * CLIENT_OUT_MAX);
+	/* Requests wait elsewhere: so much comes of FORGETs alone, and what they were about has gone as well. */
+	if (!c->out.len && c->out.cap > 2 * CLIENT_OUT_MAX) {
+		wire_buf_free(&c->out);
+		heap_trim();
+	}
 }
 
 bool sftp_client_flush(struct sftp_client *c, bool all)
