@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """How much one mount takes: open files beyond the host's descriptors, nodes by the million and what they cost."""
+import concurrent.futures
 import contextlib
 import itertools
 import json
@@ -278,12 +279,12 @@ def test_a_million_nodes_cost_150_bytes_each_on_the_host_and_200_in_the_guest(tm
         walk_and_forget(m, 1_000_000, 150, 200)
 
 
-def changing(top, end):
-    """Names that come, move and go beside those that stay, until `end` is set."""
+def changing(top, who, end):
+    """Names that come, move and go beside those that stay, until `end` is set; how many."""
     for i in itertools.count():
         if end.is_set():
-            return
-        name = f"{top}/other-{i % 1000}"
+            return i
+        name = f"{top}/{who}-{i % 1000}"
         with open(name, "w"):
             pass
         os.rename(name, name + ".moved")
@@ -303,17 +304,15 @@ def listed_completely(m, count):
     took, used = time.monotonic() - began, [(now - then) // KB for now, then in zip(memory(m), before)]
     print(f"{count} names in {took:.1f} s, {used} KiB more on the host and in the guest")
     end = threading.Event()
-    others = [threading.Thread(target=changing, args=(where, end)) for where in (top, m.guest + "/folder")]
-    for one in others:
-        one.start()
-    try:
-        for _ in range(2):
-            found = sorted(name for name in os.listdir(m.guest + "/folder") if name.startswith("file-"))
-            assert found == names
-    finally:
-        end.set()
-        for one in others:
-            one.join()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        others = [pool.submit(changing, *where, end) for where in ((top, "host"), (m.guest + "/folder", "guest"))]
+        try:
+            for _ in range(2):
+                found = sorted(name for name in os.listdir(m.guest + "/folder") if name.startswith("file-"))
+                assert found == names
+        finally:
+            end.set()
+        assert all(one.result() > 0 for one in others)
     assert max(used) < 64_000
 
 
