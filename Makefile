@@ -8,6 +8,7 @@
 #   $(BUILD)/rel    what is shipped              -> $(BUILD)/homeport, $(BUILD)/homeport-guest
 #   $(BUILD)/san    ASan and UBSan               -> $(BUILD)/unit/test_*, $(BUILD)/replay/fuzz_*, `make san`
 #   $(BUILD)/fuzz   clang, libFuzzer, sanitizers -> `make fuzz TARGET=x SECONDS=60`
+#   $(BUILD)/ARCH   the guest, for another ARCH  -> $(BUILD)/guests/ARCH/homeport-guest, `make guest-all`
 #
 # A unit test or fuzz target named after x is linked with the archive of the folder that holds x.c. Where the name does
 # not say it, a line here does: UNIT_SIDE_<name> or FUZZ_SIDE_<name> = common | host-agent | guest-agent.
@@ -43,19 +44,27 @@ CPP  := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DHOMEPORT_VERSION='"$(VERSION)"'
 BASE := -std=gnu17 -g -pthread -fPIE $(WARN) $(CPP)
 
 ARCH := $(shell uname -m)
-HARDEN := -fstack-protector-strong -fstack-clash-protection
-HARDEN += $(if $(filter x86_64,$(ARCH)),-fcf-protection)$(if $(filter aarch64,$(ARCH)),-mbranch-protection=standard)
+# The other architectures of which a guest can be built here (tests/deps-cross.sh).
+CROSS := $(filter-out $(ARCH),aarch64)
+HARDEN_x86_64 := -fcf-protection
+HARDEN_aarch64 := -mbranch-protection=standard
+HARDEN := -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-LD_RELRO := -Wl,-z,relro,-z,now
+# The build id is what tells two builds of one version apart (common/build_id.h).
+LD_RELRO := -Wl,-z,relro,-z,now -Wl,--build-id=sha1
 
 # EXTRA_CFLAGS and EXTRA_LDFLAGS are for the caller (`make coverage` uses them).
-CFLAGS_rel  := $(BASE) -O2 $(HARDEN) -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 $(EXTRA_CFLAGS)
+CFLAGS_rel  := $(BASE) -O2 $(HARDEN) $(HARDEN_$(ARCH)) $(EXTRA_CFLAGS)
 CFLAGS_san  := $(BASE) -O1 $(SANITIZE) $(EXTRA_CFLAGS)
 CFLAGS_fuzz := $(BASE) -O1 $(SANITIZE) -fsanitize=fuzzer-no-link
 CC_rel  := $(CC)
 CC_san  := $(CC)
 CC_fuzz := $(FUZZ_CC)
+# Of the libraries only headers and archives are used, out of a folder.
+cross_root = $(BUILD)/cross/$1/root
+$(foreach a,$(CROSS),$(eval CC_$a := $a-linux-gnu-gcc)$(eval CFLAGS_$a := $(BASE) -O2 $(HARDEN) $(HARDEN_$a) \
+	-isystem $(call cross_root,$a)/usr/include/fuse3 -isystem $(call cross_root,$a)/usr/include))
 
 # An agent sees common/ and its own folder, never the other's.
 FUSE_CFLAGS := $(shell pkg-config --cflags fuse3 2>/dev/null)
@@ -91,6 +100,10 @@ fuzz_side = $(or $(FUZZ_SIDE_$1),$(call home_of,$1))
 
 POSIX_SRC := $(filter-out tests/posix/hpfsx.c,$(wildcard tests/posix/*.c))
 
+# What the host brings to a guest: stripped, by the architecture's name as `uname -m` says it.
+guest_of = $(BUILD)/guests/$1/homeport-guest
+GUESTS_HERE := $(if $(wildcard guest-agent/main.c),$(call guest_of,$(ARCH)))
+
 PROGRAMS := $(if $(wildcard host-agent/main.c),homeport) $(if $(wildcard guest-agent/main.c),homeport-guest)
 
 # -------------------------------------------------------------------------------------------------------- flavours
@@ -114,7 +127,7 @@ $(BUILD)/$1/lib%.a: Makefile
 	$$(call step,AR)
 	$$(Q)ar rcs $$@ $$(filter %.o,$$^)
 endef
-$(foreach f,rel san fuzz,$(eval $(call flavour,$f)))
+$(foreach f,rel san fuzz $(CROSS),$(eval $(call flavour,$f)))
 
 TEST_FLAGS = -Itests/unit -Itests/fuzz -Wno-missing-prototypes
 $(foreach f,san fuzz,$(foreach s,$(HELPER_SRC),\
@@ -148,10 +161,12 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 
 # -------------------------------------------------------------------------------------------------------- programs
 
-.PHONY: all san deps deps-demo deps-long test test-unit test-e2e test-fuzz test-long tests-built posix fuzz coverage mutants \
-	demo demo-shell bench lint format install uninstall clean help
+.PHONY: all guest-all san deps deps-demo deps-cross deps-long test test-unit test-e2e test-fuzz test-long tests-built posix \
+	fuzz coverage mutants demo demo-shell bench lint format install uninstall clean help
 
-all: $(PROGRAMS:%=$(BUILD)/%)
+all: $(PROGRAMS:%=$(BUILD)/%) $(GUESTS_HERE)
+
+guest-all: all $(foreach a,$(CROSS),$(call guest_of,$a)) ## the guest for other architectures too (deps-cross)
 
 san: $(PROGRAMS:%=$(BUILD)/san/%)
 
@@ -162,6 +177,23 @@ $(BUILD)/homeport: $(BUILD)/rel/host-agent/main.o $(call archives,rel,host-agent
 $(BUILD)/homeport-guest: $(BUILD)/rel/guest-agent/main.o $(call archives,rel,guest-agent)
 	$(call step,LD)
 	$(Q)$(CC) $(CFLAGS_rel) -static-pie $(LD_RELRO) -o $@ $^ $(LIBS_guest_static) $(EXTRA_LDFLAGS)
+
+$(call guest_of,$(ARCH)): $(BUILD)/homeport-guest
+	@mkdir -p $(@D)
+	$(call step,STRIP)
+	$(Q)strip -o $@ $<
+
+define cross_rule
+$(BUILD)/$1/homeport-guest: $(BUILD)/$1/guest-agent/main.o $(call archives,$1,guest-agent)
+	$$(call step,LD)
+	$$(Q)$$(CC_$1) $$(CFLAGS_$1) -static-pie $$(LD_RELRO) -o $$@ $$^ \
+		-L$(call cross_root,$1)/usr/lib/$1-linux-gnu $$(LIBS_guest_static)
+$(call guest_of,$1): $(BUILD)/$1/homeport-guest
+	@mkdir -p $$(@D)
+	$$(call step,STRIP)
+	$$(Q)$1-linux-gnu-strip -o $$@ $$<
+endef
+$(foreach a,$(CROSS),$(eval $(call cross_rule,$a)))
 
 $(BUILD)/san/homeport: $(BUILD)/san/host-agent/main.o $(call archives,san,host-agent)
 	$(call step,LD)
@@ -189,6 +221,9 @@ $(CONFORM) $(HPFSX):
 
 deps: ## install what building and testing need (Debian, Ubuntu)
 	@tests/deps.sh
+
+deps-cross: ## a compiler and libraries for the guest of other architectures (Debian)
+	@$(foreach a,$(CROSS),tests/deps-cross.sh $a $(BUILD)/cross/$a;)
 
 deps-demo:
 	@tests/deps.sh demo
@@ -276,6 +311,7 @@ COMPLETION   = host-agent/homeport.bash-completion
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 LIBDIR = $(DESTDIR)$(PREFIX)/lib
+LIBEXECDIR = $(DESTDIR)$(PREFIX)/libexec/homeport
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
 COMPLETION_DIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
@@ -298,9 +334,10 @@ install: all ## DESTDIR= PREFIX=/usr/local
 	$(call install_files,644,$(LIBDIR)/systemd/system,$(SYSTEM_UNITS))
 	$(call install_files,644,$(LIBDIR)/tmpfiles.d,$(TMPFILES))
 	install -D -m 644 $(COMPLETION) $(COMPLETION_DIR)/homeport
+	cd $(BUILD)/guests && for g in */homeport-guest; do install -D -m 755 $$g $(abspath $(LIBEXECDIR))/$$g; done
 
 uninstall: ## removes what install put there
-	rm -f $(INSTALLED)
+	rm -f $(INSTALLED) $(LIBEXECDIR)/*/homeport-guest
 
 clean: ## removes $(BUILD)
 	rm -rf $(BUILD)

@@ -21,6 +21,7 @@
 #include <limits.h>
 
 #include "attachment.h"
+#include "brought.h"
 #include "chan.h"
 #include "chan_fd.h"
 #include "commands.h"
@@ -48,6 +49,7 @@ struct knock {
 	struct loop_fd *watch;
 	struct greeter *greeter; /* NULL until it brought its descriptors */
 	uint16_t ssh_port;
+	const struct instance *releasing; /* waits for its end; NULL: for nothing */
 };
 
 struct entry {
@@ -150,10 +152,13 @@ static void free_instance(void *ctx)
 	instance_free(ctx);
 }
 
+static void knock_free(struct knock *k);
+
 static void on_instance_ended(void *ctx, struct instance *instance)
 {
 	struct agent *a = ctx;
 	struct entry *e, *after;
+	struct knock *k, *next;
 
 	for (e = TAILQ_FIRST(&a->instances); e; e = after) {
 		after = TAILQ_NEXT(e, next);
@@ -163,6 +168,11 @@ static void on_instance_ended(void *ctx, struct instance *instance)
 		a->instance_count--;
 		free(e);
 		loop_defer(a->loop, free_instance, instance);
+	}
+	for (k = TAILQ_FIRST(&a->knocks); k; k = next) {
+		next = TAILQ_NEXT(k, next);
+		if (k->releasing == instance)
+			knock_free(k);
 	}
 	consider_idle(a);
 }
@@ -313,6 +323,36 @@ static void knock_status(struct knock *k)
 	knock_free(k);
 }
 
+/* 32 hexadecimal digits, and nothing else. */
+static bool instance_id_get(const char *text, uint8_t id[SESSION_ID_SIZE])
+{
+	if (strlen(text) != 2 * SESSION_ID_SIZE || strspn(text, "0123456789abcdef") != 2 * SESSION_ID_SIZE)
+		return false;
+	for (size_t i = 0; i < SESSION_ID_SIZE; i++) {
+		const char digits[] = {text[2 * i], text[2 * i + 1], '\0'};
+
+		id[i] = (uint8_t)strtoul(digits, NULL, 16);
+	}
+	return true;
+}
+
+/* Answered by its end: at once, or when the instance has unmounted all it had. */
+static void knock_release(struct knock *k, const char *text)
+{
+	uint8_t id[SESSION_ID_SIZE];
+	struct entry *e;
+
+	if (instance_id_get(text, id))
+		TAILQ_FOREACH(e, &k->agent->instances, next)
+	if (instance_has_id(e->instance, id)) {
+		loop_fd_set(k->watch, 0);
+		k->releasing = e->instance;
+		instance_release(e->instance);
+		return;
+	}
+	knock_free(k);
+}
+
 /* The first message says what it is about; later there is only the end of file of an attach that was killed, which the
  * channel tells of as well. */
 static void on_knock_readable(void *ctx, int fd, unsigned what)
@@ -340,6 +380,8 @@ static void on_knock_readable(void *ctx, int fd, unsigned what)
 			close(fds[i]);
 	if (rc == -EPROTO && !strcmp(text, "status"))
 		knock_status(k);
+	else if (rc == -EPROTO && !strncmp(text, "release ", 8))
+		knock_release(k, text + 8);
 	else
 		knock_free(k);
 }
@@ -408,6 +450,7 @@ static int begin(struct agent *a)
 	log_set_sink(on_log_line, a);
 	if (notify_watchdog_us())
 		on_watchdog(a);
+	brought_sweep();
 	consider_idle(a);
 	notify_send("READY=1");
 	return 0;

@@ -5,12 +5,17 @@
  * serve; this one passes it the two descriptors and waits. No byte of the connection passes through here.
  *
  * Where no service manager has started serve, it is started here, detached: its own session, no terminal, nothing of
- * this connection open, so that neither sshd nor the shell waits for it.
+ * this connection open, so that neither sshd nor the shell waits for it. Where systemd-logind ends what a login leaves
+ * behind, it is put out of the login's reach: see outlive.h.
+ *
+ * An agent of another build, left by a host's older version, is another process with a socket of its own. It may have
+ * mounts of this very host: it gives them up before the new one begins.
  */
 #include "attach.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +30,13 @@
 
 #include "log.h"
 #include "meet.h"
+#include "outlive.h"
 
 #define ATTACH_PIPE_SIZE (1 << 20) /* a channel through sshd carries 1.1 GiB/s with these */
 #define ATTACH_WAIT_MS   5000      /* for a serve just started to listen */
 
-/* In the child of the child: nothing here belongs to the connection any more. */
-static void serve_exec(void)
+/* In the child: nothing here belongs to the connection any more. */
+static void serve_exec(const char *file, char *const argv[])
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), log = meet_open_log();
 
@@ -40,44 +46,52 @@ static void serve_exec(void)
 	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (chdir("/") < 0)
 		_exit(1);
-	execl("/proc/self/exe", "homeport-guest", "serve", "--on-demand", (char *)NULL);
+	execvp(file, argv);
 	_exit(1);
 }
 
-/* Two forks: serve is a child of init, not of this process, which would not wait for it. */
-static int serve_start(void)
+/*
+ * Starts serve, and waits for its socket: -ENOENT when this way of starting it led nowhere. serve stays a child of this
+ * process, which ends soon after it: when serve closes the connection.
+ */
+static int serve_start(const char *file, char *const argv[])
 {
+	const struct timespec pause = {.tv_nsec = 5000000};
+	bool ended = false;
+	int fd = -ENOENT;
 	pid_t child = fork();
 
 	if (child < 0)
 		return -errno;
 	if (child == 0) {
 		setsid();
-		child = fork();
-		if (child == 0)
-			serve_exec();
-		_exit(child < 0);
+		serve_exec(file, argv);
 	}
-	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
-		;
-	return 0;
+	for (int waited = 0; fd == -ENOENT && !ended && waited < ATTACH_WAIT_MS; waited += 5) {
+		nanosleep(&pause, NULL);
+		ended = waitpid(child, NULL, WNOHANG) == child;
+		fd = meet_connect();
+	}
+	return fd;
 }
 
 /* Connects to serve, and starts one when none runs. Several at once do no harm: the second serve finds the place taken
  * and exits. */
 static int serve_connect(void)
 {
-	const struct timespec pause = {.tv_nsec = 5000000};
-	int fd = meet_connect(), rc;
+	char self[PATH_MAX], *argv[OUTLIVE_ARGV_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	int fd = meet_connect();
 
 	if (fd != -ENOENT)
 		return fd;
-	rc = serve_start();
-	if (rc < 0)
-		return rc;
-	for (int waited = 0; fd == -ENOENT && waited < ATTACH_WAIT_MS; waited += 5) {
-		nanosleep(&pause, NULL);
-		fd = meet_connect();
+	if (len < 0)
+		return -errno;
+	self[len] = '\0';
+	for (enum outlive_way way = outlive_first(); fd == -ENOENT && way < OUTLIVE_WAYS; way++) {
+		const char *file = outlive_argv(way, self, argv);
+
+		fd = serve_start(file, argv);
 	}
 	return fd;
 }
@@ -99,7 +113,7 @@ static int attach_fail(const char *why)
 	return 1;
 }
 
-int attach_run(void)
+int attach_run(const char *instance)
 {
 	const int channel[MEET_FDS] = {STDIN_FILENO, STDOUT_FILENO};
 	const char *connection = getenv("SSH_CONNECTION");
@@ -108,6 +122,8 @@ int attach_run(void)
 
 	if (isatty(STDIN_FILENO) || isatty(STDOUT_FILENO))
 		return attach_fail("the host's agent runs this through sshd, never a person");
+	if (instance)
+		meet_release_others(instance);
 	fd = serve_connect();
 	if (fd == -EPERM)
 		return attach_fail("the socket of the agent belongs to another user");

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent.h"
 #include "attach.h"
@@ -13,8 +12,7 @@
 
 int cmd_attach(int argc, char **argv)
 {
-	(void)argv;
-	return argc == 1 ? attach_run() : command_usage("attach");
+	return argc <= 2 ? attach_run(argv[1]) : command_usage("attach");
 }
 
 int cmd_serve(int argc, char **argv)
@@ -32,28 +30,42 @@ int cmd_serve(int argc, char **argv)
 	return agent_serve(on_demand);
 }
 
+struct asked {
+	unsigned answers;
+	int error; /* of the last that did not */
+};
+
+static void ask_status(void *ctx, int fd)
+{
+	struct asked *asked = ctx;
+	char text[MEET_TEXT_MAX + 1];
+	int rc = meet_send(fd, "status", NULL, 0);
+
+	if (!rc)
+		rc = meet_receive(fd, text, NULL, 0);
+	if (rc > 0) {
+		fputs(text, stdout);
+		asked->answers++;
+	} else {
+		asked->error = rc;
+	}
+}
+
+/* Of every agent of this user: those of other builds too, which a host brought along. */
 int cmd_status(int argc, char **argv)
 {
-	char text[MEET_TEXT_MAX + 1];
-	int fd, rc;
+	struct asked asked = {.error = 1};
 
 	(void)argv;
 	if (argc != 1)
 		return command_usage("status");
-	fd = meet_connect();
-	if (fd == -ENOENT) {
-		fprintf(stderr, "homeport-guest: status: nothing is running\n");
-		return EXIT_NOT_RUNNING;
-	}
-	rc = fd < 0 ? fd : meet_send(fd, "status", NULL, 0);
-	if (!rc)
-		rc = meet_receive(fd, text, NULL, 0);
-	if (fd >= 0)
-		close(fd);
-	if (rc <= 0) {
-		fprintf(stderr, "homeport-guest: status: the agent does not answer: %s\n", strerror(-rc));
+	meet_each(true, ask_status, &asked);
+	if (asked.error <= 0) {
+		fprintf(stderr, "homeport-guest: status: the agent does not answer: %s\n", strerror(-asked.error));
 		return EXIT_FAILED;
 	}
-	fputs(text, stdout);
-	return EXIT_DONE;
+	if (asked.answers > 0)
+		return EXIT_DONE;
+	fprintf(stderr, "homeport-guest: status: nothing is running\n");
+	return EXIT_NOT_RUNNING;
 }

@@ -617,9 +617,22 @@ void instance_connect(struct instance *i, struct chan *chan, const struct sessio
 /* ---------------------------------------------------------------------------------------------------------- begin, end
  */
 
+bool instance_has_id(const struct instance *i, const uint8_t id[SESSION_ID_SIZE])
+{
+	return !i->ended && !memcmp(i->id, id, sizeof(i->id));
+}
+
 bool instance_is(const struct instance *i, const struct session_hello *hello)
 {
-	return !i->ended && !memcmp(i->id, hello->instance, sizeof(i->id));
+	return instance_has_id(i, hello->instance);
+}
+
+void instance_release(struct instance *i)
+{
+	log_info("host %s: an agent of another build takes it over", i->config.instance_name);
+	if (i->seat)
+		replace_seat(i);
+	unmount_all(i);
 }
 
 struct instance *instance_new(struct loop *loop, const struct session_hello *hello, const char *guarded,

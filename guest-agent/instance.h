@@ -42,6 +42,13 @@ void instance_connect(struct instance *i, struct chan *chan, const struct sessio
 /* A line of our log, for a host that is there. */
 void instance_log(struct instance *i, int level, const char *line);
 
+/*
+ * An agent of another build takes the host over: everything goes, and a host that is connected is told. `ended`
+ * follows, perhaps before this returns.
+ */
+void instance_release(struct instance *i);
+bool instance_has_id(const struct instance *i, const uint8_t id[SESSION_ID_SIZE]);
+
 /* Gives up a mount at target, if there is one and its host is not connected. */
 void instance_give_up(struct instance *i, const char *target);
 

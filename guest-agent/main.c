@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "build_id.h"
 #include "cmd_mount.h"
 #include "cmd_ports.h"
 #include "commands.h"
@@ -21,7 +22,7 @@ static const struct command {
 	const char *usage;
 	const char *does;
 } commands[] = {
-	{"attach", cmd_attach, "", "what the host runs through sshd: hands stdin and stdout to the agent"},
+	{"attach", cmd_attach, "[INSTANCE]", "what the host runs through sshd: hands stdin and stdout to the agent"},
 	{"serve", cmd_serve, "[-v] [--on-demand]", "the agent"},
 	{"helper", cmd_helper, "", "for root: mounts for an agent, which starts it"},
 	{"mount", cmd_mount, "[-o OPTIONS] MOUNTPOINT -- COMMAND...",
@@ -69,7 +70,7 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
 		return help(stdout, EXIT_DONE);
 	if (!strcmp(argv[1], "--version")) {
-		printf("homeport-guest %s\n", HOMEPORT_VERSION);
+		printf("homeport-guest %s%s%s\n", HOMEPORT_VERSION, *build_id_own() ? " build " : "", build_id_own());
 		return EXIT_DONE;
 	}
 	c = command_find(argv[1]);

@@ -7,10 +7,12 @@
  * and the runtime folder only where the home cannot be written. A socket cannot move under a mount of ours unseen: the
  * agent refuses to mount above it.
  *
- * The socket is named after the machine, because a home may be shared by several over a network.
+ * The socket is named after the machine, because a home may be shared by several over a network, and after the build:
+ * hosts of different versions each find the agent they brought.
  */
 #include "meet.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -25,7 +27,10 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "build_id.h"
+
 #define MEET_LOG_MAX (1 << 20) /* a log longer than this is begun anew, the old one kept once */
+#define NAME_SIZE    64
 
 enum place {
 	PLACE_CACHE,
@@ -80,21 +85,19 @@ static int folder_open(const char *path, bool make)
 	return fd;
 }
 
-/* The name of a file of ours in the folder: KIND-MACHINE. */
-static void file_name(char *name, size_t size, const char *kind)
+/* The name of a file of ours in the folder: KIND-MACHINE-BUILD, the build's first digits; or KIND-MACHINE. */
+static void file_name(char name[NAME_SIZE], const char *kind, const char *build)
 {
 	struct utsname machine;
 
 	uname(&machine);
-	snprintf(name, size, "%s-%.40s", kind, machine.nodename);
+	snprintf(name, NAME_SIZE, "%s-%.32s%s%.8s", kind, machine.nodename, *build ? "-" : "", build);
 }
 
-static int socket_address(const char *folder, struct sockaddr_un *at)
+static int socket_address(const char *folder, const char *name, struct sockaddr_un *at)
 {
-	char name[64];
 	int n;
 
-	file_name(name, sizeof(name), "serve");
 	at->sun_family = AF_UNIX;
 	n = snprintf(at->sun_path, sizeof(at->sun_path), "%s/%s", folder, name);
 	return n < (int)sizeof(at->sun_path) ? 0 : -ENAMETOOLONG;
@@ -108,11 +111,11 @@ static bool same_user(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) && cred.uid == geteuid();
 }
 
-static int connect_in(const char *folder)
+static int connect_in(const char *folder, const char *name)
 {
 	struct timeval patience = {.tv_sec = 5};
 	struct sockaddr_un at;
-	int fd, rc = socket_address(folder, &at);
+	int fd, rc = socket_address(folder, name, &at);
 
 	if (rc < 0)
 		return rc;
@@ -132,11 +135,12 @@ static int connect_in(const char *folder)
 	return fd;
 }
 
-int meet_connect(void)
+static int connect_build(const char *build)
 {
-	char path[512];
+	char path[512], name[NAME_SIZE];
 	int result = -ENOENT;
 
+	file_name(name, "serve", build);
 	for (enum place place = 0; place < PLACE_COUNT; place++) {
 		int folder, fd;
 
@@ -146,13 +150,83 @@ int meet_connect(void)
 		if (folder < 0)
 			continue;
 		close(folder);
-		fd = connect_in(path);
+		fd = connect_in(path, name);
 		if (fd >= 0)
 			return fd;
 		if (fd != -ENOENT)
 			result = fd;
 	}
 	return result;
+}
+
+int meet_connect(void)
+{
+	return connect_build(build_id_own());
+}
+
+bool meet_build_runs(const char *build)
+{
+	int fd = connect_build(build);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* Those in one folder, which it closes. */
+static void each_in(int folder, const char *path, const char *but, void (*ask)(void *ctx, int fd), void *ctx)
+{
+	char start[NAME_SIZE];
+	struct dirent *entry;
+	DIR *dir = fdopendir(folder);
+
+	file_name(start, "serve", "");
+	if (!dir)
+		close(folder);
+	while (dir && (entry = readdir(dir))) {
+		const struct timeval patience = {.tv_sec = 5};
+		int fd;
+
+		if (strncmp(entry->d_name, start, strlen(start)) != 0 || !strcmp(entry->d_name, but))
+			continue;
+		fd = connect_in(path, entry->d_name);
+		if (fd < 0)
+			continue;
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		ask(ctx, fd);
+		close(fd);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+void meet_each(bool own, void (*ask)(void *ctx, int fd), void *ctx)
+{
+	char path[512], name[NAME_SIZE];
+
+	file_name(name, "serve", build_id_own());
+	for (enum place place = 0; place < PLACE_COUNT; place++) {
+		int folder = place_name(place, false, path, sizeof(path)) ? folder_open(path, false) : -1;
+
+		if (folder >= 0)
+			each_in(folder, path, own ? "" : name, ask, ctx);
+	}
+}
+
+static void ask_release(void *ctx, int fd)
+{
+	char text[MEET_TEXT_MAX + 1];
+
+	if (!meet_send(fd, ctx, NULL, 0))
+		meet_receive(fd, text, NULL, 0);
+}
+
+void meet_release_others(const char *instance)
+{
+	char request[64];
+
+	snprintf(request, sizeof(request), "release %.32s", instance);
+	meet_each(false, ask_release, request);
 }
 
 /* The first place that can be made. Returns its descriptor, with its path, or a negative errno. */
@@ -173,8 +247,11 @@ static int folder_make(char *path, size_t size)
 static int listen_in(const char *folder)
 {
 	struct sockaddr_un at;
-	int fd, rc = socket_address(folder, &at);
+	char name[NAME_SIZE];
+	int fd, rc;
 
+	file_name(name, "serve", build_id_own());
+	rc = socket_address(folder, name, &at);
 	if (rc < 0)
 		return rc;
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -192,12 +269,12 @@ static int listen_in(const char *folder)
 
 int meet_listen(char *folder, size_t size)
 {
-	char name[64];
+	char name[NAME_SIZE];
 	int dir = folder_make(folder, size), lock, fd;
 
 	if (dir < 0)
 		return dir;
-	file_name(name, sizeof(name), "lock");
+	file_name(name, "lock", build_id_own());
 	lock = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	fd = lock < 0 ? -errno : 0;
 	close(dir);
@@ -217,8 +294,10 @@ int meet_listen(char *folder, size_t size)
 void meet_unlisten(const char *folder)
 {
 	struct sockaddr_un at;
+	char name[NAME_SIZE];
 
-	if (!socket_address(folder, &at))
+	file_name(name, "serve", build_id_own());
+	if (!socket_address(folder, name, &at))
 		unlink(at.sun_path);
 }
 
@@ -308,13 +387,13 @@ int meet_receive(int fd, char text[MEET_TEXT_MAX + 1], int *fds, size_t count)
 
 int meet_open_log(void)
 {
-	char path[512], name[64], old[72];
+	char path[512], name[NAME_SIZE], old[NAME_SIZE + 8];
 	int dir = folder_make(path, sizeof(path)), fd;
 	struct stat st;
 
 	if (dir < 0)
 		return dir;
-	file_name(name, sizeof(name), "log");
+	file_name(name, "log", "");
 	snprintf(old, sizeof(old), "%s.1", name);
 	if (!fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) && st.st_size > MEET_LOG_MAX)
 		renameat(dir, name, dir, old);

@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * meet: where the short-lived `attach` of each connection finds the long-lived `serve` of the same user. A socket in a
- * folder that only this user can have made; whoever is at the other end must be the same user as well (SO_PEERCRED).
+ * meet: where the short-lived `attach` of each connection finds the long-lived `serve` of the same user and the same
+ * build. A socket in a folder that only this user can have made; whoever is at the other end must be the same user as
+ * well (SO_PEERCRED).
  *
  * One message a direction: a request of text, with descriptors; an answer of text; end of file is the end.
+ *
+ *	attach SSH_CONNECTION	with stdin and stdout; the answer says what went wrong
+ *	status			the answer is for a person
+ *	release INSTANCE	gives up what it holds for that host (32 hexadecimal digits); the end says it is done
+ *
+ * The latter two are asked of other builds too, and so stay as they are.
  */
 #ifndef HOMEPORT_MEET_H
 #define HOMEPORT_MEET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define MEET_TEXT_MAX 8192u
@@ -18,6 +26,16 @@
  * somebody else sits there; another negative errno.
  */
 int meet_connect(void);
+
+/* For each serve of this user on this machine, of other builds and, with `own`, of this one: connected as by
+ * meet_connect(), with a time limit; closed afterwards. */
+void meet_each(bool own, void (*ask)(void *ctx, int fd), void *ctx);
+
+/* Has every serve of another build give up what it holds for a host, and waits until it has, a few seconds at most. */
+void meet_release_others(const char *instance);
+
+/* Whether a serve of the build runs. */
+bool meet_build_runs(const char *build);
 
 /*
  * For serve: takes the place (a lock beside the socket, held until the process ends) and listens, non-blocking.

@@ -28,6 +28,7 @@
 
 #include "agent_state.h"
 #include "bounds.h"
+#include "bring.h"
 #include "chan.h"
 #include "config.h"
 #include "daemonize.h"
@@ -50,9 +51,6 @@
 #define AGENT_LAST_WORDS_US 10000000u
 #define AGENT_TOLD_US       50000u
 #define AGENT_DOUBT_US      (SESSION_PING_US + 200000u)
-
-/* sh, so that the login shell may be any; a PATH that ssh's short one may lack. */
-#define GUEST_COMMAND "exec sh -c 'PATH=\"$PATH:/usr/local/bin:$HOME/.local/bin\"; exec homeport-guest attach'"
 
 static const char *const state_names[] = {
 	[AGENT_CONNECTING] = "connecting",
@@ -226,8 +224,7 @@ static bool death_is_final(struct agent *a, enum session_reason reason, const ch
 	switch (reason) {
 	case SESSION_REASON_VERSION:
 		link_error_set(&a->error, LINK_ERROR_PROTOCOL, "the guest has another version of homeport: %s", text);
-		link_error_advise(&a->error, "install homeport-guest %s in the guest, and end the one that runs there",
-				  HOMEPORT_VERSION);
+		link_error_advise(&a->error, "leave --guest-command out: homeport brings its own along");
 		return true;
 	case SESSION_REASON_REPLACED:
 		link_error_set(&a->error, LINK_ERROR_LOST,
@@ -374,11 +371,28 @@ static const struct link_events link_events = {
 	.doubtful = on_link_doubtful,
 };
 
+/* What the guest's login shell runs: what the user says, or what finds homeport-guest there, or brings it along. */
+static char *guest_command(struct agent *a, const struct guest_builds **builds)
+{
+	char instance[2 * sizeof(a->instance) + 1], *command = NULL;
+
+	for (size_t i = 0; i < sizeof(a->instance); i++)
+		snprintf(instance + 2 * i, 3, "%02x", a->instance[i]);
+	if (!a->config->guest_command) {
+		guest_builds_find(&a->builds);
+		*builds = &a->builds;
+		return bring_command(&a->builds, instance);
+	}
+	if (asprintf(&command, "exec %s attach %s", a->config->guest_command, instance) < 0)
+		return NULL;
+	return command;
+}
+
 static int begin_link(struct agent *a)
 {
 	const struct config_ssh *ssh = &a->config->ssh;
 	const char **options = calloc(ssh->option_count + 1, sizeof(*options));
-	char *command = NULL;
+	char *command;
 	struct link_params params = {
 		.ssh = {.destination = ssh->host,
 			.config_file = ssh->config_file.path,
@@ -392,10 +406,8 @@ static int begin_link(struct agent *a)
 	if (options)
 		for (size_t i = 0; i < ssh->option_count; i++)
 			options[i] = ssh->options[i];
-	if (a->config->guest_command && asprintf(&command, "exec %s attach", a->config->guest_command) < 0)
-		command = NULL;
-	params.command = a->config->guest_command ? command : GUEST_COMMAND;
-	if (options && params.command)
+	params.command = command = guest_command(a, &params.builds);
+	if (options && command)
 		a->link = link_new(a->loop, &params, &link_events, a);
 	free(command);
 	free(options);
@@ -521,6 +533,7 @@ static void end(struct agent *a)
 	rules_free(a->rules);
 	peer_free(a->peer);
 	link_free(a->link);
+	guest_builds_close(&a->builds);
 	shares_free(a->shares);
 	for (size_t i = 0; a->mounts && i < a->plan.count; i++)
 		free(a->mounts[i].shares);

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "control_msg.h"
+#include "guest_builds.h"
 #include "link.h"
 #include "mount_plan.h"
 #include "session.h"
@@ -86,7 +87,8 @@ struct agent {
 	struct ctl_socket *ctl;
 	TAILQ_HEAD(, watcher) watchers;
 	struct link *link;
-	struct peer *peer; /* NULL: no session */
+	struct guest_builds builds; /* what the link brings along; none with a guestCommand */
+	struct peer *peer;          /* NULL: no session */
 	struct shares *shares;
 	struct rules *rules; /* with forward, from the first GUEST on: they need to know the guest's ssh port */
 	struct forward *forward;

@@ -66,7 +66,6 @@
 /* What came before the chan stood: a guest says HELLO by then, and no more. */
 #define CATCH_UP_MAX (1u << 20)
 
-#define STDERR_LINE  512u
 #define STDERR_BURST 10 /* lines a second */
 
 /* What a shell says when it does not find, or may not run, a command. */
@@ -98,10 +97,8 @@ struct chan_ssh {
 	uint8_t *held; /* arrived inside a write, or before there was an owner */
 	size_t held_len, held_size;
 
-	int exit_status;        /* -1: not told */
-	char line[STDERR_LINE]; /* of stderr, so far */
+	char line[CHAN_SSH_LINE]; /* of stderr, so far */
 	size_t line_len;
-	char last_line[STDERR_LINE];
 	struct log_limit limit;
 	struct chan_ssh_outcome *outcome;
 };
@@ -133,29 +130,30 @@ void chan_ssh_outcome_unref(struct chan_ssh_outcome *outcome)
 static void explain(struct chan_ssh *c, struct link_error *err)
 {
 	const char *name = ssh_login_name(c->login), *command = ssh_login_command(c->login);
-	int word;
+	const char *last_line = c->outcome->last_line;
+	int status = c->outcome->exit_status, word;
 
 	/* The agent's way of leaving no shell between: the program's name comes after it. */
 	if (strncmp(command, "exec ", strlen("exec ")) == 0)
 		command += strlen("exec ");
-	/* And its way of finding it where ssh's PATH is short: a line of sh. */
+	/* And its way of finding it, or bringing it: a line of sh (bring.c). */
 	if (strncmp(command, "sh -c ", strlen("sh -c ")) == 0)
 		command = "homeport-guest";
 	word = (int)strcspn(command, " ");
 
-	if (c->exit_status == STATUS_NOT_FOUND || c->exit_status == STATUS_NOT_RUNNABLE) {
+	if (status == STATUS_NOT_FOUND || status == STATUS_NOT_RUNNABLE) {
 		link_error_set(err, LINK_ERROR_COMMAND, "%s: %.*s %s in the guest: %s", name, word, command,
-			       c->exit_status == STATUS_NOT_FOUND ? "was not found" : "cannot be run",
-			       c->last_line[0] ? c->last_line : "the shell does not say why");
-		link_error_advise(err, "install homeport-guest there, or say where it is with --guest-command");
-	} else if (c->exit_status > 0) {
+			       status == STATUS_NOT_FOUND ? "was not found" : "cannot be run",
+			       last_line[0] ? last_line : "the shell does not say why");
+		link_error_advise(err, "correct --guest-command, or leave it out: homeport brings its own along");
+	} else if (status > 0) {
 		link_error_set(err, LINK_ERROR_COMMAND, "%s: %.*s failed in the guest with status %d%s%s", name, word,
-			       command, c->exit_status, c->last_line[0] ? ": " : "", c->last_line);
+			       command, status, last_line[0] ? ": " : "", last_line);
 		err->permanent = false;
 	} else if (*ssh_login_exit_signal(c->login)) {
 		link_error_set(err, LINK_ERROR_LOST, "%s: %.*s was ended in the guest by SIG%s", name, word, command,
 			       ssh_login_exit_signal(c->login));
-	} else if (c->exit_status == 0) {
+	} else if (status == 0) {
 		link_error_set(err, LINK_ERROR_LOST, "%s: %.*s ended in the guest", name, word, command);
 	} else {
 		const char *why = ssh_get_error(c->session);
@@ -174,7 +172,7 @@ static void chan_ssh_end(struct chan_ssh *c)
 	c->ended = true;
 	loop_fd_set(c->watch, 0);
 	explain(c, err);
-	events->closed(c->chan.ctx, err->kind == LINK_ERROR_LOST && c->exit_status != 0 ? -ECONNRESET : 0,
+	events->closed(c->chan.ctx, err->kind == LINK_ERROR_LOST && c->outcome->exit_status != 0 ? -ECONNRESET : 0,
 		       err->sentence);
 }
 
@@ -191,10 +189,10 @@ static void log_stderr_line(struct chan_ssh *c)
 		c->line_len--;
 	if (c->line_len == 0)
 		return;
-	text_printable(c->last_line, sizeof(c->last_line), c->line, c->line_len);
+	text_printable(c->outcome->last_line, sizeof(c->outcome->last_line), c->line, c->line_len);
 	c->line_len = 0;
 	if (log_limit_pass(&c->limit, loop_now_us(c->loop), STDERR_BURST))
-		log_info("%s: guest: %s", ssh_login_name(c->login), c->last_line);
+		log_info("%s: guest: %s", ssh_login_name(c->login), c->outcome->last_line);
 }
 
 static void take_stderr(struct chan_ssh *c, const char *data, size_t len)
@@ -264,7 +262,7 @@ static void on_exit_status(ssh_session session, ssh_channel channel, int status,
 
 	(void)session;
 	(void)channel;
-	c->exit_status = status;
+	c->outcome->exit_status = status;
 }
 
 /* ------------------------------------------------------------------------------------------------------ the work */
@@ -498,7 +496,7 @@ static bool catch_up(struct chan_ssh *c)
 	}
 	if (!ssh_channel_is_closed(c->channel) && !ssh_channel_is_eof(c->channel))
 		return true;
-	c->exit_status = ssh_channel_get_exit_status(c->channel);
+	c->outcome->exit_status = ssh_channel_get_exit_status(c->channel);
 	c->gone = ssh_channel_is_closed(c->channel);
 	return true;
 }
@@ -522,7 +520,6 @@ struct chan *chan_ssh_new(struct loop *loop, struct ssh_login *login, struct cha
 	c->login = login;
 	c->session = ssh_login_session(login);
 	c->channel = ssh_login_channel(login);
-	c->exit_status = -1;
 	ssh_set_counters(c->session, &c->sent, &c->packed);
 	c->callbacks = (struct ssh_channel_callbacks_struct){
 		.userdata = c,
@@ -532,6 +529,8 @@ struct chan *chan_ssh_new(struct loop *loop, struct ssh_login *login, struct cha
 	};
 	ssh_callbacks_init(&c->callbacks);
 	c->outcome = calloc(1, sizeof(*c->outcome));
+	if (c->outcome)
+		c->outcome->exit_status = -1;
 	c->event = ssh_event_new();
 	c->ahead = ssh_readahead_new(ssh_get_fd(c->session), ssh_login_watch_fd(login));
 	c->watch = loop_fd_new(loop, ssh_login_watch_fd(login), 0, on_socket, c);

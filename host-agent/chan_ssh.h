@@ -9,10 +9,14 @@ struct chan;
 struct loop;
 struct ssh_login;
 
+#define CHAN_SSH_LINE 512
+
 /* How a chan ended, for one who does not own it: both hold a reference. Kind NONE until then. */
 struct chan_ssh_outcome {
 	unsigned refs;
 	struct link_error error;
+	int exit_status;               /* of the command; -1: not told (yet) */
+	char last_line[CHAN_SSH_LINE]; /* of what it wrote to stderr so far, printable */
 };
 void chan_ssh_outcome_unref(struct chan_ssh_outcome *outcome); /* NULL is fine */
 

@@ -64,7 +64,7 @@ struct config {
 	size_t forward_count;
 	unsigned session_timeout_s;
 	unsigned max_forwards; /* 0: the guest is not even asked for its ports */
-	char *guest_command;   /* NULL: homeport-guest is found in the guest's PATH */
+	char *guest_command;   /* NULL: homeport-guest is found in the guest, or brought along */
 };
 
 /* A configuration of defaults: ~ (which is `home`, an absolute path) read-only at the same path. NULL: no memory. */

@@ -11,12 +11,14 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "backoff.h"
+#include "bringer.h"
 #include "chan.h"
 #include "chan_ssh.h"
 #include "connector.h"
@@ -37,6 +39,7 @@ struct link {
 	void *ctx;
 	enum link_state state;
 	struct connector *connector; /* while CONNECTING */
+	struct bringer *bringer;     /* while BRINGING */
 	struct loop_timer *pause;    /* while WAITING */
 	int look_fd;                 /* ticks while not IDLE */
 	struct loop_fd *look;
@@ -45,13 +48,15 @@ struct link {
 	struct backoff backoff;
 	struct sleep_watch sleep;
 	struct link_error last;
+	struct link_info info; /* of the last login, in the arrays below */
+	char host[256], user[256], host_key[128], cipher[64];
 };
 
 static void link_connect(struct link *link);
 
 const char *link_state_name(enum link_state state)
 {
-	static const char *const names[] = {"idle", "connecting", "connected", "waiting"};
+	static const char *const names[] = {"idle", "connecting", "bringing", "connected", "waiting"};
 
 	static_assert(sizeof(names) / sizeof(names[0]) == LINK_STATE_COUNT, "a name for each state");
 	return (unsigned)state < LINK_STATE_COUNT ? names[state] : "unknown";
@@ -86,39 +91,91 @@ static void link_failed(struct link *link, const struct link_error *err)
 	link->events->failed(link->ctx, &told);
 }
 
+/* No connection came of an attempt. */
+static void attempt_failed(struct link *link, const struct link_error *err)
+{
+	wait_for(link, backoff_failed(&link->backoff, err->permanent));
+	link_failed(link, err);
+}
+
+static void attempt_failed_here(struct link *link)
+{
+	struct link_error err;
+
+	link_error_set(&err, LINK_ERROR_LOCAL, "%s: out of memory or descriptors", link->params->ssh.destination);
+	attempt_failed(link, &err);
+}
+
+static void link_up(struct link *link, struct chan *chan)
+{
+	link->last = (struct link_error){0};
+	backoff_connected(&link->backoff, loop_now_us(link->loop));
+	set_state(link, LINK_CONNECTED);
+	link->events->connected(link->ctx, chan, &link->info);
+}
+
+static void on_brought(void *ctx, struct chan *chan, const struct link_error *err)
+{
+	struct link *link = ctx;
+
+	link->bringer = NULL;
+	if (chan)
+		link_up(link, chan);
+	else
+		attempt_failed(link, err);
+}
+
+static void link_bring(struct link *link, struct chan *chan)
+{
+	const struct bringer_params params = {
+		.name = link->params->ssh.destination,
+		.builds = link->params->builds,
+		.outcome = link->outcome,
+	};
+
+	link->bringer = bringer_new(link->loop, chan, &params, on_brought, link);
+	if (link->bringer)
+		set_state(link, LINK_BRINGING);
+	else
+		attempt_failed_here(link);
+}
+
+/* Both, login and target, may be gone when the connection is told. */
+static void keep_info(struct link *link, const struct ssh_login *login, const struct ssh_target *target)
+{
+	snprintf(link->host, sizeof(link->host), "%s", target->hostname);
+	snprintf(link->user, sizeof(link->user), "%s", target->user);
+	snprintf(link->host_key, sizeof(link->host_key), "%s", ssh_login_host_key(login));
+	snprintf(link->cipher, sizeof(link->cipher), "%s", ssh_login_cipher(login));
+	link->info = (struct link_info){
+		.host = link->host,
+		.port = target->port,
+		.user = link->user,
+		.host_key = link->host_key,
+		.cipher = link->cipher,
+	};
+}
+
 static void on_done(void *ctx, struct ssh_login *login, const struct ssh_target *target, const struct link_error *err)
 {
 	struct link *link = ctx;
-	struct link_error memory;
-	struct link_info info;
 	struct chan *chan;
 
 	link->connector = NULL;
 	if (!login) {
-		wait_for(link, backoff_failed(&link->backoff, err->permanent));
-		link_failed(link, err);
+		attempt_failed(link, err);
 		return;
 	}
-	info = (struct link_info){
-		.host = target->hostname,
-		.port = target->port,
-		.user = target->user,
-		.host_key = ssh_login_host_key(login),
-		.cipher = ssh_login_cipher(login),
-	};
+	keep_info(link, login, target);
 	chan_ssh_outcome_unref(link->outcome);
 	link->outcome = NULL;
 	chan = chan_ssh_new(link->loop, login, &link->outcome);
-	if (!chan) {
-		link_error_set(&memory, LINK_ERROR_LOCAL, "%s: out of memory or descriptors", target->name);
-		wait_for(link, backoff_failed(&link->backoff, false));
-		link_failed(link, &memory);
-		return;
-	}
-	link->last = (struct link_error){0};
-	backoff_connected(&link->backoff, loop_now_us(link->loop));
-	set_state(link, LINK_CONNECTED);
-	link->events->connected(link->ctx, chan, &info);
+	if (!chan)
+		attempt_failed_here(link);
+	else if (link->params->builds)
+		link_bring(link, chan);
+	else
+		link_up(link, chan);
 }
 
 static void link_connect(struct link *link)
@@ -207,6 +264,7 @@ void link_free(struct link *link)
 	if (!link)
 		return;
 	connector_cancel(link->connector);
+	bringer_free(link->bringer);
 	chan_ssh_outcome_unref(link->outcome);
 	route_watch_free(link->routes);
 	loop_timer_free(link->pause);
@@ -233,6 +291,8 @@ void link_stop(struct link *link)
 {
 	connector_cancel(link->connector);
 	link->connector = NULL;
+	bringer_free(link->bringer);
+	link->bringer = NULL;
 	loop_timer_stop(link->pause);
 	look_every(link, 0);
 	set_state(link, LINK_IDLE);

@@ -4,8 +4,8 @@
  * stdin and stdout), and why there is none; tries again with a growing pause, at once when the machine woke up or the
  * network came back.
  *
- * States: IDLE -> link_start() -> CONNECTING -> CONNECTED -> link_lost() -> WAITING -> CONNECTING ...;
- *         CONNECTING -> (failed) -> WAITING; any -> link_stop() -> IDLE.
+ * States: IDLE -> link_start() -> CONNECTING -> BRINGING -> CONNECTED -> link_lost() -> WAITING -> CONNECTING ...;
+ *         CONNECTING, BRINGING -> (failed) -> WAITING; any -> link_stop() -> IDLE.
  */
 #ifndef HOMEPORT_LINK_H
 #define HOMEPORT_LINK_H
@@ -16,12 +16,14 @@
 #include "ssh_config.h"
 
 struct chan;
+struct guest_builds;
 struct link;
 struct loop;
 
 enum link_state {
 	LINK_IDLE,
 	LINK_CONNECTING,
+	LINK_BRINGING, /* logged in; homeport-guest is not known to run there yet */
 	LINK_CONNECTED,
 	LINK_WAITING,
 	LINK_STATE_COUNT,
@@ -31,6 +33,11 @@ struct link_params {
 	struct ssh_request ssh;
 	const char *host_key; /* pinned "SHA256:..."; NULL: known_hosts decides */
 	const char *command;  /* what the guest's login shell runs */
+	/*
+	 * With them, command is bring_command()'s, and a connection is one when homeport-guest runs there; it must stay
+	 * where it is. NULL: command is homeport-guest itself.
+	 */
+	const struct guest_builds *builds;
 };
 
 /* About the connection that came up; valid during the call. */

@@ -54,6 +54,7 @@ struct link_params *link_params_copy(const struct link_params *p)
 			},
 		.host_key = text_copy(&end, p->host_key),
 		.command = text_copy(&end, p->command),
+		.builds = p->builds,
 	};
 	for (size_t i = 0; i < count; i++)
 		options[i] = text_copy(&end, r->options[i]);

@@ -94,7 +94,7 @@ static const struct option_row rows[] = {
 	{"host-key", 0, KIND_TEXT, offsetof(struct options, host_key), ON_SESSION, "SHA256:...",
 	 "the only host key to accept"},
 	{"guest-command", 0, KIND_TEXT, offsetof(struct options, guest_command), ON_SESSION, "CMD",
-	 "where homeport-guest is in the guest"},
+	 "the homeport-guest of the guest to run (default: brought along)"},
 	{"timeout", 0, KIND_TIME, offsetof(struct options, timeout_s), ON(COMMAND_UP), "TIME",
 	 "how long to wait (default: 60s)"},
 	{"verbose", 'v', KIND_COUNT, offsetof(struct options, verbose), ON_SESSION, NULL, "say more"},

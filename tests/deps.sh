@@ -23,6 +23,8 @@ packages=(
     libcmocka-dev clang libclang-rt-14-dev llvm
     # end-to-end tests
     openssh-sftp-server python3-pytest python3-yaml attr acl git rsync sshfs rclone
+    # shells to log in with, and another sh
+    busybox-static csh fish tcsh
     # programs run on the mount
     ccache dbench patch sqlite3 stress-ng vim-tiny
     # the bench

@@ -49,6 +49,31 @@ def in_guest(command, undo=None):
     return do
 
 
+CACHE = "install -d -o me -g me -m 700 /home/me.guest/.cache"
+PLACES = "/home/me.guest/.cache /tmp"
+NO_CACHE = f"umount {PLACES}"
+
+
+def bare(command="true", undo="true"):
+    """A guest without homeport-guest, and so without what was brought there before."""
+    gone = "mv /usr/local/bin/homeport-guest /usr/local/bin/gone; rm -rf /home/me.guest/.cache; "
+    return in_guest(gone + command, f"{undo}; mv /usr/local/bin/gone /usr/local/bin/homeport-guest")
+
+
+def key_option(option):
+    def do(f):
+        path = f.guest.path("/home/me.guest/.ssh/authorized_keys")
+        keys = open(path).read()
+        f.undo.append(lambda: open(path, "w").write(keys))
+        with open(path, "w") as file:
+            file.write("".join(f"{option} {key}\n" for key in keys.splitlines()))
+    return do
+
+
+def login_shell(shell):
+    return in_guest(f"sed -i 's,^\\(me:.*:\\).*,\\1{shell},' /etc/passwd", "sed -i 's,^\\(me:.*:\\).*,\\1/bin/bash,' /etc/passwd")
+
+
 def bashrc(text):
     def do(f):
         path = f.guest.path("/home/me.guest/.bashrc")
@@ -99,12 +124,49 @@ ROWS = [
     Row("no key file", r'homeport: -i: identityFile: "/home/me/none" does not exist; create it or correct the path',
         ["-i", "/home/me/none"], status=2),
     # ----------------------------------------------------------------------------------------- the other side of it
-    Row("no homeport-guest there", r"homeport: guest: homeport-guest was not found in the guest: .*not found; install "
-        r"homeport-guest there, or say where it is with --guest-command",
-        before=in_guest("mv /usr/local/bin/homeport-guest /usr/local/bin/gone",
-                        "mv /usr/local/bin/gone /usr/local/bin/homeport-guest")),
+    Row("no homeport-guest there", "", status=0, before=bare(), out="mount /home/me: /home/me, read-only\n",
+        timeout="20s"),
+    Row("no homeport-guest there, and no build for it", r"homeport: guest: no homeport-guest is here for the guest, which is "
+        r"Linux vax \(here: .*x86_64.*\); build it for there \(CONTRIBUTING.md\), or install homeport-guest [0-9.]+ in the "
+        r"guest", before=bare("printf '#!/bin/sh\\necho Linux vax\\n' >/usr/local/bin/uname; chmod 755 /usr/local/bin/uname",
+                              "rm /usr/local/bin/uname"), timeout="20s"),
+    Row("no room for it", r"homeport: guest: there is no place for homeport-guest in the guest: "
+        r"/home/me.guest/.cache/homeport: No space left on device, /run/user/2000/homeport-guest: No such file or directory, "
+        r"/tmp/homeport-2000: No space left on device; make one of these possible, or install homeport-guest [0-9.]+ in the "
+        r"guest", timeout="30s", before=bare(f"{CACHE} && for d in {PLACES}; do mount -t tmpfs -o size=1m,mode=1777 x $d; done", NO_CACHE)),
+    Row("no room for a folder", r"homeport: guest: there is no place for homeport-guest in the guest: "
+        r"/home/me.guest/.cache/homeport: No space left on device, /run/user/2000/homeport-guest: No such file or directory, "
+        r"/tmp/homeport-2000: No space left on device; make one of these possible, or install .*", timeout="20s",
+        before=bare(f"{CACHE} && for d in {PLACES}; do mount -t tmpfs -o nr_inodes=1,mode=1777 x $d; done", NO_CACHE)),
+    Row("it may not be run anywhere", r"homeport: guest: there is no place for homeport-guest in the guest: "
+        r"/home/me.guest/.cache/homeport: nothing may be executed there, /run/user/2000/homeport-guest: No such file or "
+        r"directory, /tmp/homeport-2000: nothing may be executed there; make one of these possible, or install .*",
+        before=bare(f"{CACHE} && for d in {PLACES}; do mount -t tmpfs -o noexec,mode=1777 x $d; done", NO_CACHE), timeout="20s"),
+    Row("a folder of another user's in its place", r"homeport: guest: there is no place for homeport-guest in the guest: "
+        r"/home/me.guest/.cache/homeport: nothing may be executed there, /run/user/2000/homeport-guest: No such file or "
+        r"directory, /tmp/homeport-2000: it belongs to another user; make one of these possible, or install .*",
+        before=bare(f"{CACHE} && mount -t tmpfs -o noexec,mode=1777 x /home/me.guest/.cache && mkdir -m 777 /tmp/homeport-2000",
+                    "umount /home/me.guest/.cache; rm -rf /tmp/homeport-2000"), timeout="20s"),
+    Row("a command of the key's", r"homeport: guest: the guest does not run what homeport asks for; before it ended it "
+        r"printed: only backups here; the login shell, a ForceCommand of sshd's or a command= of the key stands in the way: "
+        r"use a login that may run sh", before=key_option('command="echo only backups here"'), timeout="20s"),
+    Row("a command of the key's that shows ours", r"homeport: guest: the guest does not run what homeport asks for; before it "
+        r"ended it printed: refused: exec sh -c .*; the login shell, .*",
+        before=key_option('command="echo refused: $SSH_ORIGINAL_COMMAND"'), timeout="20s"),
+    Row("a key for files alone", r"homeport: guest: the guest does not run what homeport asks for; before it ended it "
+        r"printed: This service allows sftp connections only.; the login shell, .*",
+        before=key_option('command="internal-sftp"'), timeout="20s"),
+    Row("a command of the key's that says nothing", r"homeport: up: gave up: guest: the guest does not run what homeport asks "
+        r"for; for 10 seconds it printed: nothing; the login shell, .*", before=key_option('command="cat >/dev/null"'),
+        timeout="12s"),
+    Row("no shell", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed: This account "
+        r"is currently not available.; the login shell, .*", before=login_shell("/usr/sbin/nologin"), timeout="20s"),
+    Row("a restricted shell", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed: "
+        r"rbash: .*exec: restricted; the login shell, .*", before=login_shell("/bin/rbash"), timeout="20s"),
+    Row("no sh", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed: bash: line 1: "
+        r"exec: sh: not found; the login shell, .*", before=bashrc("PATH=/nowhere\n"), timeout="20s"),
     Row("no homeport-guest at the place named", r"homeport: guest: /nowhere/hg was not found in the guest: .*: No such file "
-        r"or directory; install homeport-guest there, or say where it is with --guest-command",
+        r"or directory; correct --guest-command, or leave it out: homeport brings its own along",
         ["--guest-command", "/nowhere/hg"]),
     Row("garbage", r"homeport: up: gave up: guest: head ended in the guest",
         ["--guest-command", "head -c 4096 /dev/urandom #"]),

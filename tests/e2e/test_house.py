@@ -31,6 +31,7 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
     done = run(*make, "install")
     assert done.returncode == 0, done.stderr
     expected = {f"usr/bin/{p}" for p in ("homeport", "homeport-guest") if os.path.exists(f"{BUILD}/{p}")}
+    expected |= {f"usr/libexec/homeport/{p}" for p in files_below(f"{BUILD}/guests")}
     for folder in ("host-agent", "guest-agent"):
         expected |= {f"usr/share/man/man{p[-1]}/{p}" for p in names_in(f"{REPOSITORY}/{folder}")
                      if p[-2:-1] == "." and p[-1].isdigit()}

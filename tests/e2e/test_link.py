@@ -266,7 +266,7 @@ def test_a_command_that_is_not_there(lab):
     lines = assert_fails(lab, [], "command permanent",
                          "guest: homeport-guest-x was not found in the guest: "
                          "bash: line 1: homeport-guest-x: command not found",
-                         "install homeport-guest there, or say where it is with --guest-command",
+                         "correct --guest-command, or leave it out: homeport brings its own along",
                          command="homeport-guest-x attach")
     assert lines[1].startswith("closed 0 after 0 bytes: ")
 
@@ -274,7 +274,8 @@ def test_a_command_that_is_not_there(lab):
 def test_a_command_that_cannot_be_run(lab):
     assert_fails(lab, [], "command permanent",
                  "guest: /etc/passwd cannot be run in the guest: bash: line 1: /etc/passwd: Permission denied",
-                 "install homeport-guest there, or say where it is with --guest-command", command="/etc/passwd attach")
+                 "correct --guest-command, or leave it out: homeport brings its own along",
+                 command="/etc/passwd attach")
 
 
 def test_a_command_that_fails(lab):

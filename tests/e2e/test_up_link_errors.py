@@ -42,8 +42,8 @@ FOR_GOOD = {
                                 "listening in; if the host was made anew, give its new key"),
     "no homeport-guest there": (["--guest-command", "homeport-guest-x"],
                                 "guest: homeport-guest-x was not found in the guest: bash: line 1: exec: "
-                                "homeport-guest-x: not found; install homeport-guest there, or say where it is with "
-                                "--guest-command"),
+                                "homeport-guest-x: not found; correct --guest-command, or leave it out: homeport "
+                                "brings its own along"),
     "no such name": (["-o", "HostName=nosuch.example"],
                      "guest: the name nosuch.example cannot be resolved: Name or service not known; check the "
                      "spelling, or that its Host entry in ~/.ssh/config has a HostName"),
