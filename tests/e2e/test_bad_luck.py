@@ -50,6 +50,7 @@ def in_guest(command, undo=None):
 
 
 CACHE = "install -d -o me -g me -m 700 /home/me.guest/.cache"
+KERNEL_ARCH = "/proc/sys/kernel/arch"  # Linux 6.1
 PLACES = "/home/me.guest/.cache /tmp"
 NO_CACHE = f"umount {PLACES}"
 
@@ -128,8 +129,9 @@ ROWS = [
         timeout="20s"),
     Row("no homeport-guest there, and no build for it", r"homeport: guest: no homeport-guest is here for the guest, which is "
         r"Linux vax \(here: .*x86_64.*\); build it for there \(CONTRIBUTING.md\), or install homeport-guest [0-9.]+ in the "
-        r"guest", before=bare("printf '#!/bin/sh\\necho Linux vax\\n' >/usr/local/bin/uname; chmod 755 /usr/local/bin/uname",
-                              "rm /usr/local/bin/uname"), timeout="20s"),
+        r"guest", before=bare("printf '#!/bin/sh\\necho Linux vax\\n' >/usr/local/bin/uname; chmod 755 /usr/local/bin/uname; "
+                              "echo vax >/tmp/arch; ! [ -e {0} ] || mount --bind /tmp/arch {0}".format(KERNEL_ARCH),
+                              f"rm /usr/local/bin/uname; umount {KERNEL_ARCH}"), timeout="20s"),
     Row("no room for it", r"homeport: guest: there is no place for homeport-guest in the guest: "
         r"/home/me.guest/.cache/homeport: No space left on device, /run/user/2000/homeport-guest: No such file or directory, "
         r"/tmp/homeport-2000: No space left on device; make one of these possible, or install homeport-guest [0-9.]+ in the "
