@@ -154,6 +154,20 @@ static void lock_wait(struct call *call)
 	retry_by(m, call->lock.due_us);
 }
 
+/* The server keeps the order of a handle alone: true, the call waits for what is being given up through others. */
+static bool lock_wait_given_up(struct call *call)
+{
+	struct mount *m = call->mount;
+
+	if (!m->locks.giving_up)
+		return false;
+	call->lock.due_us = UINT64_MAX;
+	TAILQ_INSERT_TAIL(&m->locks.waits, call, waiting);
+	call->waits_in = &m->locks.waits;
+	call->state = CALL_QUEUED;
+	return true;
+}
+
 /* Something was given up: whoever waits tries again. */
 static void locks_wake(struct mount *m)
 {
@@ -184,8 +198,11 @@ static void put_lock(struct wire_buf *b, uint64_t fh, uint8_t what, const struct
 
 static void given_up(void *ctx, const struct sftp_reply *reply)
 {
+	struct mount *m = ctx;
+
 	(void)reply;
-	locks_wake(ctx);
+	m->locks.giving_up--;
+	locks_wake(m);
 }
 
 /* Nobody waits for it to be done: the server keeps the order of the handle. False: out of memory. */
@@ -197,7 +214,10 @@ static bool give_up(struct mount *m, const struct lock_handle *h, const struct s
 		return true;
 	b = sftp_client_begin(h->share->client, NATIVE_LOCK);
 	put_lock(b, h->fh, NATIVE_LOCK_SET, lock);
-	return sftp_client_end(h->share->client, given_up, m) != 0;
+	if (sftp_client_end(h->share->client, given_up, m) == 0)
+		return false;
+	m->locks.giving_up++;
+	return true;
 }
 
 static struct sftp_lock all_of(const struct lock_owner *o)
@@ -375,7 +395,7 @@ static void lock_issue(struct call *call)
 {
 	const struct sftp_lock *lock = &call->lock.lock;
 
-	if (call_wait_writes(call, call->node, lock_issue))
+	if (call_wait_writes(call, call->node, lock_issue) || lock_wait_given_up(call))
 		return;
 	if (lock->type != NATIVE_LOCK_NONE && !locks_note(call->mount, call->file, lock->owner, lock->kind)) {
 		call_reply_err(call, ENOLCK);
@@ -411,6 +431,8 @@ static void test_done(struct call *call, const struct sftp_reply *reply)
 
 static void test_issue(struct call *call)
 {
+	if (lock_wait_given_up(call))
+		return;
 	put_lock(call_begin(call, NATIVE_LOCK), call->file->fh, NATIVE_LOCK_TEST, &call->lock.lock);
 	call_send(call, test_done);
 }

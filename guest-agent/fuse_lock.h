@@ -13,6 +13,9 @@
  * Where there is no memory to give something up, it is owed, and said with the next retry; the handle of a file that is
  * closed meanwhile stays open on the host for that.
  *
+ * What a program has given up by closing a file is free for whoever asks next: who asks while the host has not answered
+ * that yet, asks afterwards.
+ *
  * Nothing waits on the host. Who waits here asks again, ever more slowly, and at once when another in the guest has
  * given up something; a signal ends the waiting.
  *
@@ -24,6 +27,7 @@
 #define HOMEPORT_FUSE_LOCK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <sys/queue.h>
@@ -41,6 +45,7 @@ TAILQ_HEAD(call_list, call);
 struct mount_locks {
 	struct lock_owner *by_key; /* uthash */
 	struct lock_owners closed; /* files are closed, whose owners' locks are still to be given up */
+	size_t giving_up;          /* how much the host has been told and has not answered */
 	struct call_list waits;    /* who asks again, */
 	struct loop_timer *retry;  /* by this one */
 	uint64_t retry_us;         /* when it fires; UINT64_MAX: not set */

@@ -41,7 +41,9 @@ fi
 missing() {
     local p
     for p in "${packages[@]}"; do
-        [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || echo "$p"
+        # Of another architecture it may be here too, and does not count.
+        dpkg-query -W -f='${Architecture} ${db:Status-Status}\n' "$p" 2>/dev/null |
+            grep -qE "^($architecture|all) installed\$" || echo "$p"
     done
 }
 
@@ -50,6 +52,7 @@ if ! command -v dpkg-query >/dev/null; then
     exit 1
 fi
 
+architecture=$(dpkg --print-architecture)
 mapfile -t wanted < <(missing)
 if [ "${#wanted[@]}" -gt 0 ]; then
     as_root=()

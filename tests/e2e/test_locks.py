@@ -376,6 +376,16 @@ def test_as_the_configuration_says(homeport, guest, host, host_home):
         assert host.cmd(attempt, user="me", check=False).returncode == 0, there
 
 
+def test_what_was_closed_is_free_for_the_next_one(m):
+    """Also for a program that asks at once, by another descriptor."""
+    for turn in range(300):
+        one, other = os.open(m.guest + "/f", os.O_RDWR), os.open(m.guest + "/f", os.O_RDWR)
+        fcntl.flock(one, fcntl.LOCK_EX)
+        os.close(one)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(other)
+
+
 DPKG = """
 cd "$0"
 mkdir -p p/DEBIAN root/var/lib/dpkg/info root/var/lib/dpkg/updates; touch root/var/lib/dpkg/status

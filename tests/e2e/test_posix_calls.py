@@ -5,6 +5,7 @@ import contextlib
 import difflib
 import errno
 import os
+import re
 import shutil
 import socket
 import stat
@@ -110,9 +111,10 @@ def test_as_a_user_on_both_sides_the_mount_does_what_the_local_folder_does(top, 
 
 
 def test_with_locks_on_the_host_the_mount_does_what_the_local_folder_does(top, local):
-    """But for deadlocks, which are not looked for there."""
+    """But for deadlocks, which are not looked for there, and for the process that holds a lock, which is not told."""
     names = [name for name in table() if name.startswith(("flock_", "record_", "locks_")) and name != "record_deadlock"]
-    expected = told(local, names=names)
+    expected = {name: [re.sub("holder the [a-z]+", "holder another", line) for line in lines]
+                for name, lines in told(local, names=names).items()}
     assert len(expected) > 10
     with Mounted(top + "/mounted", options=["-o", "locks"], server=["--locks"]) as m:
         assert compare(expected, told(m.guest, names=names), set()) == ""
