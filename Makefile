@@ -161,8 +161,8 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 
 # -------------------------------------------------------------------------------------------------------- programs
 
-.PHONY: all guest-all san deps deps-demo deps-cross deps-long test test-unit test-e2e test-fuzz test-long tests-built posix \
-	fuzz coverage mutants demo demo-shell bench lint format install uninstall clean help
+.PHONY: all guest-all san deps deps-demo deps-cross deps-long test test-unit test-e2e test-fuzz test-long tests-built \
+	posix fuzz coverage mutants demo demo-shell bench lint format install uninstall clean help
 
 all: $(PROGRAMS:%=$(BUILD)/%) $(GUESTS_HERE)
 
