@@ -142,3 +142,26 @@ class MountedVirtual(Mounted):
 
 def as_user():
     return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--groups=3001"]
+
+
+def attempt(call, *args, **kw):
+    """0, or its errno."""
+    try:
+        call(*args, **kw)
+        return 0
+    except OSError as e:
+        return e.errno
+
+
+def as_id(uid, gid, call, *args):
+    """call() in a child of these ids; 0 or its errno."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+            os._exit(attempt(call, *args))
+        except BaseException:
+            os._exit(255)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

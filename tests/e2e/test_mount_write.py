@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mounted import HOST, Mounted
+from mounted import HOST, Mounted, attempt
 
 pytestmark = pytest.mark.root
 
@@ -45,14 +45,6 @@ def full(tmp_path):
 def on_host(m, name):
     with open(f"{m.host}/{name}", "rb") as f:
         return f.read()
-
-
-def error_of(fn, *args):
-    try:
-        fn(*args)
-        return 0
-    except OSError as e:
-        return e.errno
 
 
 def test_a_thousand_small_writes_cost_at_most_ten_waits(slow):
@@ -149,30 +141,30 @@ def test_a_full_disk_is_told_once_to_each_description(full):
     a = os.open(full.guest + "/f", os.O_RDWR | os.O_CREAT, 0o644)
     b = os.open(full.guest + "/f", os.O_RDWR)
     r = os.open(full.guest + "/f", os.O_RDONLY)
-    assert error_of(os.write, a, b"x" * (2 << 20)) == 0, "it is written behind"
-    assert error_of(os.fsync, a) == errno.ENOSPC
-    assert error_of(os.fsync, a) == 0
-    assert error_of(os.write, b, b"y") == errno.ENOSPC
-    assert error_of(os.pwrite, b, b"y", 0) == 0
-    assert error_of(os.fsync, r) == errno.ENOSPC
-    assert error_of(os.fsync, r) == 0
+    assert attempt(os.write, a, b"x" * (2 << 20)) == 0, "it is written behind"
+    assert attempt(os.fsync, a) == errno.ENOSPC
+    assert attempt(os.fsync, a) == 0
+    assert attempt(os.write, b, b"y") == errno.ENOSPC
+    assert attempt(os.pwrite, b, b"y", 0) == 0
+    assert attempt(os.fsync, r) == errno.ENOSPC
+    assert attempt(os.fsync, r) == 0
     late = os.open(full.guest + "/f", os.O_RDWR)
-    assert error_of(os.fsync, late) == 0, "it happened before this one was opened"
+    assert attempt(os.fsync, late) == 0, "it happened before this one was opened"
     for fd in (a, b, r, late):
-        assert error_of(os.close, fd) == 0
+        assert attempt(os.close, fd) == 0
 
 
 def test_a_full_disk_is_told_at_close_at_the_latest(full):
     fd = os.open(full.guest + "/f", os.O_WRONLY | os.O_CREAT, 0o644)
     os.write(fd, b"x" * (2 << 20))
-    assert error_of(os.close, fd) == errno.ENOSPC
+    assert attempt(os.close, fd) == errno.ENOSPC
     assert subprocess.run(["cp", "/dev/zero", full.guest + "/g"], capture_output=True, timeout=30).returncode != 0
 
 
 def test_what_a_full_disk_did_not_take_is_not_seen_any_more(full):
     fd = os.open(full.guest + "/f", os.O_RDWR | os.O_CREAT, 0o644)
     os.write(fd, b"x" * (2 << 20))
-    assert error_of(os.fsync, fd) == errno.ENOSPC
+    assert attempt(os.fsync, fd) == errno.ENOSPC
     os.close(fd)
     with open(full.guest + "/f", "rb") as f:
         assert f.read() == on_host(full, "f")

@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from mounted import GUEST, HOST, USER, Mounted, MountedByUser
+from mounted import GUEST, HOST, USER, Mounted, MountedByUser, as_id, attempt
 
 ME, MINE, OTHERS = 1000, 3001, 3002  # the host's user; a group that it has and one that it has not
 NOBODY = 65534
@@ -34,28 +34,6 @@ def make(path, uid, gid, mode=0o644, text="text"):
 def owners(path):
     st = os.lstat(path)
     return st.st_uid, st.st_gid
-
-
-def attempt(call, *args):
-    try:
-        call(*args)
-        return 0
-    except OSError as e:
-        return e.errno
-
-
-def as_id(uid, gid, call, *args):
-    """call() in a child of these ids; 0 or its errno."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
-            os._exit(attempt(call, *args))
-        except BaseException:
-            os._exit(255)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def by_ordinary_server(top, *options):

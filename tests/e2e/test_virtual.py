@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from mounted import HOST, USER, Mounted, MountedVirtual
+from mounted import HOST, USER, Mounted, MountedVirtual, as_id, attempt
 
 pytestmark = pytest.mark.root
 
@@ -46,32 +46,10 @@ def shown(path):
     return stat.filemode(st.st_mode), st.st_uid, st.st_gid
 
 
-def attempt(call, *args, **kw):
-    try:
-        call(*args, **kw)
-        return 0
-    except OSError as e:
-        return e.errno
-
-
 def write(path, text="text", mode=0o644):
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as f:
         f.write(text)
     return path
-
-
-def as_id(uid, call, *args):
-    """call() in a child that is this user; 0 or its errno."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            os._exit(attempt(call, *args))
-        except BaseException:
-            os._exit(255)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_what_needs_none_has_no_record(m):
@@ -111,13 +89,13 @@ def test_who_makes_a_file_owns_it(m):
     os.mkdir(m.guest + "/open")
     os.chmod(m.guest + "/open", 0o1777)
     for kind, make in (("f", write), ("d", os.mkdir), ("p", os.mkfifo)):
-        assert as_id(ALICE, make, f"{m.guest}/open/{kind}") == 0
+        assert as_id(ALICE, ALICE, make, f"{m.guest}/open/{kind}") == 0
         assert shown(f"{m.guest}/open/{kind}")[1:] == (ALICE, ALICE)
         assert shown(f"{m.host}/open/{kind}")[1:] == (USER, USER)
-    assert as_id(BOB, write, m.guest + "/open/f") == errno.EACCES
-    assert as_id(BOB, os.unlink, m.guest + "/open/f") == errno.EPERM, "the folder is sticky"
-    assert as_id(ALICE, os.unlink, m.guest + "/open/f") == 0
-    assert as_id(ALICE, os.chown, m.guest + "/open/d", BOB, -1) == errno.EPERM
+    assert as_id(BOB, BOB, write, m.guest + "/open/f") == errno.EACCES
+    assert as_id(BOB, BOB, os.unlink, m.guest + "/open/f") == errno.EPERM, "the folder is sticky"
+    assert as_id(ALICE, ALICE, os.unlink, m.guest + "/open/f") == 0
+    assert as_id(ALICE, ALICE, os.chown, m.guest + "/open/d", BOB, -1) == errno.EPERM
 
 
 def test_a_file_that_nobody_may_use_is_used_by_root_all_the_same(m):
@@ -194,7 +172,7 @@ def test_a_folder_keeps_its_group(m):
     os.mkdir(m.guest + "/d")
     os.chown(m.guest + "/d", 0, ALICE)
     os.chmod(m.guest + "/d", 0o2777)
-    assert as_id(BOB, write, m.guest + "/d/f") == as_id(BOB, os.mkdir, m.guest + "/d/e") == 0
+    assert as_id(BOB, BOB, write, m.guest + "/d/f") == as_id(BOB, BOB, os.mkdir, m.guest + "/d/e") == 0
     assert shown(m.guest + "/d/f") == ("-rw-r--r--", BOB, ALICE)
     assert shown(m.guest + "/d/e") == ("drwxr-sr-x", BOB, ALICE)
 
@@ -206,7 +184,7 @@ def test_set_id_bits_go_with_a_write(m):
         os.chown(path, BOB, BOB)
         os.chmod(path, 0o6775)
         assert shown(path)[0] == "-rwsrwsr-x" and shown(m.host + "/" + name)[0] == "-rwxrwxr-x"
-        assert as_id(BOB, change, path) == 0
+        assert as_id(BOB, BOB, change, path) == 0
         assert shown(path)[0] == "-rwxrwxr-x", name
 
 
@@ -225,7 +203,7 @@ def test_without_room_for_the_record_nothing_is_made(top):
             assert attempt(write, m.guest + "/open/mine") == 0
             os.unlink(m.guest + "/open/mine")
             for make in (write, os.mkdir, os.mkfifo):
-                assert as_id(ALICE, make, m.guest + "/open/new") == errno.ENOSPC
+                assert as_id(ALICE, ALICE, make, m.guest + "/open/new") == errno.ENOSPC
                 assert sorted(os.listdir(m.host + "/open")) == before
     finally:
         subprocess.run(["umount", top + "/host"], check=True)

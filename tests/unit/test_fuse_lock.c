@@ -82,7 +82,8 @@ static struct file *file_open(uint64_t fh)
 	f->node = node_ref(node);
 	f->fh = fh;
 	f->generation = 1;
-	node->files++;
+	assert_non_null(node_more(node));
+	node->more->files++;
 	LIST_INIT(&f->locks);
 	LIST_INSERT_HEAD(&mount.files, f, link);
 	return f;
