@@ -47,11 +47,12 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
     assert files_below(tmp_path) == []
 
 
-def fake_dpkg(folder, libssh, missing=()):
-    """A dpkg-query that knows every package but some, and libssh in a version; and no apt-get, no sudo."""
-    known = "\n".join(f"{p}) exit 1 ;;" for p in missing)
+def fake_dpkg(folder, libssh, missing=(), foreign=()):
+    """A dpkg-query that knows every package but some, and some of another architecture alone, and libssh in a version; and
+    no apt-get, no sudo."""
+    known = "\n".join([f"{p}) exit 1 ;;" for p in missing] + [f"{p}) echo vax installed; exit ;;" for p in foreign])
     script = (f'#!/bin/sh\ncase "$3" in\n{known}\nesac\n'
-              f'case "$2" in *Version*) echo {libssh} ;; *) echo installed ;; esac\n')
+              f'case "$2" in *Version*) echo {libssh} ;; *) echo vax installed; echo all installed ;; esac\n')
     for name, text in (("dpkg-query", script), ("apt-get", "#!/bin/sh\necho apt-get $*\nexit 100\n")):
         with open(folder / name, "w") as f:
             f.write(text)
@@ -73,9 +74,9 @@ def test_deps_leaves_apt_alone_when_all_is_there(tmp_path):
 
 @pytest.mark.root
 def test_deps_asks_apt_for_what_is_missing_alone(tmp_path):
-    done = run("tests/deps.sh", PATH=fake_dpkg(tmp_path, "0.10.6-0+deb12u3", missing=["fio"]))
+    done = run("tests/deps.sh", PATH=fake_dpkg(tmp_path, "0.10.6-0+deb12u3", missing=["fio"], foreign=["libfuse3-dev"]))
     assert done.returncode != 0
-    assert "deps: installing fio\n" in done.stdout
+    assert "deps: installing libfuse3-dev fio\n" in done.stdout
 
 
 def little_tree(folder, unit_status):
