@@ -2,6 +2,7 @@
 """The port rows: a forward of homeport beside `ssh -L`, with and without the pseudo-terminal that keeps ssh from waiting
 for a delayed acknowledgement (Nagle's algorithm) on each new connection."""
 import json
+import os
 import statistics
 import time
 
@@ -10,6 +11,19 @@ from files import CIPHER
 
 MIB = 512
 GUEST_PORT = 7001
+
+
+FAR_MS = 10  # a round trip to a machine that is not this one
+
+
+def far(bench):
+    """Options of ssh and of homeport: what they send goes through a proxy that holds it for half a round trip."""
+    place = "/tmp/delayed.py"
+    with open(os.path.join(os.path.dirname(os.path.dirname(__file__)), "e2e/delayed.py")) as source:
+        with open(bench.lab.host.path(place), "w") as copy:
+            copy.write(source.read())
+    passing = "'exec 3<>/dev/tcp/%h/%p; cat <&3 & exec cat >&3'"
+    return ["-o", f"ProxyCommand=/usr/bin/python3 {place} {FAR_MS / 2} bash -c {passing}"]
 
 
 class SshL:
@@ -31,11 +45,11 @@ class Homeport:
     name = "homeport"
     port = GUEST_PORT
 
-    def __init__(self, bench):
-        self.bench = bench
+    def __init__(self, bench, extra=()):
+        self.bench, self.extra = bench, extra
 
     def start(self):
-        self.bench.homeport_start(["--no-mount"])
+        self.bench.homeport_start(["--no-mount", *self.extra])
         self.bench.wait(lambda: f"127.0.0.1:{self.port}" in self.bench.lab.host.listeners(), "the forward")
 
     def stop(self):
@@ -68,10 +82,25 @@ def run(bench, rounds):
                         note("listener vanishes", c, vanished)
             finally:
                 c.stop()
+        far_row(bench, turn, note)
         stat_rows(bench, turn, note)
         bench.say(f"ports: round {turn + 1} of {rounds}")
     bench.server("close", GUEST_PORT)
     return samples, cpu
+
+
+def far_row(bench, turn, note):
+    """What counts there is how many round trips a connection waits for."""
+    delay = far(bench)
+    candidates = [SshL(bench, "ssh -L", [*delay, "-N"], 17001), SshL(bench, "ssh -L, -tt", [*delay, "-tt", "sleep 600"], 17002),
+                  Homeport(bench, delay)]
+    for c in candidates[turn % 3:] + candidates[:turn % 3]:
+        c.start()
+        try:
+            times = bench.python("host", "connect", "127.0.0.1", c.port, 20)
+            note(f"new connection over {FAR_MS} ms, first byte", c, statistics.median(times))
+        finally:
+            c.stop()
 
 
 LOAD_STREAMS = 3

@@ -34,4 +34,7 @@ def main():
     sys.exit(child.wait())
 
 
-main()
+try:
+    main()
+except BrokenPipeError:  # whoever ran this has gone
+    sys.exit(1)
