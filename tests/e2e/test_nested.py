@@ -55,6 +55,9 @@ def test_each_share_has_its_own_rights(nested, host_home):
 
 def test_nothing_passes_between_shares(nested):
     assert "Invalid cross-device link" in nested("ln src/a x/y/deep/link").stderr
+    assert out(nested("python3 -c 'import os; print(os.copy_file_range(os.open(\"src/a\", os.O_RDONLY), os.open("
+                      "\"x/y/deep/copied\", os.O_WRONLY | os.O_CREAT), 100))' && cat x/y/deep/copied")) == ["2", "a"], (
+                          "the kernel copies what the host cannot")
     assert nested("mv src/a x/y/deep/moved && cat x/y/deep/moved && ! test -e src/a").returncode == 0, "mv copies"
     for change in ("mv src/sub src/away", "rmdir src/sub", "mv x/y/deep x/y/away", "mv src/d src/sub"):
         nested("mkdir -p src/d")
