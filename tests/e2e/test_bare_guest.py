@@ -117,16 +117,20 @@ def set_shell(guest, shell):
     guest.cmd(["sed", "-i", f"s,^\\(me:.*:\\).*,\\1{shell},", "/etc/passwd"])
 
 
+def brought_once_and_used_again(homeport):
+    homeport.up("--no-mount")
+    assert times_brought(homeport) == 1
+    homeport.down()
+    homeport.up("--no-mount")
+    assert times_brought(homeport) == 1
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_any_login_shell_will_do(homeport, guest, host_home, shell):
     assert os.path.exists(SHELLS[shell]), "tests/deps.sh installs it"
     set_shell(guest, SHELLS[shell])
     try:
-        homeport.up("--no-mount")
-        assert times_brought(homeport) == 1
-        homeport.down()
-        homeport.up("--no-mount")
-        assert times_brought(homeport) == 1
+        brought_once_and_used_again(homeport)
     finally:
         set_shell(guest, "/bin/bash")
 
@@ -137,11 +141,7 @@ def test_a_guest_that_has_busybox_and_no_other_program(homeport, guest, host_hom
               "printf '#!/opt/bb/sh\\nexport PATH=/opt/bb\\nexec /opt/bb/sh \"$@\"\\n' >/opt/bb.login && chmod 755 /opt/bb.login")
     set_shell(guest, "/opt/bb.login")
     try:
-        homeport.up("--no-mount")
-        assert times_brought(homeport) == 1
-        homeport.down()
-        homeport.up("--no-mount")
-        assert times_brought(homeport) == 1
+        brought_once_and_used_again(homeport)
     finally:
         set_shell(guest, "/bin/bash")
         guest.cmd("rm -r /opt/bb /opt/bb.login")

@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from mounted import Mounted
+from mounted import Mounted, as_id
 
 pytestmark = pytest.mark.root
 
@@ -81,19 +81,7 @@ def look(path):
 
 def as_nobody(fn):
     """fn() in a child that is an ordinary user; an errno, or 0."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-            fn()
-            os._exit(0)
-        except OSError as e:
-            os._exit(e.errno)
-        except BaseException:
-            os._exit(255)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return as_id(NOBODY, NOBODY, fn)
 
 
 # Each case gets a folder with what `furnish` makes, and returns what is to be the same.
