@@ -180,17 +180,19 @@ int child_collect(struct child *child, struct cancel *cancel, int timeout_ms, st
 	return 0;
 }
 
-void child_end(struct child *child)
+static void child_ask(struct child *child)
+{
+	close_fd(&child->fd);
+	close_fd(&child->err);
+	kill(child->pid, SIGTERM);
+}
+
+static void child_reap(struct child *child)
 {
 	const struct timespec tick = {.tv_nsec = 5000000};
 	int64_t deadline = now_ms() + END_WAIT_MS;
 	bool insisted = false;
 
-	if (child->pid == 0)
-		return;
-	close_fd(&child->fd);
-	close_fd(&child->err);
-	kill(child->pid, SIGTERM);
 	while (waitpid(child->pid, NULL, WNOHANG) == 0) {
 		if (!insisted && now_ms() >= deadline) {
 			kill(child->pid, SIGKILL);
@@ -201,11 +203,19 @@ void child_end(struct child *child)
 	child->pid = 0;
 }
 
+void child_end(struct child *child)
+{
+	if (child->pid == 0)
+		return;
+	child_ask(child);
+	child_reap(child);
+}
+
 static void *end_thread(void *arg)
 {
 	struct child *child = arg;
 
-	child_end(child);
+	child_reap(child);
 	free(child);
 	return NULL;
 }
@@ -217,16 +227,15 @@ void child_end_later(struct child *child)
 
 	if (child->pid == 0)
 		return;
+	/* At once, and not by the thread: the process may exit before that has begun. */
+	child_ask(child);
 	copy = malloc(sizeof(*copy));
 	if (copy)
 		*copy = *child;
-	/* Without memory for it, a zombie until we end: worse than nothing, better than a loop that waits. */
-	if (!copy || pthread_create(&thread, NULL, end_thread, copy) != 0) {
-		close_fd(&child->fd);
-		kill(child->pid, SIGTERM);
+	/* Without memory for it, a zombie until we end: better than a loop that waits. */
+	if (!copy || pthread_create(&thread, NULL, end_thread, copy) != 0)
 		free(copy);
-	} else {
+	else
 		pthread_detach(thread);
-	}
 	*child = (struct child){.fd = -1, .err = -1};
 }

@@ -5,12 +5,13 @@
  * The attempt is held by two: the loop's side (struct connector) and the thread. The thread fills it in and pushes it
  * on the attempt's own queue; whoever lets go last frees it, with a login nobody wanted any more.
  *
- * One thing of the process they share: exit() takes OpenSSL down under a thread that may be in it. So exit() waits a
- * moment for threads; those that were cancelled end within a millisecond, and one that hangs does so in a resolver or
- * an ssh-agent, where it does no harm.
+ * One thing of the process they share: exit() takes OpenSSL down under a thread that may be in it, be it only to free
+ * what it keeps of each thread when that ends. So exit() joins the threads, and gives each a moment: those that were
+ * cancelled end within a millisecond, and one that hangs does so in a resolver or an ssh-agent, where it does no harm.
  */
 #include "connector.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -28,7 +29,13 @@
 
 #define EXIT_WAIT_MS 200
 
-static atomic_int threads; /* that have not ended */
+/* A thread to be joined. */
+struct worker {
+	pthread_t thread;
+	struct worker *next;
+};
+
+static struct worker *workers; /* the loop's thread alone looks */
 
 struct attempt {
 	struct handoff_item item;
@@ -86,21 +93,41 @@ static void *attempt_run(void *arg)
 		ssh_login_run(a->target, p->host_key, p->command, a->cancel, &a->login, &a->err);
 	handoff_push(a->queue, &a->item);
 	attempt_unref(a);
-	atomic_fetch_sub(&threads, 1);
 	return NULL;
+}
+
+/* Joins those that have ended, or end before `deadline`. */
+static void workers_join(const struct timespec *deadline)
+{
+	struct worker **at = &workers;
+
+	while (*at) {
+		struct worker *w = *at;
+
+		if (pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, deadline) == 0) {
+			*at = w->next;
+			free(w);
+		} else {
+			at = &w->next;
+		}
+	}
 }
 
 static void wait_at_exit(void)
 {
-	const struct timespec tick = {.tv_nsec = 1000000};
+	struct timespec deadline;
 
-	for (int i = 0; i < EXIT_WAIT_MS && atomic_load(&threads) > 0; i++)
-		nanosleep(&tick, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &deadline);
+	deadline.tv_nsec += EXIT_WAIT_MS * 1000000;
+	deadline.tv_sec += deadline.tv_nsec / 1000000000;
+	deadline.tv_nsec %= 1000000000;
+	workers_join(&deadline);
 }
 
-/* Handlers of atexit() run last in, first out: OpenSSL's was registered when the program started. */
+/* Handlers of atexit() run last in, first out, and OpenSSL registers its own when it is first used. */
 static void register_at_exit(void)
 {
+	ssh_login_init();
 	atexit(wait_at_exit);
 }
 
@@ -108,24 +135,28 @@ static void register_at_exit(void)
 static int thread_start(struct attempt *a)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	const struct timespec already = {0};
+	struct worker *w = malloc(sizeof(*w));
 	sigset_t all, before;
-	pthread_t thread;
 	int rc;
 
+	if (!w)
+		return -ENOMEM;
 	pthread_once(&once, register_at_exit);
-	atomic_fetch_add(&threads, 1);
+	workers_join(&already);
 	atomic_fetch_add(&a->refs, 1);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&thread, NULL, attempt_run, a);
+	rc = pthread_create(&w->thread, NULL, attempt_run, a);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc != 0) {
-		atomic_fetch_sub(&threads, 1);
 		atomic_fetch_sub(&a->refs, 1); /* the caller still has its own */
+		free(w);
 		return -rc;
 	}
-	pthread_setname_np(thread, "connect");
-	pthread_detach(thread);
+	pthread_setname_np(w->thread, "connect");
+	w->next = workers;
+	workers = w;
 	return 0;
 }
 

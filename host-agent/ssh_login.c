@@ -499,6 +499,14 @@ static int login_once(const struct ssh_target *target, const char *pinned, const
 	return 0;
 }
 
+void ssh_login_init(void)
+{
+	unsigned char byte;
+
+	/* ssh_init() does not do it. */
+	ssh_get_random(&byte, sizeof(byte), 0);
+}
+
 int ssh_login_run(const struct ssh_target *target, const char *host_key, const char *command, struct cancel *cancel,
 		  struct ssh_login **login, struct link_error *err)
 {

@@ -13,6 +13,9 @@ struct ssh_login;
 struct ssh_session_struct;
 struct ssh_target;
 
+/* Has the library of libssh's ciphers register what it does at exit(). For who has to do something before that. */
+void ssh_login_init(void);
+
 /*
  * host_key: the pinned "SHA256:...", NULL when known_hosts decides. Blocks. Returns 0 and the login, which is the
  * caller's and may be used on another thread from here on, or a negative errno with err filled in.

@@ -129,6 +129,32 @@ static void a_proxy_speaks_through_one_socket(void **state)
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
+/* Another process starts one, lets it be ended later, and has no later. */
+static void a_proxy_is_asked_to_end_before_its_agent_is_gone(void **state)
+{
+	const char *argv[] = {"sleep", "1000", NULL};
+	int tied[2]; /* open for writing in the proxy alone, once the process has ended */
+	char byte;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe(tied), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct child child = {0};
+		int rc = child_start_proxy(argv, &child);
+
+		child_end_later(&child);
+		_exit(rc < 0);
+	}
+	close(tied[1]);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	alarm(20);
+	assert_int_equal(read(tied[0], &byte, 1), 0);
+	alarm(0);
+	close(tied[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +166,7 @@ int main(void)
 		cmocka_unit_test(a_cancel_ends_the_wait),
 		cmocka_unit_test(a_child_starts_with_no_signal_blocked),
 		cmocka_unit_test(a_proxy_speaks_through_one_socket),
+		cmocka_unit_test(a_proxy_is_asked_to_end_before_its_agent_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
