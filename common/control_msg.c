@@ -296,6 +296,7 @@ static void put_port(struct wire_buf *out, const struct control_msg *msg)
 	wire_put_u32(out, port->scope);
 	wire_put_u16(out, port->port);
 	wire_put_u8(out, port->v6only);
+	wire_put_u8(out, port->ephemeral);
 	wire_put_u32(out, port->uid);
 	wire_put_u64(out, port->inode);
 	wire_put_u32(out, port->pid);
@@ -313,6 +314,7 @@ static int get_port(struct wire_reader *r, struct control_msg *msg)
 	port->scope = wire_get_u32(r);
 	port->port = wire_get_u16(r);
 	get_bool(r, &port->v6only);
+	get_bool(r, &port->ephemeral);
 	port->uid = wire_get_u32(r);
 	port->inode = wire_get_u64(r);
 	port->pid = wire_get_u32(r);
@@ -444,6 +446,11 @@ int sftp_target_get(const uint8_t *data, size_t len, struct sftp_target *t)
 		return -EPROTO;
 	*t = got;
 	return 0;
+}
+
+const char *listener_proto_name(uint8_t proto)
+{
+	return proto == LISTENER_UDP ? "udp" : "tcp";
 }
 
 void tcp_target_put(struct wire_buf *out, const struct tcp_target *t)

@@ -83,6 +83,8 @@ struct control_mount_state {
 
 enum { LISTENER_TCP = 6, LISTENER_UDP = 17 };
 
+const char *listener_proto_name(uint8_t proto); /* "tcp", "udp" */
+
 /* A listening socket in the guest. addr holds 4 (family 4) or 16 bytes (family 6). */
 struct listener {
 	uint64_t key; /* the guest's name for it, never reused in an epoch */
@@ -91,6 +93,7 @@ struct listener {
 	uint32_t scope; /* interface index of a link-local address */
 	uint16_t port;
 	bool v6only;
+	bool ephemeral; /* UDP: in the range the kernel takes ports for clients from */
 	uint32_t uid;
 	uint64_t inode;
 	uint32_t pid;     /* 0: not known */
@@ -140,7 +143,7 @@ struct sftp_target {
 void sftp_target_put(struct wire_buf *out, const struct sftp_target *t);
 int sftp_target_get(const uint8_t *data, size_t len, struct sftp_target *t); /* -EPROTO */
 
-/* OPEN(tcp): where the guest connects to. */
+/* OPEN(tcp), OPEN(udp): where the guest connects to. */
 struct tcp_target {
 	uint8_t family; /* 4 or 6 */
 	uint8_t addr[16];

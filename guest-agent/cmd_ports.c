@@ -38,7 +38,7 @@ static void put_json(struct json *j, const struct listener *l, const char *chang
 	json_open(j, NULL, '{');
 	if (change)
 		json_string(j, "change", change);
-	json_string(j, "proto", "tcp");
+	json_string(j, "proto", listener_proto_name(l->proto));
 	json_string(j, "guest", address_text(text, l->family, l->addr, l->scope, l->port));
 	json_bool(j, "v6only", l->v6only);
 	json_u64(j, "uid", l->uid);
@@ -57,13 +57,14 @@ static void print_json(struct json *j)
 
 static void print_text(const struct listener *l, const char *sign)
 {
+	const char *proto = listener_proto_name(l->proto);
 	char text[ADDRESS_TEXT_MAX];
 
 	address_text(text, l->family, l->addr, l->scope, l->port);
 	if (l->pid)
-		printf("%stcp %-24s %s (pid %u)\n", sign, text, l->process[0] ? l->process : "?", l->pid);
+		printf("%s%s %-24s %s (pid %u)\n", sign, proto, text, l->process[0] ? l->process : "?", l->pid);
 	else
-		printf("%stcp %-24s uid %u\n", sign, text, l->uid);
+		printf("%s%s %-24s uid %u\n", sign, proto, text, l->uid);
 }
 
 static void print_change(struct view *v, const struct listener *l, bool added)

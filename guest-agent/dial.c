@@ -18,6 +18,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include "address.h"
 #include "bounds.h"
 #include "control_msg.h"
 #include "log.h"
@@ -25,6 +26,7 @@
 #include "mux.h"
 #include "ports.h"
 #include "relay.h"
+#include "udp_relay.h"
 
 struct dialing {
 	TAILQ_ENTRY(dialing) next;
@@ -52,27 +54,27 @@ static bool is_unspecified(const struct tcp_target *t)
 	return memcmp(t->addr, zero, t->family == 4 ? 4 : 16) == 0;
 }
 
-static bool is_loopback(const struct dial *d, const struct tcp_target *t)
+static bool is_loopback(const struct dial *d, uint8_t proto, const struct tcp_target *t)
 {
 	static const uint8_t loopback6[16] = {[15] = 1};
 
 	return t->family == 4 ? t->addr[0] == 127 : memcmp(t->addr, loopback6, 16) == 0;
 }
 
-static bool is_reported(const struct dial *d, const struct tcp_target *t)
+static bool is_reported(const struct dial *d, uint8_t proto, const struct tcp_target *t)
 {
-	return d->ports && ports_is_listening(d->ports, t);
+	return d->ports && ports_is_listening(d->ports, proto, t);
 }
 
-static bool (*const dial_table[])(const struct dial *d, const struct tcp_target *t) = {
+static bool (*const dial_table[])(const struct dial *d, uint8_t proto, const struct tcp_target *t) = {
 	is_loopback, /* what is meant for this machine, whoever listens there */
 	is_reported, /* another address of the guest, once the host was told of it; nothing beyond the guest */
 };
 
-static bool dial_allows(const struct dial *d, const struct tcp_target *t)
+static bool dial_allows(const struct dial *d, uint8_t proto, const struct tcp_target *t)
 {
 	for (size_t i = 0; i < sizeof(dial_table) / sizeof(dial_table[0]); i++)
-		if (dial_table[i](d, t))
+		if (dial_table[i](d, proto, t))
 			return true;
 	return false;
 }
@@ -201,25 +203,6 @@ static void dial_wait(struct dial *d, int fd, struct mux_stream *stream)
 	mux_stream_set_events(stream, &dialing_events, g);
 }
 
-static socklen_t sockaddr_of(struct sockaddr_storage *sa, const struct tcp_target *t)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)sa;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)sa;
-
-	memset(sa, 0, sizeof(*sa));
-	if (t->family == 4) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons(t->port);
-		memcpy(&in->sin_addr, t->addr, 4);
-		return sizeof(*in);
-	}
-	in6->sin6_family = AF_INET6;
-	in6->sin6_port = htons(t->port);
-	in6->sin6_scope_id = t->scope;
-	memcpy(&in6->sin6_addr, t->addr, 16);
-	return sizeof(*in6);
-}
-
 /*
  * 0, or a negative errno: -EINPROGRESS when it will be known later. On loopback the answer has come when connect()
  * returns, but it was looked at before that; a second call says what it is.
@@ -235,10 +218,10 @@ static int dial_connect(int fd, const struct sockaddr *sa, socklen_t len)
 	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
 }
 
-static void dial_target(struct dial *d, struct mux_stream *stream, const struct tcp_target *t)
+static void dial_tcp(struct dial *d, struct mux_stream *stream, const struct tcp_target *t)
 {
 	struct sockaddr_storage sa;
-	socklen_t len = sockaddr_of(&sa, t);
+	socklen_t len = address_sockaddr(&sa, t->family, t->addr, t->scope, t->port);
 	int on = 1, error;
 	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -258,8 +241,25 @@ static void dial_target(struct dial *d, struct mux_stream *stream, const struct 
 	}
 }
 
-void dial_open(struct dial *d, struct mux_stream *stream, const uint8_t *args, size_t len)
+/* A connection of UDP's stands at once: it only says who the two ends are. */
+static void dial_udp(struct dial *d, struct mux_stream *stream, const struct tcp_target *t)
 {
+	struct sockaddr_storage sa;
+	socklen_t len = address_sockaddr(&sa, t->family, t->addr, t->scope, t->port);
+	int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, len) < 0) {
+		dial_refuse(d, stream, reason_of(errno));
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	udp_relay_start(d->loop, fd, stream);
+}
+
+void dial_open(struct dial *d, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
+{
+	uint8_t proto = kind == MUX_KIND_UDP ? LISTENER_UDP : LISTENER_TCP;
 	struct tcp_target t;
 
 	if (tcp_target_get(args, len, &t) < 0) {
@@ -270,14 +270,17 @@ void dial_open(struct dial *d, struct mux_stream *stream, const uint8_t *args, s
 		t.addr[0] = t.family == 4 ? 127 : 0;
 		t.addr[t.family == 4 ? 3 : 15] = 1;
 	}
-	if (!dial_allows(d, &t)) {
+	if (!dial_allows(d, proto, &t)) {
 		if (log_limit_pass(&d->limit, loop_now_us(d->loop), 1))
 			log_warn("the host may connect to loopback and to what listens here, not to port %u elsewhere",
 				 t.port);
 		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
 		return;
 	}
-	dial_target(d, stream, &t);
+	if (proto == LISTENER_UDP)
+		dial_udp(d, stream, &t);
+	else
+		dial_tcp(d, stream, &t);
 }
 
 struct dial *dial_new(struct loop *loop, const struct ports *ports)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * dial: connects streams the host opens to sockets in the guest. A connection that stands is accepted and left to a
- * relay; one that does not is refused with the reason. Who may be connected to is a table in dial.c.
+ * relay (relay.h, udp_relay.h); one that does not is refused with the reason. Who may be connected to is a table in
+ * dial.c.
  */
 #ifndef HOMEPORT_DIAL_H
 #define HOMEPORT_DIAL_H
@@ -9,9 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mux.h"
+
 struct dial;
 struct loop;
-struct mux_stream;
 struct ports;
 
 /* ports: what listens here; may be NULL (then loopback only), and must outlive it. NULL: out of memory. */
@@ -20,7 +22,7 @@ struct dial *dial_new(struct loop *loop, const struct ports *ports);
 /* Refuses what is still being connected. Connections that stand go on. NULL is fine. */
 void dial_free(struct dial *d);
 
-/* A stream of kind tcp the host offers, with its arguments: it is accepted or refused, now or later. */
-void dial_open(struct dial *d, struct mux_stream *stream, const uint8_t *args, size_t len);
+/* A stream of kind tcp or udp the host offers, with its arguments: it is accepted or refused, now or later. */
+void dial_open(struct dial *d, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len);
 
 #endif

@@ -513,8 +513,8 @@ static void on_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, co
 	if (i && kind == MUX_KIND_CONTROL && !seat->control && !seat->configured) {
 		seat->control = stream;
 		mux_stream_accept(stream, &control_events, seat);
-	} else if (i && kind == MUX_KIND_TCP && i->dial) {
-		dial_open(i->dial, stream, args, len);
+	} else if (i && (kind == MUX_KIND_TCP || kind == MUX_KIND_UDP) && i->dial) {
+		dial_open(i->dial, stream, kind, args, len);
 	} else {
 		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
 	}

@@ -8,6 +8,9 @@
  * COST_FACTOR times what the last poll cost, up to POLL_WORST_US. So a change is seen within 135 ms, at under half a
  * per cent of a core.
  *
+ * TCP and UDP are asked in one wake-up, unless one of them costs more: a machine with thousands of UDP sockets learns
+ * of its TCP listeners as fast as any other.
+ *
  * A dump is compared with the last one as bytes; only what differs is passed on. One that came in several parts may
  * have missed a listener that stands, so it must come out the same twice in a row before it is believed; under a
  * storm of changes the third is taken as it is, and the next poll tells better.
@@ -16,6 +19,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,18 +32,30 @@
 #define COST_FACTOR   250u
 #define POLL_TRIES    3
 
+/* The listeners of one protocol. */
+struct watched {
+	uint8_t proto;
+	struct listener_set last, now;
+	bool known;  /* `last` is what was passed on */
+	bool failed; /* and the failure was passed on */
+	uint64_t asked_us;
+	uint64_t rest_us; /* what it cost asks for so long a pause */
+};
+
 struct listener_poll {
 	struct listener_source base;
 	struct loop *loop;
 	struct loop_timer *timer;
 	struct sockdiag *diag;
-	struct listener_set last, now;
+	struct watched watched[2];
+	struct listener_set all; /* of both, as they are passed on */
 	const struct listener_source_events *events;
 	void *ctx;
 	uint64_t pause_us;
-	bool told;   /* a set was passed on since the start */
-	bool failed; /* and the failure was passed on */
+	bool untold; /* something changed that was not passed on yet */
 };
+
+#define WATCHED_COUNT (sizeof(((struct listener_poll *)0)->watched) / sizeof(struct watched))
 
 static bool sets_equal(const struct listener_set *a, const struct listener_set *b)
 {
@@ -54,61 +70,133 @@ static void sets_swap(struct listener_set *a, struct listener_set *b)
 	*b = t;
 }
 
-/* A believable set in p->now: 1 when it differs from p->last, 0 when not, or a negative errno. */
-static int poll_dump(struct listener_poll *p)
+/* A believable set in w->now: 1 when it differs from w->last, 0 when not, or a negative errno. */
+static int watched_dump(struct watched *w, struct sockdiag *diag)
 {
 	struct listener_set before = {0};
 	int parts;
 
 	for (int tries = 1;; tries++) {
-		parts = sockdiag_dump(p->diag, &p->now);
+		parts = sockdiag_dump(diag, w->proto, &w->now);
 		if (parts < 0 && parts != -EAGAIN)
 			break;
-		if (parts >= 0 && (parts <= 1 || sets_equal(&p->now, &p->last)))
+		if (parts >= 0 && (parts <= 1 || sets_equal(&w->now, &w->last)))
 			break;
-		if (tries == POLL_TRIES || (tries > 1 && parts > 0 && sets_equal(&p->now, &before)))
+		if (tries == POLL_TRIES || (tries > 1 && parts > 0 && sets_equal(&w->now, &before)))
 			break;
-		sets_swap(&p->now, &before);
+		sets_swap(&w->now, &before);
 	}
 	listener_set_free(&before);
-	return parts < 0 ? parts : !p->told || !sets_equal(&p->now, &p->last);
+	return parts < 0 ? parts : !w->known || !sets_equal(&w->now, &w->last);
 }
 
-static void poll_pause(struct listener_poll *p, bool changed, uint64_t cost_us)
+static uint64_t watched_due_us(const struct watched *w, const struct listener_poll *p)
 {
-	uint64_t least = cost_us * COST_FACTOR < POLL_WORST_US ? cost_us * COST_FACTOR : POLL_WORST_US;
-
-	p->pause_us = changed ? POLL_FAST_US : p->pause_us + p->pause_us / 4;
-	if (p->pause_us > POLL_SLOW_US)
-		p->pause_us = POLL_SLOW_US;
-	loop_timer_set(p->timer, p->pause_us > least ? p->pause_us : least);
+	return w->asked_us + (w->rest_us > p->pause_us ? w->rest_us : p->pause_us);
 }
 
-static void poll_failed(struct listener_poll *p, int error)
+/* Asks; returns whether there is something to pass on. */
+static bool watched_poll(struct watched *w, struct listener_poll *p)
 {
-	if (!p->failed)
-		p->events->failed(p->ctx, error);
-	p->failed = true;
+	uint64_t began = loop_now_us(p->loop), rest;
+	int rc = p->diag ? 0 : sockdiag_open(&p->diag);
+
+	if (rc == 0)
+		rc = watched_dump(w, p->diag);
+	rest = (loop_now_us(p->loop) - began) * COST_FACTOR;
+	w->rest_us = rest < POLL_WORST_US ? rest : POLL_WORST_US;
+	if (rc < 0 && rc != -EAGAIN) {
+		if (!w->failed)
+			p->events->failed(p->ctx, w->proto, rc);
+		w->failed = true;
+	}
+	if (rc >= 0)
+		w->failed = false;
+	if (rc <= 0)
+		return false;
+	sets_swap(&w->last, &w->now);
+	w->known = true;
+	return true;
+}
+
+/* --- passing on ------------------------------------------------------------------------------------------------- */
+
+/* The ports the kernel gives to clients; without the file there are none. */
+static void ephemeral_range(unsigned *first, unsigned *last)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+
+	if (!f || fscanf(f, "%u %u", first, last) != 2)
+		*first = *last = 0;
+	if (f)
+		fclose(f);
+}
+
+static bool listener_poll_join(struct listener_poll *p)
+{
+	unsigned first, last;
+
+	ephemeral_range(&first, &last);
+	p->all.count = 0;
+	for (size_t i = 0; i < WATCHED_COUNT; i++) {
+		const struct listener_set *set = &p->watched[i].last;
+
+		for (size_t k = 0; k < set->count; k++) {
+			struct listener *l = listener_set_add(&p->all);
+
+			if (!l)
+				return false;
+			*l = set->items[k];
+			l->ephemeral = l->proto == LISTENER_UDP && l->port >= first && l->port <= last;
+		}
+	}
+	return true;
+}
+
+/* A set that lacks what was not asked for yet would look as if those ports were gone. */
+static bool listener_poll_is_whole(const struct listener_poll *p)
+{
+	bool whole = true;
+
+	for (size_t i = 0; i < WATCHED_COUNT; i++)
+		whole &= p->watched[i].known || p->watched[i].failed;
+	return whole;
+}
+
+static void listener_poll_arm(struct listener_poll *p)
+{
+	uint64_t now = loop_now_us(p->loop), due = UINT64_MAX;
+
+	for (size_t i = 0; i < WATCHED_COUNT; i++)
+		if (watched_due_us(&p->watched[i], p) < due)
+			due = watched_due_us(&p->watched[i], p);
+	loop_timer_set(p->timer, due > now ? due - now : 0);
 }
 
 static void on_poll(void *ctx)
 {
 	struct listener_poll *p = ctx;
-	uint64_t began = loop_now_us(p->loop);
-	int rc = p->diag ? 0 : sockdiag_open(&p->diag);
+	uint64_t now = loop_now_us(p->loop);
+	bool changed = false;
 
-	if (rc == 0)
-		rc = poll_dump(p);
-	poll_pause(p, rc > 0, loop_now_us(p->loop) - began);
-	if (rc < 0 && rc != -EAGAIN)
-		poll_failed(p, rc);
-	if (rc >= 0)
-		p->failed = false;
-	if (rc <= 0)
+	for (size_t i = 0; i < WATCHED_COUNT; i++) {
+		struct watched *w = &p->watched[i];
+
+		if (watched_due_us(w, p) > now)
+			continue;
+		/* One time for all: those that rest equally long are asked in one wake-up. */
+		w->asked_us = now;
+		changed |= watched_poll(w, p);
+	}
+	p->pause_us = changed ? POLL_FAST_US : p->pause_us + p->pause_us / 4;
+	if (p->pause_us > POLL_SLOW_US)
+		p->pause_us = POLL_SLOW_US;
+	listener_poll_arm(p);
+	p->untold |= changed;
+	if (!p->untold || !listener_poll_is_whole(p) || !listener_poll_join(p))
 		return;
-	sets_swap(&p->last, &p->now);
-	p->told = true;
-	p->events->set(p->ctx, p->last.items, p->last.count);
+	p->untold = false;
+	p->events->set(p->ctx, p->all.items, p->all.count);
 }
 
 static void listener_poll_start(struct listener_source *s, const struct listener_source_events *events, void *ctx)
@@ -117,8 +205,10 @@ static void listener_poll_start(struct listener_source *s, const struct listener
 
 	p->events = events;
 	p->ctx = ctx;
-	p->told = false;
-	p->failed = false;
+	for (size_t i = 0; i < WATCHED_COUNT; i++) {
+		p->watched[i].known = p->watched[i].failed = false;
+		p->watched[i].asked_us = 0;
+	}
 	p->pause_us = POLL_FAST_US;
 	loop_timer_set(p->timer, 0);
 }
@@ -134,8 +224,11 @@ static void listener_poll_free(struct listener_source *s)
 
 	loop_timer_free(p->timer);
 	sockdiag_close(p->diag);
-	listener_set_free(&p->last);
-	listener_set_free(&p->now);
+	listener_set_free(&p->all);
+	for (size_t i = 0; i < WATCHED_COUNT; i++) {
+		listener_set_free(&p->watched[i].last);
+		listener_set_free(&p->watched[i].now);
+	}
 	free(p);
 }
 
@@ -153,6 +246,8 @@ struct listener_source *listener_poll_new(struct loop *loop)
 		return NULL;
 	p->base.ops = &listener_poll_ops;
 	p->loop = loop;
+	p->watched[0].proto = LISTENER_TCP;
+	p->watched[1].proto = LISTENER_UDP;
 	p->timer = loop_timer_new(loop, on_poll, p);
 	if (!p->timer) {
 		free(p);

@@ -7,6 +7,7 @@
 #define HOMEPORT_LISTENER_SOURCE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "control_msg.h"
 
@@ -16,8 +17,8 @@ struct listener_source;
 struct listener_source_events {
 	/* All that listens, in no order, valid for the call; key, pid and process are not filled in. On each change. */
 	void (*set)(void *ctx, const struct listener *all, size_t count);
-	/* The source cannot tell (a negative errno); it goes on trying. Once until it works again. */
-	void (*failed)(void *ctx, int error);
+	/* The source cannot tell of a protocol (a negative errno); it goes on trying. Once until it works again. */
+	void (*failed)(void *ctx, uint8_t proto, int error);
 };
 
 struct listener_source_ops {

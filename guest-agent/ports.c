@@ -226,22 +226,23 @@ static void on_set(void *ctx, const struct listener *all, size_t count)
 	on_snapshot(p);
 }
 
-static void on_failed(void *ctx, int error)
+static void on_failed(void *ctx, uint8_t proto, int error)
 {
 	const struct ports *p = ctx;
 
-	log_error("ports: what listens here cannot be known, and is not forwarded: %s", strerror(-error));
-	if (p->events->failed)
+	log_error("ports: which %s ports listen here cannot be known, and they are not forwarded: %s",
+		  proto == LISTENER_UDP ? "UDP" : "TCP", strerror(-error));
+	if (p->events->failed && proto == LISTENER_TCP)
 		p->events->failed(p->ctx, error);
 }
 
-bool ports_is_listening(const struct ports *p, const struct tcp_target *target)
+bool ports_is_listening(const struct ports *p, uint8_t proto, const struct tcp_target *target)
 {
 	for (size_t i = 0; i < p->count; i++) {
 		const struct listener *l = &p->entries[i].at;
 
-		if (l->port == target->port && l->family == target->family && l->scope == target->scope &&
-		    memcmp(l->addr, target->addr, sizeof(l->addr)) == 0)
+		if (l->port == target->port && l->proto == proto && l->family == target->family &&
+		    l->scope == target->scope && memcmp(l->addr, target->addr, sizeof(l->addr)) == 0)
 			return true;
 	}
 	return false;

@@ -7,6 +7,7 @@
 #define HOMEPORT_PORTS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "control_msg.h"
 
@@ -20,7 +21,7 @@ struct ports_events {
 	 * changes are given, and a new snapshot is tried every second. May not free the ports.
 	 */
 	int (*message)(void *ctx, const struct control_msg *msg);
-	/* What listens cannot be known (a negative errno, logged); it is tried again. May be NULL. */
+	/* What listens cannot be known (a negative errno, logged), not even of TCP; it is tried again. May be NULL. */
 	void (*failed)(void *ctx, int error);
 };
 
@@ -37,7 +38,7 @@ void ports_start(struct ports *p);
 void ports_stop(struct ports *p);
 
 /* Whether a socket listens at this very address and port: what the host may connect to besides loopback. */
-bool ports_is_listening(const struct ports *p, const struct tcp_target *target);
+bool ports_is_listening(const struct ports *p, uint8_t proto, const struct tcp_target *target);
 
 /* Calls cb for each listener, by port. */
 void ports_list(const struct ports *p, void (*cb)(void *ctx, const struct listener *l), void *ctx);

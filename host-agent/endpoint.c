@@ -2,10 +2,10 @@
 /*
  * Counted host addresses. See endpoint.h. Runs on the loop's thread.
  *
- * Theory of operation. An endpoint is in a hash by address and port, and while it waits for a port that is not free,
- * or for a descriptor, in the queue `waiting`, from which a timer takes RETRY_BATCH a time: one bind a try, so that a
- * port is had within ENDPOINT_RETRY_US of being free as long as no more than RETRY_BATCH wait. Who holds it is found
- * out on the side (holders.h).
+ * Theory of operation. An endpoint is in a hash by protocol, address and port, and while it waits for a port that is
+ * not free, or for a descriptor, in the queue `waiting`, from which a timer takes RETRY_BATCH a time: one bind a try,
+ * so that a port is had within ENDPOINT_RETRY_US of being free as long as no more than RETRY_BATCH wait. Who holds it
+ * is found out on the side (holders.h).
  *
  * The first claim says which port of the guest is forwarded, as long as there are claims for it. Those for another port
  * of the guest that map to the same address stand behind them, in the order they came.
@@ -30,7 +30,7 @@
 #define RETRY_BATCH       64
 
 struct endpoint_key {
-	uint8_t family, bytes[16];
+	uint8_t proto, family, bytes[16];
 	uint16_t port;
 };
 
@@ -42,6 +42,7 @@ struct endpoint {
 	struct endpoint_key key;
 	struct rule_address address;
 	struct port_listener *listener;
+	struct udp_port *udp;
 	enum endpoint_state state;
 	uint16_t guest_port; /* the one that is forwarded, as long as there is a claim for it */
 	bool is_waiting;
@@ -88,7 +89,7 @@ static void endpoint_describe_conflict(struct endpoint *e)
 {
 	char holder[128];
 
-	holders_describe(e->all->holders, &e->address, e->key.port, holder, sizeof(holder));
+	holders_describe(e->all->holders, e->key.proto, &e->address, e->key.port, holder, sizeof(holder));
 	snprintf(e->why, sizeof(e->why), "%s is in use by %s", e->text, holder);
 }
 
@@ -147,9 +148,30 @@ static void on_accepted(void *ctx, int fd)
 	e->all->events->accepted(e->all->ctx, endpoint_choose(e), fd);
 }
 
+static void on_datagram(void *ctx, const struct udp_client *from, struct datagram *d, size_t len)
+{
+	struct endpoint *e = ctx;
+
+	e->all->events->datagram(e->all->ctx, endpoint_choose(e), e->udp, from, d, len);
+}
+
+static void on_unreachable(void *ctx, const struct udp_client *client)
+{
+	struct endpoint *e = ctx;
+
+	e->all->events->unreachable(e->all->ctx, e->udp, client);
+}
+
+static const struct udp_port_events udp_events = {.datagram = on_datagram, .unreachable = on_unreachable};
+
 static void endpoint_try(struct endpoint *e)
 {
-	endpoint_settle(e, port_listener_open(e->all->loop, &e->address, e->key.port, on_accepted, e, &e->listener));
+	struct loop *loop = e->all->loop;
+
+	if (e->key.proto == LISTENER_UDP)
+		endpoint_settle(e, udp_port_open(loop, &e->address, e->key.port, &udp_events, e, &e->udp));
+	else
+		endpoint_settle(e, port_listener_open(loop, &e->address, e->key.port, on_accepted, e, &e->listener));
 }
 
 static void on_retry(void *ctx)
@@ -191,30 +213,32 @@ static void on_holders_known(void *ctx)
 
 /* --- claims ----------------------------------------------------------------------------------------------------- */
 
-static struct endpoint_key key_of(const struct rule_address *address, uint16_t port)
+static struct endpoint_key key_of(uint8_t proto, const struct rule_address *address, uint16_t port)
 {
 	struct endpoint_key key;
 
 	/* Compared as bytes. */
 	memset(&key, 0, sizeof(key));
+	key.proto = proto;
 	key.family = address->family == AF_INET ? 4 : 6;
 	key.port = port;
 	memcpy(key.bytes, address->bytes, key.family == 4 ? 4 : 16);
 	return key;
 }
 
-static struct endpoint *endpoint_new(struct endpoints *all, const struct rule_address *address, uint16_t port)
+static struct endpoint *endpoint_new(struct endpoints *all, const struct endpoint_key *key,
+				     const struct rule_address *address)
 {
 	struct endpoint *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		return NULL;
 	e->all = all;
-	e->key = key_of(address, port);
+	e->key = *key;
 	e->address = *address;
 	e->state = ENDPOINT_STATE_COUNT; /* none yet */
 	TAILQ_INIT(&e->claims);
-	address_text(e->text, e->key.family, e->key.bytes, 0, port);
+	address_text(e->text, key->family, key->bytes, 0, key->port);
 	HASH_ADD(hh, all->by_key, key, sizeof(e->key), e);
 	if (!e->hh.tbl) {
 		free(e);
@@ -227,6 +251,9 @@ static void endpoint_free(struct endpoint *e)
 {
 	endpoint_wait(e, false);
 	port_listener_close(e->listener);
+	if (e->udp)
+		e->all->events->closing(e->all->ctx, e->udp);
+	udp_port_close(e->udp);
 	HASH_DELETE(hh, e->all->by_key, e);
 	free(e);
 }
@@ -234,12 +261,12 @@ static void endpoint_free(struct endpoint *e)
 int endpoint_claim(struct endpoints *all, const struct rule_address *address, uint16_t port,
 		   struct endpoint_claim *claim)
 {
-	struct endpoint_key key = key_of(address, port);
+	struct endpoint_key key = key_of(claim->proto, address, port);
 	struct endpoint *e;
 
 	HASH_FIND(hh, all->by_key, &key, sizeof(key), e);
 	if (!e)
-		e = endpoint_new(all, address, port);
+		e = endpoint_new(all, &key, address);
 	if (!e)
 		return -ENOMEM;
 	claim->endpoint = e;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * endpoint: the host's addresses that are forwarded, each counted by those who claim it.
+ * endpoint: the host's TCP and UDP addresses that are forwarded, each counted by those who claim it.
  *
  * Several listeners of the guest may map to one address (0.0.0.0:80 and [::]:80, a group of SO_REUSEPORT); it is
  * listened on from the first claim to the last. All claims that hold an address at once are for one port of the guest;
@@ -17,6 +17,7 @@
 
 #include "control_msg.h"
 #include "rules.h"
+#include "udp_port.h"
 
 struct endpoint;
 struct endpoints;
@@ -30,10 +31,11 @@ enum endpoint_state {
 	ENDPOINT_STATE_COUNT,
 };
 
-/* Part of what claims; zeroed when there is no claim. The owner fills in `owner` and `target` before. */
+/* Part of what claims; zeroed when there is no claim. The owner fills in `owner`, `proto` and `target` before. */
 struct endpoint_claim {
 	TAILQ_ENTRY(endpoint_claim) next;
 	struct endpoint *endpoint;
+	uint8_t proto;            /* LISTENER_TCP, LISTENER_UDP: of both ends */
 	struct tcp_target target; /* in the guest */
 	void *owner;
 };
@@ -41,6 +43,12 @@ struct endpoint_claim {
 struct endpoint_events {
 	/* A connection for one of the claims. fd is the callee's. */
 	void (*accepted)(void *ctx, struct endpoint_claim *claim, int fd);
+	/* A datagram for one of the claims, to be answered through port; and that a client of it is gone. */
+	void (*datagram)(void *ctx, struct endpoint_claim *claim, struct udp_port *port, const struct udp_client *from,
+			 struct datagram *d, size_t len);
+	void (*unreachable)(void *ctx, struct udp_port *port, const struct udp_client *client);
+	/* No more of this port: what is to be answered through it is over. */
+	void (*closing)(void *ctx, struct udp_port *port);
 	/* endpoint_claim_state() of the claim may have changed. May not claim or release. */
 	void (*changed)(void *ctx, struct endpoint_claim *claim);
 };
@@ -48,7 +56,8 @@ struct endpoint_events {
 struct endpoints *endpoints_new(struct loop *loop, const struct endpoint_events *events, void *ctx);
 void endpoints_free(struct endpoints *all); /* after every claim was released; NULL is fine */
 
-/* Claims host address and port for claim->target. Returns 0, or -ENOMEM. `changed` is not called for this claim. */
+/* Claims address and port of the host, by claim->proto, for claim->target. Returns 0, or -ENOMEM. `changed` is not
+ * called for this claim. */
 int endpoint_claim(struct endpoints *all, const struct rule_address *address, uint16_t port,
 		   struct endpoint_claim *claim);
 

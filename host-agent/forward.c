@@ -4,6 +4,7 @@
  *
  *   control message -> row -> rules -> claims -> endpoint -> port_listener
  *                                                  accept -> forward_conn -> stream to the guest
+ *                                    -> udp_port, datagram -> udp_flows --^
  *
  * Theory of operation. A row is named by the guest's key, which means something within one epoch. When a snapshot
  * begins every row is stale: it keeps its claims, so that nothing closes, and waits under its place (family, address,
@@ -28,6 +29,7 @@
 #include "log.h"
 #include "loop.h"
 #include "rules.h"
+#include "udp_flows.h"
 
 #define KEPT_FACTOR 4  /* rows kept for each forward allowed: ignored ones are shown too */
 #define LOG_BURST   20 /* lines a second about ports, which the guest can cause */
@@ -41,6 +43,7 @@ struct forward {
 	struct mux *mux;
 	struct endpoints *endpoints;
 	struct forward_conns *conns;
+	struct udp_flows *flows;
 	struct loop_hook *hook;
 	TAILQ_HEAD(, forward_row) rows;
 	struct forward_row *by_key, *stale;
@@ -77,12 +80,12 @@ static void row_log(const struct forward_row *row, const struct forward_info *in
 	if (row->process[0])
 		snprintf(who, sizeof(who), " (%s)", row->process);
 	if (info->state == FORWARD_FORWARDED)
-		log_info("port %s%s: forwarded, answers on %s%s%s", info->guest, who, info->host[0],
+		log_info("%s port %s%s: forwarded, answers on %s%s%s", info->proto, info->guest, who, info->host[0],
 			 info->host_count > 1 ? " and " : "", info->host_count > 1 ? info->host[1] : "");
 	else if (info->state == FORWARD_IGNORED)
-		log_debug("port %s%s: ignored: %s", info->guest, who, info->reason);
+		log_debug("%s port %s%s: ignored: %s", info->proto, info->guest, who, info->reason);
 	else
-		log_warn("port %s%s: not forwarded: %s", info->guest, who, info->reason);
+		log_warn("%s port %s%s: not forwarded: %s", info->proto, info->guest, who, info->reason);
 }
 
 /* The row may stand differently now. */
@@ -106,7 +109,7 @@ static void row_log_gone(struct forward *f, const struct forward_row *row)
 	char guest[ADDRESS_TEXT_MAX];
 
 	if (row->logged == FORWARD_FORWARDED && log_limit_pass(&f->log_limit, loop_now_us(f->loop), LOG_BURST))
-		log_info("port %s: gone",
+		log_info("%s port %s: gone", listener_proto_name(row->at.proto),
 			 address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port));
 }
 
@@ -120,6 +123,25 @@ static void on_accepted(void *ctx, struct endpoint_claim *claim, int fd)
 	forward_conn_start(f->conns, f->mux, fd, &claim->target, row->traffic);
 }
 
+static void on_datagram(void *ctx, struct endpoint_claim *claim, struct udp_port *port, const struct udp_client *from,
+			struct datagram *d, size_t len)
+{
+	const struct forward_row *row = claim->owner;
+	struct forward *f = ctx;
+
+	udp_flows_datagram(f->flows, f->mux, port, from, d, len, &claim->target, row->traffic);
+}
+
+static void on_unreachable(void *ctx, struct udp_port *port, const struct udp_client *client)
+{
+	udp_flows_unreachable(((struct forward *)ctx)->flows, port, client);
+}
+
+static void on_closing(void *ctx, struct udp_port *port)
+{
+	udp_flows_end_port(((struct forward *)ctx)->flows, port);
+}
+
 static void on_claim_changed(void *ctx, struct endpoint_claim *claim)
 {
 	row_changed(ctx, claim->owner);
@@ -127,6 +149,9 @@ static void on_claim_changed(void *ctx, struct endpoint_claim *claim)
 
 static const struct endpoint_events endpoint_events = {
 	.accepted = on_accepted,
+	.datagram = on_datagram,
+	.unreachable = on_unreachable,
+	.closing = on_closing,
 	.changed = on_claim_changed,
 };
 
@@ -277,8 +302,6 @@ static void on_port_add(struct forward *f, const struct listener *l)
 	struct forward_place place = forward_place_of(l);
 	struct forward_row *row = row_by_key(f, l->key);
 
-	if (l->proto != LISTENER_TCP)
-		return;
 	if (row && memcmp(&row->place, &place, sizeof(place)) != 0) {
 		row_remove(f, row);
 		row = NULL;
@@ -464,8 +487,9 @@ struct forward *forward_new(struct loop *loop, const struct rules *rules, const 
 	TAILQ_INIT(&f->rows);
 	f->endpoints = endpoints_new(loop, &endpoint_events, f);
 	f->conns = forward_conns_new(loop);
+	f->flows = udp_flows_new(loop);
 	f->hook = loop_hook_new(loop, on_turn_end, f);
-	if (!f->endpoints || !f->conns || !f->hook || forward_open_static(f) < 0) {
+	if (!f->endpoints || !f->conns || !f->flows || !f->hook || forward_open_static(f) < 0) {
 		forward_free(f);
 		return NULL;
 	}
@@ -486,6 +510,7 @@ void forward_free(struct forward *f)
 		forward_row_free(row);
 	}
 	endpoints_free(f->endpoints);
+	udp_flows_free(f->flows);
 	loop_hook_free(f->hook);
 	free(f);
 }

@@ -38,7 +38,7 @@ struct forward_events {
 
 /* One row of status; the strings live until the callback returns. Text of the guest is printable. */
 struct forward_info {
-	const char *proto;   /* "tcp" */
+	const char *proto;   /* "tcp", "udp" */
 	const char *guest;   /* "127.0.0.1:8080", "[::1]:8080" */
 	const char *host[2]; /* the same form */
 	size_t host_count;

@@ -69,10 +69,11 @@ static bool verdicts_equal(const struct rule_verdict *a, const struct rule_verdi
 bool forward_row_judge(struct forward_row *row, const struct rules *rules, const char *user)
 {
 	struct listener_key key = {
-		.proto = RULE_PROTO_TCP,
+		.proto = row->at.proto == LISTENER_UDP ? RULE_PROTO_UDP : RULE_PROTO_TCP,
 		.family = row->at.family == 4 ? AF_INET : AF_INET6,
 		.scope_id = row->at.scope,
 		.port = row->at.port,
+		.ephemeral = row->at.ephemeral,
 		.process = row->at.process[0] ? row->at.process : NULL,
 		.user = user,
 	};
@@ -112,6 +113,7 @@ int forward_row_claim(struct forward_row *row, struct endpoints *endpoints)
 
 	for (size_t i = 0; i < row->verdict.host_count && rc == 0; i++) {
 		row->claims[i].owner = row;
+		row->claims[i].proto = row->at.proto;
 		row->claims[i].target = target_of(&row->at);
 		rc = endpoint_claim(endpoints, &row->verdict.host[i], row->verdict.host_port, &row->claims[i]);
 	}
@@ -191,7 +193,7 @@ static void info_of_verdict(const struct forward_row *row, struct forward_info *
 void forward_row_info(const struct forward_row *row, struct forward_info *info, char guest[ADDRESS_TEXT_MAX])
 {
 	*info = (struct forward_info){
-		.proto = "tcp",
+		.proto = listener_proto_name(row->at.proto),
 		.guest = address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port),
 		.process = row->process[0] ? row->process : NULL,
 		.pid = row->at.pid,

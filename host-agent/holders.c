@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ports to processes, by /proc/net/tcp (who listens: address, user, inode) and /proc/PID/fd (which process has the
- * inode; only our own ones, or all as root). Users are named from /etc/passwd alone: asking the name service may wait
- * for a network. Runs on the loop's thread.
+ * Ports to processes, by /proc/net/tcp and udp (who listens: address, user, inode) and /proc/PID/fd (which process has
+ * the inode; only our own ones, or all as root). Users are named from /etc/passwd alone: asking the name service may
+ * wait for a network. Runs on the loop's thread.
  */
 #include "holders.h"
 
@@ -14,6 +14,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <netinet/tcp.h>
+
+#include "control_msg.h"
 #include "loop.h"
 #include "sockowner.h"
 
@@ -21,9 +24,23 @@
 #define STEP_US     10000u
 #define STEP_BUDGET 2000u
 #define ROWS_MAX    65536u
-#define TCP_LISTEN  0x0a
+
+/* A table of the kernel's, and the state in it of those who listen: of UDP, of those connected to nobody. */
+static const struct {
+	const char *path;
+	uint8_t proto;
+	int family;
+	unsigned state;
+} tables[] = {
+	{"/proc/net/tcp", LISTENER_TCP, AF_INET, TCP_LISTEN},
+	{"/proc/net/tcp6", LISTENER_TCP, AF_INET6, TCP_LISTEN},
+	{"/proc/net/udp", LISTENER_UDP, AF_INET, TCP_CLOSE},
+	{"/proc/net/udp6", LISTENER_UDP, AF_INET6, TCP_CLOSE},
+};
+#define TABLES (sizeof(tables) / sizeof(tables[0]))
 
 struct holder {
+	uint8_t proto;
 	struct rule_address address;
 	uint16_t port;
 	uid_t uid;
@@ -44,7 +61,7 @@ struct holders {
 	bool looking;
 };
 
-/* --- /proc/net/tcp ---------------------------------------------------------------------------------------------- */
+/* --- /proc/net/tcp, udp ----------------------------------------------------------------------------------------- */
 
 static struct holder *holders_add(struct holders *h)
 {
@@ -75,7 +92,7 @@ static bool address_read(const char *hex, int family, struct rule_address *addre
 	return true;
 }
 
-static void holders_read_line(struct holders *h, const char *line, int family)
+static void holders_read_line(struct holders *h, const char *line, size_t table)
 {
 	char hex[33];
 	unsigned port, state, uid;
@@ -85,9 +102,10 @@ static void holders_read_line(struct holders *h, const char *line, int family)
 	if (sscanf(line, " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %u %*d %llu", hex, &port, &state,
 		   &uid, &inode) != 5)
 		return;
-	if (state != TCP_LISTEN || strlen(hex) != (family == AF_INET ? 8 : 32) ||
-	    !address_read(hex, family, &row.address))
+	if (state != tables[table].state || strlen(hex) != (tables[table].family == AF_INET ? 8 : 32) ||
+	    !address_read(hex, tables[table].family, &row.address))
 		return;
+	row.proto = tables[table].proto;
 	row.port = (uint16_t)port;
 	row.uid = uid;
 	row.inode = inode;
@@ -96,10 +114,10 @@ static void holders_read_line(struct holders *h, const char *line, int family)
 		*added = row;
 }
 
-/* The kernel lists listeners first: what follows is connections, of which there may be many. */
-static void holders_read(struct holders *h, const char *path, int family)
+/* Of TCP the kernel lists listeners first: what follows is connections, of which there may be many. */
+static void holders_read(struct holders *h, size_t table)
 {
-	FILE *f = fopen(path, "re");
+	FILE *f = fopen(tables[table].path, "re");
 	char line[512];
 	unsigned others = 0;
 
@@ -107,10 +125,10 @@ static void holders_read(struct holders *h, const char *path, int family)
 		return;
 	if (!fgets(line, sizeof(line), f))
 		line[0] = '\0';
-	while (others < 64 && fgets(line, sizeof(line), f)) {
+	while ((others < 64 || tables[table].proto != LISTENER_TCP) && fgets(line, sizeof(line), f)) {
 		size_t before = h->count;
 
-		holders_read_line(h, line, family);
+		holders_read_line(h, line, table);
 		others = h->count > before ? 0 : others + 1;
 	}
 	fclose(f);
@@ -137,8 +155,8 @@ static void holders_look(struct holders *h)
 	h->looked_us = loop_now_us(h->loop);
 	h->count = 0;
 	h->unknown = 0;
-	holders_read(h, "/proc/net/tcp", AF_INET);
-	holders_read(h, "/proc/net/tcp6", AF_INET6);
+	for (size_t i = 0; i < TABLES; i++)
+		holders_read(h, i);
 	for (size_t i = 0; i < h->count; i++)
 		h->unknown += geteuid() == 0 || h->rows[i].uid == geteuid();
 	if (sockowner_begin(h->owner) < 0)
@@ -196,8 +214,8 @@ static void user_name(uid_t uid, char *dst, size_t size)
 		fclose(f);
 }
 
-char *holders_describe(const struct holders *h, const struct rule_address *address, uint16_t port, char *dst,
-		       size_t size)
+char *holders_describe(const struct holders *h, uint8_t proto, const struct rule_address *address, uint16_t port,
+		       char *dst, size_t size)
 {
 	char name[64];
 
@@ -205,7 +223,7 @@ char *holders_describe(const struct holders *h, const struct rule_address *addre
 	for (size_t i = 0; i < h->count; i++) {
 		const struct holder *row = &h->rows[i];
 
-		if (row->port != port || !holder_covers(row, address))
+		if (row->proto != proto || row->port != port || !holder_covers(row, address))
 			continue;
 		if (row->pid) {
 			sockowner_name(row->pid, name, sizeof(name));

@@ -15,6 +15,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include "address.h"
 #include "log.h"
 #include "loop.h"
 
@@ -34,23 +35,6 @@ struct port_listener {
 	uint16_t port;
 };
 
-static socklen_t sockaddr_of(struct sockaddr_storage *sa, const struct rule_address *address, uint16_t port)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)sa;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)sa;
-
-	memset(sa, 0, sizeof(*sa));
-	sa->ss_family = (sa_family_t)address->family;
-	if (address->family == AF_INET) {
-		in->sin_port = htons(port);
-		memcpy(&in->sin_addr, address->bytes, 4);
-		return sizeof(*in);
-	}
-	in6->sin6_port = htons(port);
-	memcpy(&in6->sin6_addr, address->bytes, 16);
-	return sizeof(*in6);
-}
-
 /*
  * SO_REUSEADDR lets a port be listened on again while old connections of it linger; Linux still refuses a port that
  * somebody listens on.
@@ -58,7 +42,7 @@ static socklen_t sockaddr_of(struct sockaddr_storage *sa, const struct rule_addr
 static int listen_at(const struct rule_address *address, uint16_t port)
 {
 	struct sockaddr_storage sa;
-	socklen_t len = sockaddr_of(&sa, address, port);
+	socklen_t len = address_sockaddr(&sa, address->family == AF_INET ? 4 : 6, address->bytes, 0, port);
 	int fd = socket(address->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int on = 1;
 	int error;

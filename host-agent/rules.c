@@ -250,6 +250,9 @@ void rules_match(const struct rules *rules, const struct listener_key *listener,
 		return;
 	}
 	*out = (struct rule_verdict){.action = RULE_NONE, .reason = "no rule for this address"};
+	if (fallback_refuses(listener, &address))
+		out->reason = listener->ephemeral ? "a client's port, most likely: only a rule forwards it"
+						  : "a port of the guest's own network: only a rule forwards it";
 }
 
 static bool never_forwarded(const struct rules *rules, unsigned port)

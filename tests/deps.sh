@@ -33,7 +33,7 @@ packages=(
     clang-format clang-tidy cppcheck mandoc shellcheck
 )
 if [ "${1:-}" = long ]; then
-    packages+=(postgresql)
+    packages+=(postgresql bind9-dnsutils)
     # It may be here in a package of another name.
     command -v npm >/dev/null || packages+=(npm)
 fi

@@ -48,7 +48,7 @@ def mount_state(mount, status, target, text, error=0):
 
 
 def port(key, number, address=bytes((127, 0, 0, 1)), process=b"", proto=6, uid=1000):
-    return struct.pack(">QBB16sIHBIQI", key, proto, 4 if len(address) == 4 else 6, address, 0, number, 0, uid, key,
+    return struct.pack(">QBB16sIHBBIQI", key, proto, 4 if len(address) == 4 else 6, address, 0, number, 0, 0, uid, key,
                        1) + string(process)
 
 

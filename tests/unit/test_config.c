@@ -396,10 +396,8 @@ static void rules_that_are_understood_and_not_done_are_warnings(void **state)
 {
 	static const struct mistake rows[] = {
 		{"portForwards:\n- guestSocket: /run/docker.sock\n  hostSocket: docker.sock\n",
-		 "f:2:3: warning: portForwards[0]: not forwarded by this version (TCP only)"},
-		{"portForwards:\n- guestPort: 80\n- guestPort: 53\n  proto: udp\n",
-		 "f:3:3: warning: portForwards[1]: not forwarded by this version (TCP only)"},
-		{"portForwards:\n- guestPort: 53\n  proto: udp\n  ignore: true\n", ""},
+		 "f:2:3: warning: portForwards[0]: not forwarded by this version (ports only)"},
+		{"portForwards:\n- guestPort: 80\n- guestPort: 53\n  proto: udp\n", ""},
 		{"portForwards:\n- guestPort: 22\n  hostPort: 2222\n",
 		 "f:2:3: warning: portForwards[0]: port 22 of the guest is never forwarded; the rule has no effect"},
 		{"portForwards:\n- guestPort: 22\n  ignore: true\n", ""},

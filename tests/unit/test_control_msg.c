@@ -49,6 +49,7 @@ static struct control_msg a_port(void)
 			 .family = 4,
 			 .addr = {127, 0, 0, 1},
 			 .port = 8080,
+			 .ephemeral = true,
 			 .uid = 1000,
 			 .inode = 99,
 			 .pid = 42,

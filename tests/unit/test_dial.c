@@ -30,6 +30,7 @@ struct world {
 	struct dial *dial;
 	struct mux_pair *pair;
 	struct mux_stream *stream; /* NULL: closed */
+	enum mux_kind kind;        /* of the streams that are opened */
 	bool accepted, fin, complete;
 	enum mux_reason reason;
 	char heard[64];
@@ -73,7 +74,7 @@ static const struct mux_stream_events stream_events = {
 
 static void on_guest_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
 {
-	dial_open(((struct world *)ctx)->dial, stream, args, len);
+	dial_open(((struct world *)ctx)->dial, stream, kind, args, len);
 }
 
 static int on_message(void *ctx, const struct control_msg *msg)
@@ -99,6 +100,7 @@ static struct world *world_new(void)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
+	w->kind = MUX_KIND_TCP;
 	w->loop = loop_new();
 	w->timer = loop_timer_new(w->loop, on_stop, w);
 	w->ports = ports_new(w->loop, listener_poll_new(w->loop), &ports_events, w);
@@ -130,7 +132,7 @@ static void open_to(struct world *w, const char *ip, uint16_t port, const char *
 	w->accepted = w->fin = false;
 	w->reason = MUX_REASON_COUNT;
 	w->heard_len = 0;
-	w->stream = mux_open(mux_pair_host(w->pair), MUX_KIND_TCP, args.data, args.len, &stream_events, w);
+	w->stream = mux_open(mux_pair_host(w->pair), w->kind, args.data, args.len, &stream_events, w);
 	wire_buf_free(&args);
 	assert_int_equal(mux_stream_write(w->stream, say, strlen(say)), strlen(say));
 	/* ACCEPT waits for what the server says: nothing tells that there is a connection. */
@@ -138,20 +140,27 @@ static void open_to(struct world *w, const char *ip, uint16_t port, const char *
 		run_ms(w, 10);
 }
 
-static int listen_at(const char *ip, uint16_t *port)
+static int bound_at(const char *ip, int type, uint16_t *port)
 {
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 	struct sockaddr_in in = {.sin_family = AF_INET};
 	bool six = strchr(ip, ':') != NULL;
 	struct sockaddr *sa = six ? (struct sockaddr *)&in6 : (struct sockaddr *)&in;
 	socklen_t len = six ? sizeof(in6) : sizeof(in);
-	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(sa->sa_family, type | SOCK_CLOEXEC, 0);
 
 	assert_int_equal(inet_pton(sa->sa_family, ip, six ? (void *)&in6.sin6_addr : (void *)&in.sin_addr), 1);
 	assert_int_equal(bind(fd, sa, len), 0);
-	assert_int_equal(listen(fd, 5), 0);
 	assert_int_equal(getsockname(fd, sa, &len), 0);
 	*port = ntohs(six ? in6.sin6_port : in.sin_port);
+	return fd;
+}
+
+static int listen_at(const char *ip, uint16_t *port)
+{
+	int fd = bound_at(ip, SOCK_STREAM, port);
+
+	assert_int_equal(listen(fd, 5), 0);
 	return fd;
 }
 
@@ -215,8 +224,9 @@ static void the_world_beyond_the_guest_is_prohibited(void **state)
 	struct world *w = world_new();
 
 	ports_start(w->ports);
-	for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
-		open_to(w, elsewhere[i], 80, "");
+	for (size_t i = 0; i < 2 * sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
+		w->kind = i % 2 ? MUX_KIND_UDP : MUX_KIND_TCP;
+		open_to(w, elsewhere[i / 2], 80, "");
 		assert_int_equal(w->reason, MUX_REASON_PROHIBITED);
 	}
 	world_free(w);
@@ -285,6 +295,79 @@ static void a_connection_nobody_answers_waits_until_somebody_gives_up(void **sta
 	world_free(w);
 }
 
+static void datagrams_pass_and_come_back_one_by_one(void **state)
+{
+	struct world *w = world_new();
+	struct sockaddr_storage from;
+	socklen_t len = sizeof(from);
+	char buf[8];
+	uint16_t port;
+	int fd = bound_at("127.0.0.1", SOCK_DGRAM, &port);
+
+	(void)state;
+	w->kind = MUX_KIND_UDP;
+	open_to(w, "127.0.0.1", port, "");
+	assert_int_equal(mux_stream_write(w->stream, "\0\3one\0\0\0\3tw", 11), 11);
+	run_ms(w, 20);
+	assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len), 3);
+	assert_int_equal(recv(fd, buf, sizeof(buf), MSG_DONTWAIT), 0);
+	assert_int_equal(recv(fd, buf, sizeof(buf), MSG_DONTWAIT), -1);
+	mux_stream_write(w->stream, "o", 1);
+	run_ms(w, 20);
+	assert_int_equal(recv(fd, buf, sizeof(buf), MSG_DONTWAIT), 3);
+	assert_memory_equal(buf, "two", 3);
+	assert_int_equal(sendto(fd, "back", 4, 0, (struct sockaddr *)&from, len), 4);
+	assert_int_equal(sendto(fd, "", 0, 0, (struct sockaddr *)&from, len), 0);
+	run_ms(w, 20);
+	assert_int_equal(w->heard_len, 8);
+	assert_memory_equal(w->heard, "\0\4back\0\0", 8);
+	mux_stream_reset(w->stream, MUX_REASON_CANCELLED);
+	run_ms(w, 20);
+	/* Nobody is there any more to be answered. */
+	assert_int_equal(connect(fd, (struct sockaddr *)&from, len), 0);
+	send(fd, "", 0, 0);
+	assert_int_equal(send(fd, "", 0, 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(fd);
+	world_free(w);
+}
+
+static void a_udp_port_nobody_serves_is_refused_at_the_first_datagram(void **state)
+{
+	struct world *w = world_new();
+	uint16_t port;
+
+	(void)state;
+	close(bound_at("127.0.0.1", SOCK_DGRAM, &port));
+	w->kind = MUX_KIND_UDP;
+	open_to(w, "127.0.0.1", port, "");
+	assert_non_null(w->stream);
+	assert_int_equal(mux_stream_write(w->stream, "\0\0", 2), 2);
+	run_ms(w, 20);
+	assert_null(w->stream);
+	assert_int_equal(w->reason, MUX_REASON_REFUSED);
+	world_free(w);
+}
+
+static void what_is_no_datagram_resets_the_stream(void **state)
+{
+	struct world *w = world_new();
+	uint16_t port;
+	int fd = bound_at("127.0.0.1", SOCK_DGRAM, &port);
+
+	(void)state;
+	w->kind = MUX_KIND_UDP;
+	open_to(w, "127.0.0.1", port, "\xff\xff");
+	assert_null(w->stream);
+	open_to(w, "127.0.0.1", port, "");
+	mux_stream_fin(w->stream);
+	run_ms(w, 20);
+	assert_null(w->stream);
+	assert_int_equal(w->reason, MUX_REASON_INTERNAL);
+	close(fd);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,6 +377,9 @@ int main(void)
 		cmocka_unit_test(arguments_that_are_none_are_prohibited),
 		cmocka_unit_test(a_stream_given_up_at_once_leaves_nothing),
 		cmocka_unit_test(a_connection_nobody_answers_waits_until_somebody_gives_up),
+		cmocka_unit_test(datagrams_pass_and_come_back_one_by_one),
+		cmocka_unit_test(a_udp_port_nobody_serves_is_refused_at_the_first_datagram),
+		cmocka_unit_test(what_is_no_datagram_resets_the_stream),
 	};
 
 	log_init("test_dial", LOG_LEVEL_ERROR);

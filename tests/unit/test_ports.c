@@ -225,7 +225,7 @@ static void v6only_and_mapped_addresses_are_seen(void **state)
 	getsockname(mapped, (struct sockaddr *)&sa, &len);
 	ports[1] = ntohs(sa.sin6_port);
 	assert_int_equal(sockdiag_open(&d), 0);
-	assert_true(sockdiag_dump(d, &set) >= 1);
+	assert_true(sockdiag_dump(d, LISTENER_TCP, &set) >= 1);
 	for (size_t i = 0; i < set.count; i++) {
 		const struct listener *l = &set.items[i];
 
@@ -239,6 +239,55 @@ static void v6only_and_mapped_addresses_are_seen(void **state)
 	sockdiag_close(d);
 	close(only);
 	close(mapped);
+}
+
+static int udp_at(const char *ip, uint16_t port)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	inet_pton(AF_INET, ip, &in.sin_addr);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	return fd;
+}
+
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_in in;
+	socklen_t len = sizeof(in);
+
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+	return ntohs(in.sin_port);
+}
+
+/* A port the kernel chose is one of the range it gives to clients; one that is connected is no server's. */
+static void udp_sockets_that_are_bound_and_not_connected_are_seen(void **state)
+{
+	struct world *w = world_new();
+	int chosen = udp_at("127.0.0.1", 0), own = udp_at("127.0.0.3", 999), connected = udp_at("127.0.0.3", 998);
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	int found = 0;
+
+	(void)state;
+	assert_int_equal(connect(connected, (struct sockaddr *)&in, sizeof(in)), 0);
+	ports_start(w->ports);
+	assert_true(run_until(w, is_complete, 2000) >= 0);
+	for (size_t i = 0; i < w->count; i++) {
+		const struct listener *l = &w->known[i];
+
+		if (l->proto != LISTENER_UDP)
+			continue;
+		assert_int_not_equal(l->port, 998);
+		found += l->port == port_of(chosen) && l->ephemeral;
+		found += l->port == 999 && !l->ephemeral && l->addr[3] == 3;
+	}
+	assert_int_equal(found, 2);
+	w->port = 999;
+	close(own);
+	assert_true(run_until(w, is_gone, 2000) >= 0);
+	close(chosen);
+	close(connected);
+	world_free(w);
 }
 
 /* One of the times may have met a machine that was busy with other things: the slowest but one counts. */
@@ -363,9 +412,10 @@ static void only_what_listens_may_be_connected_to(void **state)
 	ports_start(w->ports);
 	w->port = t.port;
 	assert_true(run_until(w, is_there, 2000) >= 0);
-	assert_true(ports_is_listening(w->ports, &t));
+	assert_true(ports_is_listening(w->ports, LISTENER_TCP, &t));
+	assert_false(ports_is_listening(w->ports, LISTENER_UDP, &t));
 	t.addr[3] = 3;
-	assert_false(ports_is_listening(w->ports, &t));
+	assert_false(ports_is_listening(w->ports, LISTENER_TCP, &t));
 	close(fd);
 	world_free(w);
 }
@@ -392,6 +442,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_snapshot_names_what_listens_and_who),
 		cmocka_unit_test(v6only_and_mapped_addresses_are_seen),
+		cmocka_unit_test(udp_sockets_that_are_bound_and_not_connected_are_seen),
 		cmocka_unit_test(a_listener_is_told_within_150_ms_after_a_quiet_time_and_so_is_its_end),
 		cmocka_unit_test(a_restarted_server_is_one_change),
 		cmocka_unit_test(a_thousand_listeners_come_and_go),

@@ -360,6 +360,8 @@ static void a_rule_for_the_other_protocol_is_passed_over(void **state)
 	rules_free(rules);
 }
 
+#define GUESTS_OWN "none: a port of the guest's own network: only a rule forwards it"
+
 static void udp_that_is_no_server_needs_a_rule_of_its_own(void **state)
 {
 	static const uint16_t reserved[] = {67, 68, 123, 323, 546, 547, 5353, 5355};
@@ -371,16 +373,17 @@ static void udp_that_is_no_server_needs_a_rule_of_its_own(void **state)
 		char expected[64];
 
 		snprintf(expected, sizeof(expected), "127.0.0.1 :%u", reserved[i]);
-		expect_proto(fallback, RULE_PROTO_UDP, "0.0.0.0", reserved[i], NONE);
+		expect_proto(fallback, RULE_PROTO_UDP, "0.0.0.0", reserved[i], GUESTS_OWN);
 		expect_proto(written, RULE_PROTO_UDP, "0.0.0.0", reserved[i], expected);
 		snprintf(expected, sizeof(expected), "127.0.0.1 ::1 :%u", reserved[i]);
 		expect(fallback, "0.0.0.0", reserved[i], expected); /* TCP is not meant */
 	}
-	expect_proto(fallback, RULE_PROTO_UDP, "127.0.0.1", 53, NONE);
+	expect_proto(fallback, RULE_PROTO_UDP, "127.0.0.1", 53, GUESTS_OWN);
 	expect_proto(fallback, RULE_PROTO_UDP, "0.0.0.0", 53, "127.0.0.1 ::1 :53");
 	client.proto = RULE_PROTO_UDP;
 	client.ephemeral = true;
-	assert_string_equal(verdict_text(fallback, &client), NONE);
+	assert_string_equal(verdict_text(fallback, &client),
+			    "none: a client's port, most likely: only a rule forwards it");
 	assert_string_equal(verdict_text(written, &client), "127.0.0.1 :40000");
 	rules_free(fallback);
 	rules_free(written);
