@@ -301,6 +301,8 @@ static void put_port(struct wire_buf *out, const struct control_msg *msg)
 	wire_put_u64(out, port->inode);
 	wire_put_u32(out, port->pid);
 	wire_put_cstring(out, port->process);
+	wire_put_cstring(out, port->user);
+	wire_put_cstring(out, port->unit);
 }
 
 static int get_port(struct wire_reader *r, struct control_msg *msg)
@@ -319,6 +321,8 @@ static int get_port(struct wire_reader *r, struct control_msg *msg)
 	port->inode = wire_get_u64(r);
 	port->pid = wire_get_u32(r);
 	get_text(r, port->process, sizeof(port->process));
+	get_text(r, port->user, sizeof(port->user));
+	get_text(r, port->unit, sizeof(port->unit));
 	r->bad |= port->port == 0 || (port->proto != LISTENER_TCP && port->proto != LISTENER_UDP);
 	return 0;
 }

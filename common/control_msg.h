@@ -97,7 +97,9 @@ struct listener {
 	uint32_t uid;
 	uint64_t inode;
 	uint32_t pid;     /* 0: not known */
-	char process[32]; /* "": not known */
+	char process[32]; /* "": not known, as the two below */
+	char user[33];    /* the name of uid */
+	char unit[256];   /* the systemd unit of the process */
 };
 
 struct control_msg {

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,4 +179,84 @@ char *sockowner_name(uint32_t pid, char *name, size_t size)
 	if (n > 0 && comm[n - 1] == '\n')
 		n--;
 	return text_printable(name, size, comm, n > 0 ? (size_t)n : 0);
+}
+
+char *sockowner_user(uint32_t uid, char *name, size_t size)
+{
+	FILE *f = fopen("/etc/passwd", "re");
+	const struct passwd *pw;
+
+	*name = '\0';
+	while (f && (pw = fgetpwent(f))) {
+		if (pw->pw_uid == uid) {
+			text_printable(name, size, pw->pw_name, strlen(pw->pw_name));
+			break;
+		}
+	}
+	if (f)
+		fclose(f);
+	return name;
+}
+
+/* --- units ------------------------------------------------------------------------------------------------------ */
+
+static bool ends_with(const char *text, size_t len, const char *suffix)
+{
+	size_t n = strlen(suffix);
+
+	return len > n && memcmp(text + len - n, suffix, n) == 0;
+}
+
+/* Those that may hold processes; a slice holds units. */
+static bool is_unit(const char *name, size_t len)
+{
+	return ends_with(name, len, ".service") || ends_with(name, len, ".scope") || ends_with(name, len, ".socket") ||
+	       ends_with(name, len, ".mount") || ends_with(name, len, ".swap");
+}
+
+static bool is_user_manager(const char *name, size_t len)
+{
+	return len > 5 && memcmp(name, "user@", 5) == 0 && ends_with(name, len, ".service");
+}
+
+/* The first that is a unit; below a user's manager, the first of that one's. What lies below is the unit's own. */
+char *sockowner_unit_of(const char *cgroup, char *unit, size_t size)
+{
+	*unit = '\0';
+	while (*cgroup) {
+		size_t n;
+
+		cgroup += strspn(cgroup, "/");
+		n = strcspn(cgroup, "/");
+		if (is_unit(cgroup, n)) {
+			text_printable(unit, size, cgroup, n);
+			if (!is_user_manager(cgroup, n))
+				break;
+		}
+		cgroup += n;
+	}
+	return unit;
+}
+
+/* A line is HIERARCHY:CONTROLLERS:PATH. The unified hierarchy is systemd's, else the one it names after itself. */
+char *sockowner_unit(uint32_t pid, char *unit, size_t size)
+{
+	char path[64], line[4200];
+	FILE *f;
+
+	*unit = '\0';
+	snprintf(path, sizeof(path), "/proc/%u/cgroup", pid);
+	f = fopen(path, "re");
+	while (f && !*unit && fgets(line, sizeof(line), f)) {
+		const char *at = strncmp(line, "0::", 3) == 0 ? line + 3 : strstr(line, ":name=systemd:");
+
+		line[strcspn(line, "\n")] = '\0';
+		if (at && *at == ':')
+			at += strlen(":name=systemd:");
+		if (at)
+			sockowner_unit_of(at, unit, size);
+	}
+	if (f)
+		fclose(f);
+	return unit;
 }

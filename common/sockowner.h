@@ -34,4 +34,15 @@ void sockowner_found(struct sockowner *s, uint32_t pid);
 /* The process's name as text_printable() writes it; "" when it has gone. Returns name. */
 char *sockowner_name(uint32_t pid, char *name, size_t size);
 
+/* The name of a user by /etc/passwd alone (asking the name service may wait for a network), as text_printable() writes
+ * it; "" when it is not there. Returns name. */
+char *sockowner_user(uint32_t uid, char *name, size_t size);
+
+/* The systemd unit the process belongs to, as text_printable() writes it: "nginx.service", "session-3.scope"; of what a
+ * user's service manager started, that one's unit. "" when there is none. Returns unit. */
+char *sockowner_unit(uint32_t pid, char *unit, size_t size);
+
+/* The same of a process's path in the hierarchy of systemd's cgroups. Pure. */
+char *sockowner_unit_of(const char *cgroup, char *unit, size_t size);
+
 #endif

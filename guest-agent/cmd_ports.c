@@ -42,6 +42,8 @@ static void put_json(struct json *j, const struct listener *l, const char *chang
 	json_string(j, "guest", address_text(text, l->family, l->addr, l->scope, l->port));
 	json_bool(j, "v6only", l->v6only);
 	json_u64(j, "uid", l->uid);
+	json_string(j, "user", l->user[0] ? l->user : NULL);
+	json_string(j, "unit", l->unit[0] ? l->unit : NULL);
 	json_u64(j, "inode", l->inode);
 	json_string(j, "process", l->process[0] ? l->process : NULL);
 	json_u64(j, "pid", l->pid);

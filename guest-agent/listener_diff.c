@@ -57,6 +57,8 @@ static void entry_stays(struct listener_entry *now, const struct listener_entry 
 	now->at.key = old->at.key;
 	now->at.pid = old->at.pid;
 	memcpy(now->at.process, old->at.process, sizeof(now->at.process));
+	memcpy(now->at.user, old->at.user, sizeof(now->at.user));
+	memcpy(now->at.unit, old->at.unit, sizeof(now->at.unit));
 	now->announce = old->announce;
 	now->searched = old->searched;
 }

@@ -26,7 +26,7 @@ typedef void listener_gone_cb(void *ctx, const struct listener *gone);
 void listener_sort(struct listener_entry *entries, size_t count);
 
 /*
- * Both sets are sorted. Entries of `now` get key, process and flags of what they were in `old`, or a new key from
+ * Both sets are sorted. Entries of `now` get key, owner and flags of what they were in `old`, or a new key from
  * *next_key (which starts above 0) and `announce`. `gone` is called for each of `old` that has no successor.
  */
 void listener_diff(const struct listener_entry *old, size_t old_count, struct listener_entry *now, size_t now_count,

@@ -8,8 +8,8 @@
  * COST_FACTOR times what the last poll cost, up to POLL_WORST_US. So a change is seen within 135 ms, at under half a
  * per cent of a core.
  *
- * TCP and UDP are asked in one wake-up, unless one of them costs more: a machine with thousands of UDP sockets learns
- * of its TCP listeners as fast as any other.
+ * TCP and UDP are asked in the same wake-ups: UDP, which takes two questions, in every other one, unless one of them
+ * costs more. A machine with thousands of UDP sockets learns of its TCP listeners as fast as any other.
  *
  * A dump is compared with the last one as bytes; only what differs is passed on. One that came in several parts may
  * have missed a listener that stands, so it must come out the same twice in a row before it is believed; under a
@@ -35,6 +35,7 @@
 /* The listeners of one protocol. */
 struct watched {
 	uint8_t proto;
+	uint8_t nth; /* asked in every nth wake-up */
 	struct listener_set last, now;
 	bool known;  /* `last` is what was passed on */
 	bool failed; /* and the failure was passed on */
@@ -92,7 +93,9 @@ static int watched_dump(struct watched *w, struct sockdiag *diag)
 
 static uint64_t watched_due_us(const struct watched *w, const struct listener_poll *p)
 {
-	return w->asked_us + (w->rest_us > p->pause_us ? w->rest_us : p->pause_us);
+	uint64_t pause = p->pause_us * w->nth;
+
+	return w->asked_us + (w->rest_us > pause ? w->rest_us : pause);
 }
 
 /* Asks; returns whether there is something to pass on. */
@@ -246,8 +249,8 @@ struct listener_source *listener_poll_new(struct loop *loop)
 		return NULL;
 	p->base.ops = &listener_poll_ops;
 	p->loop = loop;
-	p->watched[0].proto = LISTENER_TCP;
-	p->watched[1].proto = LISTENER_UDP;
+	p->watched[0] = (struct watched){.proto = LISTENER_TCP, .nth = 1};
+	p->watched[1] = (struct watched){.proto = LISTENER_UDP, .nth = 2};
 	p->timer = loop_timer_new(loop, on_poll, p);
 	if (!p->timer) {
 		free(p);

@@ -15,7 +15,10 @@ struct loop;
 struct listener_source;
 
 struct listener_source_events {
-	/* All that listens, in no order, valid for the call; key, pid and process are not filled in. On each change. */
+	/*
+	 * All that listens, in no order, valid for the call; key, pid and the owner's names are not filled in. On each
+	 * change.
+	 */
 	void (*set)(void *ctx, const struct listener *all, size_t count);
 	/* The source cannot tell of a protocol (a negative errno); it goes on trying. Once until it works again. */
 	void (*failed)(void *ctx, uint8_t proto, int error);

@@ -159,6 +159,7 @@ static bool on_owner(void *ctx, uint64_t inode, uint32_t pid)
 	e->announce = true;
 	e->at.pid = pid;
 	sockowner_name(pid, e->at.process, sizeof(e->at.process));
+	sockowner_unit(pid, e->at.unit, sizeof(e->at.unit));
 	sockowner_found(p->owner, pid);
 	return --p->wanted_left > 0;
 }
@@ -193,6 +194,24 @@ static void on_search(void *ctx)
 	ports_announce(p);
 }
 
+/* New ones have no name of a user yet. Listeners of one user mostly come together. */
+static void ports_name_users(struct ports *p)
+{
+	const struct listener *last = NULL;
+
+	for (size_t i = 0; i < p->count; i++) {
+		struct listener *l = &p->entries[i].at;
+
+		if (!p->entries[i].announce)
+			continue;
+		if (last && last->uid == l->uid)
+			memcpy(l->user, last->user, sizeof(l->user));
+		else
+			sockowner_user(l->uid, l->user, sizeof(l->user));
+		last = l;
+	}
+}
+
 /* --- the set ---------------------------------------------------------------------------------------------------- */
 
 static struct listener_entry *entries_of(const struct listener *all, size_t count)
@@ -221,6 +240,7 @@ static void on_set(void *ctx, const struct listener *all, size_t count)
 	p->entries = now;
 	p->count = count;
 	p->known = true;
+	ports_name_users(p);
 	ports_want(p);
 	on_search(p);
 	on_snapshot(p);

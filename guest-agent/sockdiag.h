@@ -30,8 +30,8 @@ void sockdiag_close(struct sockdiag *d); /* NULL is fine */
 
 /*
  * Fills the set with all that listens of one protocol (LISTENER_TCP or LISTENER_UDP), at most PORTS_LISTENERS_MAX; key,
- * pid, process and `ephemeral` are left zero, and so is every byte of padding, so that equal sets are equal bytes. It
- * waits for nobody.
+ * pid, the owner's names and `ephemeral` are left zero, and so is every byte of padding, so that equal sets are equal
+ * bytes. It waits for nobody.
  *
  * Returns in how many parts they came (between two parts listeners may come and go, and a dump of several may miss one
  * that stands), or a negative errno: -EAGAIN when the answer was cut and the question is worth repeating.

@@ -231,10 +231,6 @@ void config_warn_forward(const struct rule_spec *spec, struct problem_place plac
 	else if (!spec->ignore && single22)
 		problems_add(problems, PROBLEM_WARNING, place,
 			     "%s: port 22 of the guest is never forwarded; the rule has no effect", spec->origin);
-	if (spec->user != NULL || spec->unit != NULL)
-		problems_add(problems, PROBLEM_WARNING, place,
-			     "%s: this version does not learn the %s of a listener; the rule never matches",
-			     spec->origin, spec->user != NULL ? "user" : "unit");
 }
 
 /* The place of the key a sentence begins with, or of the whole entry. */

@@ -53,8 +53,6 @@ struct forward {
 	uint64_t epoch;     /* of the snapshot under way */
 	bool in_snapshot;
 	bool dirty; /* `changed` is due */
-	uint32_t login_uid;
-	char login_user[64];
 	struct log_limit log_limit, full_limit;
 };
 
@@ -200,19 +198,12 @@ static void forward_admit(struct forward *f)
 
 /* --- rows ------------------------------------------------------------------------------------------------------- */
 
-static const char *user_of(const struct forward *f, uint32_t uid)
-{
-	if (uid == 0)
-		return "root";
-	return f->login_user[0] && uid == f->login_uid ? f->login_user : NULL;
-}
-
 /* Lets the rules decide (again), and does what they say. */
 static void row_judge(struct forward *f, struct forward_row *row)
 {
 	struct rule_verdict before = row->verdict, after;
 
-	if (forward_row_judge(row, f->rules, user_of(f, row->at.uid))) {
+	if (forward_row_judge(row, f->rules)) {
 		after = row->verdict;
 		row->verdict = before;
 		row_drop(f, row);
@@ -356,18 +347,9 @@ static void on_ports_end(struct forward *f, uint64_t epoch)
 	}
 }
 
-static void on_guest(struct forward *f, const struct control_guest *guest)
-{
-	f->login_uid = guest->uid;
-	snprintf(f->login_user, sizeof(f->login_user), "%s", guest->user);
-}
-
 void forward_message(struct forward *f, const struct control_msg *msg)
 {
 	switch (msg->type) {
-	case CONTROL_GUEST:
-		on_guest(f, &msg->guest);
-		break;
 	case CONTROL_PORTS_BEGIN:
 		on_ports_begin(f, msg->ports_epoch);
 		break;

@@ -43,8 +43,10 @@ struct forward_info {
 	const char *host[2]; /* the same form */
 	size_t host_count;
 	enum forward_state state;
-	const char *reason;   /* NULL when forwarded */
-	const char *process;  /* NULL: not known */
+	const char *reason;  /* NULL when forwarded */
+	const char *process; /* NULL: not known, as the two below */
+	const char *user;
+	const char *unit;
 	uint32_t pid;         /* 0: not known */
 	unsigned connections; /* open now */
 	uint64_t bytes_in;    /* from the host into the guest */
@@ -66,7 +68,7 @@ void forward_free(struct forward *f);
  */
 void forward_set_mux(struct forward *f, struct mux *mux);
 
-/* A control message of the guest: PORTS_*, PORT_* and GUEST (for the user's name) mean something, others nothing. */
+/* A control message of the guest: PORTS_* and PORT_* mean something, others nothing. */
 void forward_message(struct forward *f, const struct control_msg *msg);
 
 /* Calls cb for each row, in the order of the guest's ports. */

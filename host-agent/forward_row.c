@@ -52,6 +52,8 @@ void forward_row_update(struct forward_row *row, const struct listener *l)
 {
 	row->at = *l;
 	text_printable(row->process, sizeof(row->process), l->process, strlen(l->process));
+	text_printable(row->user, sizeof(row->user), l->user, strlen(l->user));
+	text_printable(row->unit, sizeof(row->unit), l->unit, strlen(l->unit));
 }
 
 static bool verdicts_equal(const struct rule_verdict *a, const struct rule_verdict *b)
@@ -66,7 +68,12 @@ static bool verdicts_equal(const struct rule_verdict *a, const struct rule_verdi
 	return true;
 }
 
-bool forward_row_judge(struct forward_row *row, const struct rules *rules, const char *user)
+static const char *known(const char *text)
+{
+	return *text ? text : NULL;
+}
+
+bool forward_row_judge(struct forward_row *row, const struct rules *rules)
 {
 	struct listener_key key = {
 		.proto = row->at.proto == LISTENER_UDP ? RULE_PROTO_UDP : RULE_PROTO_TCP,
@@ -74,8 +81,9 @@ bool forward_row_judge(struct forward_row *row, const struct rules *rules, const
 		.scope_id = row->at.scope,
 		.port = row->at.port,
 		.ephemeral = row->at.ephemeral,
-		.process = row->at.process[0] ? row->at.process : NULL,
-		.user = user,
+		.process = known(row->at.process),
+		.user = known(row->at.user),
+		.unit = known(row->at.unit),
 	};
 	struct rule_verdict verdict;
 	bool differs;
@@ -195,7 +203,9 @@ void forward_row_info(const struct forward_row *row, struct forward_info *info, 
 	*info = (struct forward_info){
 		.proto = listener_proto_name(row->at.proto),
 		.guest = address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port),
-		.process = row->process[0] ? row->process : NULL,
+		.process = known(row->process),
+		.user = known(row->user),
+		.unit = known(row->unit),
 		.pid = row->at.pid,
 		.connections = row->traffic->connections,
 		.bytes_in = row->traffic->bytes.bytes_in,

@@ -33,7 +33,7 @@ struct forward_row {
 	UT_hash_handle hh_stale; /* by place, while it waits to be named by a new one */
 	struct forward_place place;
 	struct listener at;
-	char process[128]; /* printable */
+	char process[128], user[132], unit[256]; /* printable */
 	struct rule_verdict verdict;
 	struct endpoint_claim claims[2];
 	struct forward_traffic *traffic;
@@ -52,11 +52,11 @@ struct forward_row *forward_row_new(const struct listener *l);
 /* Gives up its claims. NULL is fine. */
 void forward_row_free(struct forward_row *row);
 
-/* Takes what may change of a listener that stays where it is: key, inode, process. */
+/* Takes what may change of a listener that stays where it is: key, inode, owner. */
 void forward_row_update(struct forward_row *row, const struct listener *l);
 
-/* Asks the rules; returns whether the verdict is another one than before. user: who listens there, or NULL. */
-bool forward_row_judge(struct forward_row *row, const struct rules *rules, const char *user);
+/* Asks the rules; returns whether the verdict is another one than before. */
+bool forward_row_judge(struct forward_row *row, const struct rules *rules);
 
 /* Whether the verdict is to forward it to addresses of the host. */
 bool forward_row_wants(const struct forward_row *row);

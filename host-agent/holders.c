@@ -7,7 +7,6 @@
 #include "holders.h"
 
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,22 +197,6 @@ static bool holder_covers(const struct holder *row, const struct rule_address *a
 	return row->address.family == address->family && memcmp(row->address.bytes, address->bytes, sizeof(any)) == 0;
 }
 
-static void user_name(uid_t uid, char *dst, size_t size)
-{
-	FILE *f = fopen("/etc/passwd", "re");
-	struct passwd *pw;
-
-	snprintf(dst, size, "uid %u", uid);
-	while (f && (pw = fgetpwent(f))) {
-		if (pw->pw_uid == uid) {
-			snprintf(dst, size, "%s", pw->pw_name);
-			break;
-		}
-	}
-	if (f)
-		fclose(f);
-}
-
 char *holders_describe(const struct holders *h, uint8_t proto, const struct rule_address *address, uint16_t port,
 		       char *dst, size_t size)
 {
@@ -229,8 +212,11 @@ char *holders_describe(const struct holders *h, uint8_t proto, const struct rule
 			sockowner_name(row->pid, name, sizeof(name));
 			snprintf(dst, size, "%s (pid %u)", name[0] ? name : "a process that is gone", row->pid);
 		} else {
-			user_name(row->uid, name, sizeof(name));
-			snprintf(dst, size, "a process of %s", name);
+			sockowner_user(row->uid, name, sizeof(name));
+			if (name[0])
+				snprintf(dst, size, "a process of %s", name);
+			else
+				snprintf(dst, size, "a process of uid %u", row->uid);
 		}
 		break;
 	}

@@ -292,6 +292,17 @@ static int copy_string(char **out, const char *text)
 	return *out != NULL ? 0 : -ENOMEM;
 }
 
+/* As systemctl(1) takes it: a name without a type is a service. */
+static int copy_unit(char **out, const char *unit)
+{
+	if (unit == NULL || strchr(unit, '.') != NULL)
+		return copy_string(out, unit);
+	if (asprintf(out, "%s.service", unit) >= 0)
+		return 0;
+	*out = NULL; /* asprintf leaves it undefined */
+	return -ENOMEM;
+}
+
 static int fill_texts(struct rule *rule, const struct rule_spec *spec)
 {
 	const char *origin = spec->origin != NULL ? spec->origin : "a rule";
@@ -302,10 +313,9 @@ static int fill_texts(struct rule *rule, const struct rule_spec *spec)
 	}
 	if (copy_string(&rule->forward_reason, origin) < 0 ||
 	    copy_string(&rule->guest_socket, spec->guest_socket) < 0 ||
-	    copy_string(&rule->host_socket, spec->host_socket) < 0 || copy_string(&rule->user, spec->user) < 0 ||
-	    copy_string(&rule->unit, spec->unit) < 0)
+	    copy_string(&rule->host_socket, spec->host_socket) < 0 || copy_string(&rule->user, spec->user) < 0)
 		return -ENOMEM;
-	return 0;
+	return copy_unit(&rule->unit, spec->unit);
 }
 
 int rule_fill(struct rule *rule, const struct rule_spec *spec, char *why)

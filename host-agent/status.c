@@ -79,6 +79,8 @@ static void json_port(void *ctx, const struct forward_info *info)
 	json_string(j, "state", forward_state_name(info->state));
 	json_string(j, "reason", info->reason);
 	json_string(j, "process", info->process);
+	json_string(j, "user", info->user);
+	json_string(j, "unit", info->unit);
 	json_u64(j, "connections", info->connections);
 	json_u64(j, "bytes_in", info->bytes_in);
 	json_u64(j, "bytes_out", info->bytes_out);

@@ -47,9 +47,9 @@ def mount_state(mount, status, target, text, error=0):
     return struct.pack(">IBI", mount, status, error) + string(target) + string(text)
 
 
-def port(key, number, address=bytes((127, 0, 0, 1)), process=b"", proto=6, uid=1000):
+def port(key, number, address=bytes((127, 0, 0, 1)), process=b"", proto=6, uid=1000, user=b"me", unit=b""):
     return struct.pack(">QBB16sIHBBIQI", key, proto, 4 if len(address) == 4 else 6, address, 0, number, 0, 0, uid, key,
-                       1) + string(process)
+                       1) + string(process) + string(user) + string(unit)
 
 
 def guest_message(version=b"0.1.0", user=b"me", hostname=b"guest", home=b"/home/me", ssh_port=22):

@@ -310,3 +310,21 @@ def test_the_guest_agent_is_killed_and_the_ports_stay(up, host, guest):
     wait_until(works, timeout=15, every=0.2, what="the forward works again")
     server.close()
     gone(host, 8013)
+
+
+def test_a_rule_may_ask_who_listens(homeport, host, guest):
+    """By the name of the user, which is always known, and of the process, which is where it is the login user's."""
+    homeport.write_config("dev", "ssh:\n  host: guest\n  configFile: %s\nmounts: []\nportForwards:\n"
+                          "- user: root\n  ignore: true\n- process: ^sleep\n  guestPortRange: [1, 60000]\n"
+                          "  hostPortRange: [2, 60001]\n- user: nobody\n  ignore: true\n" % homeport.lab.ssh_config("me"))
+    script = ("import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print('there', flush=True)\n"
+              "open('/proc/self/comm', 'w').write(sys.argv[2]); time.sleep(60)")
+    for user, port, name in (("root", 8090, "python3"), ("me", 8091, "sleeper"), ("me", 8093, "waker")):
+        assert guest.popen(["python3", "-c", script, str(port), name], user=user, stdout=-1).stdout.readline()
+    assert homeport.run("up", "dev").returncode == 0
+    homeport.name = "dev"
+    wait_until(lambda: ports_of(homeport)["127.0.0.1:8091"]["host"] == ["127.0.0.1:8092"], timeout=3)
+    rows = ports_of(homeport)
+    assert (rows["127.0.0.1:8090"]["state"], rows["127.0.0.1:8090"]["user"]) == ("ignored", "root")
+    assert (rows["127.0.0.1:8091"]["user"], rows["127.0.0.1:8091"]["process"]) == ("me", "sleeper")
+    assert rows["127.0.0.1:8093"]["state"] == "forwarded" and rows["127.0.0.1:8093"]["host"][-1] == "[::1]:8093"

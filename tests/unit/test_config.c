@@ -401,9 +401,6 @@ static void rules_that_are_understood_and_not_done_are_warnings(void **state)
 		{"portForwards:\n- guestPort: 22\n  hostPort: 2222\n",
 		 "f:2:3: warning: portForwards[0]: port 22 of the guest is never forwarded; the rule has no effect"},
 		{"portForwards:\n- guestPort: 22\n  ignore: true\n", ""},
-		{"portForwards:\n- unit: nginx.service\n  ignore: true\n",
-		 "f:2:3: warning: portForwards[0]: this version does not learn the unit of a listener; the rule never "
-		 "matches"},
 	};
 
 	EXPECT_MISTAKES(rows);

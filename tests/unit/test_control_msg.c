@@ -53,7 +53,9 @@ static struct control_msg a_port(void)
 			 .uid = 1000,
 			 .inode = 99,
 			 .pid = 42,
-			 .process = "python3"},
+			 .process = "python3",
+			 .user = "me",
+			 .unit = "web.service"},
 	};
 }
 

@@ -462,6 +462,7 @@ static void a_rule_may_say_who_listens_and_what_is_not_known_never_matches(void 
 		{.origin = "a", .process = "^python3?$", .host_ip = "0.0.0.0"},
 		{.origin = "b", .user = "postgres", .ignore = true},
 		{.origin = "c", .unit = "nginx.service", .ignore = true},
+		{.origin = "d", .unit = "redis", .ignore = true},
 		{0},
 	};
 	struct rules *rules = list_of(0, specs);
@@ -477,6 +478,10 @@ static void a_rule_may_say_who_listens_and_what_is_not_known_never_matches(void 
 	key.user = "Postgres";
 	key.unit = "nginx.service";
 	assert_string_equal(verdict_text(rules, &key), "ignore: ignored by c");
+	key.unit = "redis.service"; /* as systemctl takes it */
+	assert_string_equal(verdict_text(rules, &key), "ignore: ignored by d");
+	key.unit = "redis.socket";
+	assert_string_equal(verdict_text(rules, &key), "127.0.0.1 ::1 :80");
 	rules_free(rules);
 }
 
