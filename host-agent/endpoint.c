@@ -120,7 +120,8 @@ static void endpoint_settle(struct endpoint *e, int error)
 		endpoint_describe_conflict(e);
 		holders_refresh(e->all->holders);
 	} else if (error == -EACCES) {
-		snprintf(e->why, sizeof(e->why), "%s: only root may listen on this port", e->text);
+		snprintf(e->why, sizeof(e->why), "%s: only root may listen on this port (homeport(1), LOW PORTS)",
+			 e->text);
 	} else if (error) {
 		snprintf(e->why, sizeof(e->why), "%s: %s", e->text, strerror(-error));
 	}

@@ -136,3 +136,33 @@ def test_the_guests_own_command_shows_what_listens(guest):
     assert '"guest":"[::1]:8130"' in rows
     assert guest.cmd(["homeport-guest", "ports", "--wrong"], user="me", check=False).returncode == 2
     server.close()
+
+
+def by_sysctl(homeport, host):
+    host.cmd("echo 80 > /proc/sys/net/ipv4/ip_unprivileged_port_start")
+    yield
+    host.cmd("echo 1024 > /proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+def by_capability(homeport, host):
+    """A copy, for the builds are everybody's."""
+    host.cmd(f"cp {homeport.binary} /usr/local/bin/homeport && setcap cap_net_bind_service=ep /usr/local/bin/homeport")
+    homeport.binary = "/usr/local/bin/homeport"
+    yield
+    host.cmd("rm /usr/local/bin/homeport")
+
+
+@pytest.mark.parametrize("way", [by_sysctl, by_capability])
+def test_a_low_port_is_had_in_the_ways_the_manual_names(homeport, host, guest, host_home, way):
+    host_home.write("file", "text")
+    server = listen(guest, 81)
+    for _ in way(homeport, host):
+        homeport.up("--mount", "~:/mnt/home")
+        row_when(homeport, "127.0.0.1:81", "forwarded")
+        client = connect(host, 81)
+        accepted, _ = server.accept()
+        accepted.sendall(b"here")
+        assert client.recv(4) == b"here"
+        assert guest.cmd("cat /mnt/home/file", user="me").stdout == "text"
+        homeport.down()
+    server.close()
