@@ -309,6 +309,21 @@ const struct config_type config_type_ownership = {
 	ownership_write,   bool_equal,         config_nothing_to_free,
 };
 
+static void access_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+			void *at)
+{
+	word_read(reader, field, key, "any", "self", at);
+}
+
+static void access_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
+{
+	fputs(*(const bool *)at ? "self" : "any", out);
+}
+
+const struct config_type config_type_access = {
+	"any or self", CONFIG_NODE_SCALAR, access_read, bool_is_true, access_write, bool_equal, config_nothing_to_free,
+};
+
 /* ---- numbers ---- */
 
 static bool read_number(struct config_reader *reader, const struct config_field *field, const struct config_node *node,

@@ -93,6 +93,7 @@ const struct config_field config_forward_fields[] = {
 	{.key = "user", FIELD(text, rule_spec, user)},
 	{.key = "unit", FIELD(text, rule_spec, unit)},
 	{.key = "reverse", FIELD(never, rule_spec, reverse)},
+	{.key = "access", FIELD(access, rule_spec, self_only)},
 	{.key = "ignore", FIELD(flag, rule_spec, ignore)},
 	{.key = "static", FIELD(flag, rule_spec, is_static)},
 	{0},

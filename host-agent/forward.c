@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "bounds.h"
 #include "endpoint.h"
@@ -28,6 +29,7 @@
 #include "forward_row.h"
 #include "log.h"
 #include "loop.h"
+#include "peer_owner.h"
 #include "rules.h"
 #include "udp_flows.h"
 
@@ -113,11 +115,28 @@ static void row_log_gone(struct forward *f, const struct forward_row *row)
 
 /* --- claims ----------------------------------------------------------------------------------------------------- */
 
+/* Before a byte passes. What has ended by now was nobody's. */
+static bool client_is_self(struct forward *f, int fd, const struct forward_row *row)
+{
+	uid_t uid = 0;
+	int rc = peer_owner_of(fd, &uid);
+
+	if (rc == 0 && uid == geteuid())
+		return true;
+	if (rc != -ENOENT && log_limit_pass(&f->log_limit, loop_now_us(f->loop), LOG_BURST))
+		log_warn("port %u: a connection of uid %u was reset: access is self", row->at.port, uid);
+	return false;
+}
+
 static void on_accepted(void *ctx, struct endpoint_claim *claim, int fd)
 {
 	const struct forward_row *row = claim->owner;
 	struct forward *f = ctx;
 
+	if (row->verdict.self_only && !client_is_self(f, fd, row)) {
+		forward_conn_refuse(fd);
+		return;
+	}
 	forward_conn_start(f->conns, f->mux, fd, &claim->target, row->traffic);
 }
 
@@ -127,7 +146,7 @@ static void on_datagram(void *ctx, struct endpoint_claim *claim, struct udp_port
 	const struct forward_row *row = claim->owner;
 	struct forward *f = ctx;
 
-	udp_flows_datagram(f->flows, f->mux, port, from, d, len, &claim->target, row->traffic);
+	udp_flows_datagram(f->flows, f->mux, port, from, d, len, &claim->target, row->traffic, row->verdict.self_only);
 }
 
 static void on_unreachable(void *ctx, struct udp_port *port, const struct udp_client *client)

@@ -60,7 +60,7 @@ static void on_relay_done(void *ctx, const struct relay_stats *stats, int error)
 	forward_conn_free(c->all, c);
 }
 
-static void refuse_client(int fd)
+void forward_conn_refuse(int fd)
 {
 	struct linger hard = {.l_onoff = 1, .l_linger = 0};
 
@@ -102,7 +102,7 @@ void forward_conn_start(struct forward_conns *all, struct mux *mux, int fd, cons
 			mux_stream_reset(stream, MUX_REASON_RESOURCES);
 		if (mux && log_limit_pass(&all->limit, loop_now_us(all->loop), 1))
 			log_warn("port %u: a connection was reset: too many connections, or no memory", target->port);
-		refuse_client(fd);
+		forward_conn_refuse(fd);
 		return;
 	}
 	c->all = all;

@@ -25,6 +25,9 @@ void forward_traffic_unref(struct forward_traffic *t); /* NULL is fine */
 struct forward_conns *forward_conns_new(struct loop *loop); /* NULL: out of memory */
 void forward_conns_free(struct forward_conns *all);         /* aborts them; NULL is fine */
 
+/* The client sees a reset; fd is closed. */
+void forward_conn_refuse(int fd);
+
 /* Joins fd, which it takes, to a new stream towards target. Without a mux, or a stream, the client sees a reset. */
 void forward_conn_start(struct forward_conns *all, struct mux *mux, int fd, const struct tcp_target *target,
 			struct forward_traffic *traffic);

@@ -59,7 +59,7 @@ void forward_row_update(struct forward_row *row, const struct listener *l)
 static bool verdicts_equal(const struct rule_verdict *a, const struct rule_verdict *b)
 {
 	if (a->action != b->action || a->reason != b->reason || a->host_count != b->host_count ||
-	    a->host_port != b->host_port || a->host_socket != b->host_socket)
+	    a->host_port != b->host_port || a->host_socket != b->host_socket || a->self_only != b->self_only)
 		return false;
 	for (size_t i = 0; i < a->host_count; i++)
 		if (a->host[i].family != b->host[i].family ||

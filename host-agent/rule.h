@@ -30,6 +30,7 @@ struct rule {
 	bool must_be_zero;
 	bool any_address; /* our own rules: every address of the guest, no exception */
 	bool fallback;
+	bool self_only;
 	bool ignore;
 	bool is_static;
 };

@@ -215,7 +215,8 @@ static bool static_covers(const struct rules *rules, const struct listener_key *
 
 static void verdict_forward(const struct rule *rule, unsigned guest_port, struct rule_verdict *out)
 {
-	*out = (struct rule_verdict){.action = RULE_FORWARD, .reason = rule->forward_reason};
+	*out = (struct rule_verdict){
+		.action = RULE_FORWARD, .reason = rule->forward_reason, .self_only = rule->self_only};
 	if (rule->host_socket != NULL) {
 		out->host_socket = rule->host_socket;
 		return;

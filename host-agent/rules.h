@@ -57,6 +57,7 @@ struct rule_spec {
 	const char *process; /* POSIX extended regular expression, found anywhere in the name */
 	const char *user;
 	const char *unit;
+	bool self_only; /* who connects on the host is to be the agent's user */
 	bool reverse;
 	bool ignore;
 	bool is_static;
@@ -99,6 +100,7 @@ struct rule_verdict {
 	struct rule_address host[2];
 	size_t host_count; /* 1 or 2; 0 with host_socket and where nothing is forwarded */
 	uint16_t host_port;
+	bool self_only;          /* connections of other users of the host are reset */
 	const char *host_socket; /* NULL, or the path as written, its {{…}} unexpanded */
 };
 

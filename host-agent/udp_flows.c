@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -198,14 +199,21 @@ static struct udp_flow *flow_new(struct udp_flows *all, struct mux *mux, const s
 	return f;
 }
 
+static bool client_is_self(const struct udp_port *port, const struct udp_client *client)
+{
+	uid_t uid;
+
+	return udp_port_client_owner(port, client, &uid) == 0 && uid == geteuid();
+}
+
 void udp_flows_datagram(struct udp_flows *all, struct mux *mux, struct udp_port *port, const struct udp_client *from,
 			struct datagram *d, size_t len, const struct tcp_target *target,
-			struct forward_traffic *traffic)
+			struct forward_traffic *traffic, bool self_only)
 {
 	struct flow_key key = key_of(port, from);
 	struct udp_flow *f = flow_find(all, &key);
 
-	if (!mux)
+	if (!mux || (!f && self_only && !client_is_self(port, from)))
 		return;
 	if (!f && all->count >= UDP_FLOWS_MAX) {
 		if (log_limit_pass(&all->limit, loop_now_us(all->loop), 1))

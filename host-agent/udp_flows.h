@@ -10,6 +10,7 @@
 #ifndef HOMEPORT_UDP_FLOWS_H
 #define HOMEPORT_UDP_FLOWS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "control_msg.h"
@@ -26,11 +27,12 @@ void udp_flows_free(struct udp_flows *all);         /* ends them; NULL is fine *
 
 /*
  * A datagram of a client. One that is new gets a stream of the mux towards target, which counts in traffic; without a
- * mux (NULL), a stream or memory the datagram is dropped. The port must outlive its flows: udp_flows_end_port().
+ * mux (NULL), a stream or memory the datagram is dropped, and where self_only is set, that of a client of another user.
+ * The port must outlive its flows: udp_flows_end_port().
  */
 void udp_flows_datagram(struct udp_flows *all, struct mux *mux, struct udp_port *port, const struct udp_client *from,
 			struct datagram *d, size_t len, const struct tcp_target *target,
-			struct forward_traffic *traffic);
+			struct forward_traffic *traffic, bool self_only);
 
 /* The client is gone: its flow ends, and the server hears of it when it sends the next. */
 void udp_flows_unreachable(struct udp_flows *all, struct udp_port *port, const struct udp_client *client);

@@ -19,6 +19,7 @@
 
 #include "address.h"
 #include "loop.h"
+#include "peer_owner.h"
 
 #define READS_TURN 64
 
@@ -27,6 +28,8 @@ struct udp_port {
 	const struct udp_port_events *events;
 	void *ctx;
 	int fd;
+	struct rule_address address;
+	uint16_t port;
 	bool everywhere; /* bound to all addresses */
 	bool closed;     /* while its own callback runs */
 	bool reading;
@@ -174,6 +177,14 @@ static void on_readable(void *ctx, int fd, unsigned what)
 		udp_port_release(p);
 }
 
+int udp_port_client_owner(const struct udp_port *p, const struct udp_client *client, uid_t *uid)
+{
+	const struct peer_end from = {client->family, client->addr, client->port};
+	const struct peer_end to = {client->family, p->everywhere ? client->at : p->address.bytes, p->port};
+
+	return peer_owner(IPPROTO_UDP, &from, &to, uid);
+}
+
 /* --- out -------------------------------------------------------------------------------------------------------- */
 
 static void put_at(struct msghdr *m, union control *control, const struct udp_client *to)
@@ -268,6 +279,8 @@ int udp_port_open(struct loop *loop, const struct rule_address *address, uint16_
 	p->fd = fd;
 	p->events = events;
 	p->ctx = ctx;
+	p->address = *address;
+	p->port = port;
 	p->everywhere = everywhere;
 	*out = p;
 	return 0;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "datagram.h"
 #include "rules.h"
@@ -39,6 +40,9 @@ struct udp_port_events {
 int udp_port_open(struct loop *loop, const struct rule_address *address, uint16_t port,
 		  const struct udp_port_events *events, void *ctx, struct udp_port **out);
 void udp_port_close(struct udp_port *p); /* NULL is fine */
+
+/* The user of this host whose socket the client is: 0, -ENOENT (none of this host's, any more) or a negative errno. */
+int udp_port_client_owner(const struct udp_port *p, const struct udp_client *client, uid_t *uid);
 
 /* Sends one; what the socket does not take is dropped. */
 void udp_port_send(struct udp_port *p, const struct udp_client *to, const uint8_t *data, size_t len);

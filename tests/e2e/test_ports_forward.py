@@ -328,3 +328,46 @@ def test_a_rule_may_ask_who_listens(homeport, host, guest):
     assert (rows["127.0.0.1:8090"]["state"], rows["127.0.0.1:8090"]["user"]) == ("ignored", "root")
     assert (rows["127.0.0.1:8091"]["user"], rows["127.0.0.1:8091"]["process"]) == ("me", "sleeper")
     assert rows["127.0.0.1:8093"]["state"] == "forwarded" and rows["127.0.0.1:8093"]["host"][-1] == "[::1]:8093"
+
+
+def as_uid(uid):
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
+
+
+def test_with_access_self_other_users_of_the_host_are_reset(homeport, host, guest):
+    homeport.write_config("dev", "ssh:\n  host: guest\n  configFile: %s\nmounts: []\nportForwards:\n- guestPort: 8095\n"
+                          "- access: self\n  hostIP: localhost\n" % homeport.lab.ssh_config("me"))
+    guest.popen(["python3", "-m", "http.server", "-b", "127.0.0.1", "8094"], user="me", cwd="/etc", stdout=-3, stderr=-3)
+    guest.popen(["python3", "-m", "http.server", "-b", "127.0.0.1", "8095"], user="me", cwd="/etc", stdout=-3, stderr=-3)
+    assert homeport.run("up", "dev").returncode == 0
+    homeport.name = "dev"
+    wait_until(lambda: len([r for r in ports_of(homeport).values() if r["state"] == "forwarded"]) == 2, timeout=3)
+
+    def fetch(port, uid, address="127.0.0.1"):
+        return host.cmd([*as_uid(uid), "curl", "-gs", "--max-time", "5", "-o", "/dev/null", f"http://{address}:{port}/hostname"],
+                        check=False).returncode
+
+    assert fetch(8094, 1000) == fetch(8094, 1000, "[::1]") == fetch(8095, 1500) == 0
+    for uid in (1500, 0):
+        assert fetch(8094, uid) in (52, 56), "an empty reply, or a reset"
+        assert fetch(8094, uid, "[::1]") in (52, 56)
+    assert "a connection of uid" in homeport.logs()
+    row = ports_of(homeport)["127.0.0.1:8094"]
+    assert row["connections"] == 0
+
+
+def test_with_access_self_other_users_datagrams_are_dropped(homeport, host, guest):
+    homeport.write_config("dev", "ssh:\n  host: guest\n  configFile: %s\nmounts: []\nportForwards:\n"
+                          "- access: self\n  hostIP: localhost\n" % homeport.lab.ssh_config("me"))
+    echo = ("import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 8096)); print('there', flush=True)\n"
+            "while True: s.sendto(*s.recvfrom(64))")
+    ask = ("import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(1); s.sendto(b'hello', ('127.0.0.1', 8096))\n"
+           "print(s.recv(64).decode())")
+    assert guest.popen(["python3", "-c", echo], user="me", stdout=-1).stdout.readline()
+    assert homeport.run("up", "dev").returncode == 0
+    homeport.name = "dev"
+    wait_until(lambda: ports_of(homeport)["127.0.0.1:8096"]["state"] == "forwarded", timeout=3)
+    assert host.cmd(["python3", "-c", ask], user="me").stdout == "hello\n"
+    for uid in (1500, 0):
+        assert "TimeoutError" in host.cmd([*as_uid(uid), "python3", "-c", ask], check=False).stderr
+    assert host.cmd(["python3", "-c", ask], user="me").stdout == "hello\n"
