@@ -164,6 +164,7 @@ static void put_mount(struct wire_buf *out, const struct control_msg *msg)
 	for (uint32_t i = 0; i < m->share_count; i++) {
 		wire_put_cstring(out, m->shares[i].point);
 		wire_put_cstring(out, m->shares[i].source);
+		wire_put_u32(out, m->shares[i].number);
 		wire_put_u8(out, m->shares[i].writable);
 		wire_put_u8(out, m->shares[i].virtual_owners);
 		put_id_map(out, m->shares[i].uids);
@@ -178,6 +179,7 @@ static int get_share(struct wire_reader *r, struct control_mount *m, uint32_t i)
 
 	if (rc == 0)
 		rc = get_new_text(r, &share->source);
+	share->number = wire_get_u32(r);
 	get_bool(r, &share->writable);
 	get_bool(r, &share->virtual_owners);
 	if (rc == 0)

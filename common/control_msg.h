@@ -19,7 +19,7 @@ struct wire_buf;
 enum control_type {
 	/* host -> guest */
 	CONTROL_CONFIG = 1, /* first: who the host's user is, what is wanted of the guest */
-	CONTROL_MOUNT,      /* wanted: mount these shares there. The same target again: re-attach */
+	CONTROL_MOUNT,      /* wanted: these shares there. The same target again: the shares it has now */
 	CONTROL_UNMOUNT,    /* no longer wanted */
 	/* guest -> host */
 	CONTROL_GUEST,       /* first: who and what the guest is */
@@ -42,7 +42,8 @@ struct control_config {
 /* One share of a mount: at `point` ("" is the mount's root, else a relative path below) the host serves `source`. */
 struct control_share {
 	char *point;
-	char *source; /* for messages only */
+	char *source;    /* for messages only */
+	uint32_t number; /* the host's name for it, never that of another share while the session lives */
 	bool writable;
 	bool virtual_owners;        /* its files' owners are the guest's numbers, recorded on the host */
 	struct id_map *uids, *gids; /* NULL: an empty one */
@@ -138,7 +139,7 @@ ssize_t control_msg_get(const uint8_t *data, size_t len, struct control_msg *msg
 /* Frees what a message read by control_msg_get() owns. */
 void control_msg_clear(struct control_msg *msg);
 
-/* OPEN(sftp): which share of which mount. */
+/* OPEN(sftp): which share, by its number, of which mount. */
 struct sftp_target {
 	uint32_t mount_id, share;
 };

@@ -224,7 +224,7 @@ void call_start(struct call *call)
 		call_reply_err(call, EROFS); /* a directory of ours: nothing can be made in it */
 		return;
 	}
-	if (call->file && call->file->generation != call->share->generation) {
+	if (call->share->dropped || (call->file && call->file->generation != call->share->generation)) {
 		call_reply_err(call, ESTALE);
 		return;
 	}

@@ -51,6 +51,8 @@ struct graft *graft_new(const char *const *points, unsigned count)
 	for (unsigned i = 0; root && i < count; i++) {
 		struct graft *g = root;
 
+		if (!points[i])
+			continue;
 		for (const char *at = points[i]; g && *at;) {
 			size_t len = strcspn(at, "/");
 

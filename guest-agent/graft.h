@@ -17,7 +17,8 @@ struct graft {
 	unsigned child_count;
 };
 
-/* The place of the first share (point ""), with those of all others below it. NULL: out of memory. */
+/* The place of the first share (point ""), with those of all others below it; those without a point (NULL) have none.
+ * NULL: out of memory. */
 struct graft *graft_new(const char *const *points, unsigned count);
 void graft_free(struct graft *g);
 

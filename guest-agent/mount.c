@@ -161,42 +161,6 @@ static void on_node_forgotten(void *ctx, uint16_t share, uint64_t server, uint64
 	share_forget(m->shares[share], server, given);
 }
 
-static int grafts_new(struct mount *m, const struct mount_params *p)
-{
-	const char *points[CONTROL_MOUNTS_MAX];
-
-	for (unsigned i = 0; i < p->share_count; i++)
-		points[i] = p->shares[i].point;
-	m->grafts = graft_new(points, p->share_count);
-	return m->grafts ? 0 : -ENOMEM;
-}
-
-/* The name and the place of a share's root, whose parent is a node only where it is the mount's root: the kernel has
- * its own idea of parents, and a root is never looked for by name. */
-static int shares_new(struct mount *m, const struct mount_params *p)
-{
-	for (unsigned i = 0; i < p->share_count; i++) {
-		const struct graft *g = m->grafts;
-		struct share *s = share_new(m, (uint16_t)i, &p->shares[i]);
-
-		if (!s)
-			return -ENOMEM;
-		m->shares[m->share_count++] = s;
-		s->root = node_add_root(m->nodes, (uint16_t)i, NULL, NULL);
-		if (!s->root)
-			return -ENOMEM;
-		for (const char *at = p->shares[i].point; g && *at;) {
-			size_t len = strcspn(at, "/");
-
-			g = graft_child(g, at, len);
-			at += len + (at[len] == '/');
-		}
-		if (!node_set_graft(s->root, g))
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 struct mount *mount_new(struct loop *loop, const struct mount_params *p, const struct mount_events *events, void *ctx)
 {
 	struct mount *m = calloc(1, sizeof(*m));
@@ -222,7 +186,7 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->nodes = node_table_new(on_node_forgotten, m);
 	m->interrupts = calls_interrupts_new(m);
 	if (!m->target || !m->nodes || !m->interrupts || lookahead_init(m) < 0 || locks_init(m) < 0 ||
-	    grafts_new(m, p) < 0 || shares_new(m, p) < 0) {
+	    mount_shares_init(m, p->shares, p->share_count) < 0) {
 		mount_free(m);
 		return NULL;
 	}
@@ -296,21 +260,6 @@ void mount_share_input(struct mount *m, unsigned share, const uint8_t *data, siz
 void mount_share_writable(struct mount *m, unsigned share)
 {
 	share_writable(m->shares[share]);
-}
-
-int mount_update_shares(struct mount *m, const struct mount_share *shares, unsigned count)
-{
-	if (count != m->share_count)
-		return -EINVAL;
-	for (unsigned i = 0; i < count; i++)
-		if (strcmp(m->shares[i]->point, shares[i].point) != 0 ||
-		    m->shares[i]->ids.recorded != shares[i].virtual_owners ||
-		    !id_map_equal(&m->shares[i]->ids.uids, shares[i].uids) ||
-		    !id_map_equal(&m->shares[i]->ids.gids, shares[i].gids))
-			return -EINVAL;
-	for (unsigned i = 0; i < count; i++)
-		m->shares[i]->writable = shares[i].writable;
-	return 0;
 }
 
 struct doubt {

@@ -48,7 +48,8 @@ struct mount_params {
 struct mount_events {
 	/* Whenever it changes. text is a sentence or "". After FAILED and UNMOUNTED nothing more comes: free it. */
 	void (*state)(void *ctx, enum control_mount_status status, int error, const char *text);
-	/* The share has no pipe and wants one: answer, now or later, by mount_share_attach(). */
+	/* The share has no pipe and wants one: answer, now or later, by mount_share_attach(). A share is called by its
+	 * slot: at first its place in the list. */
 	void (*open_share)(void *ctx, unsigned share);
 	/* The share's server broke the protocol: end its pipe. mount_share_lost() must not be called for it. */
 	void (*close_share)(void *ctx, unsigned share, const char *why);
@@ -85,8 +86,12 @@ void mount_share_writable(struct mount *m, unsigned share);
  */
 void mount_set_linked(struct mount *m, bool linked);
 
-/* New rights for the shares. The list has as many as before, the same points and owners, or -EINVAL: mount anew. */
-int mount_update_shares(struct mount *m, const struct mount_share *shares, unsigned count);
+/*
+ * The shares it has from here on; those it had before and has still go on as they are. slots (count of them) is filled
+ * in with the numbers by which this header's other functions know each. -EINVAL or -ENOMEM: this cannot be done to what
+ * is mounted, mount anew. Asks for pipes in a later turn; the owner ends those of slots that are not among them.
+ */
+int mount_set_shares(struct mount *m, const struct mount_share *shares, unsigned count, unsigned *slots);
 
 struct mount_stats mount_stats(const struct mount *m);
 const char *mount_target(const struct mount *m);

@@ -94,6 +94,9 @@ void mount_root_attr(const struct mount *m, const struct share *s, struct sftp_a
 /* The server says what to forget. */
 void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invalidation *what);
 
+/* mount_shares.c: the first shares of a new mount. 0 or -ENOMEM; mount_free() undoes what was done in both cases. */
+int mount_shares_init(struct mount *m, const struct mount_share *shares, unsigned count);
+
 /* Sends what the present batch made; called once at the end of each. */
 void mount_flush(struct mount *m);
 

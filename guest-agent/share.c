@@ -247,8 +247,26 @@ void share_lost(struct share *s)
 		sftp_client_detach(s->client);
 		node_writes_lost(s->mount, s);
 	}
+	if (s->dropped)
+		return;
 	loop_timer_set(s->retry, s->backoff_us);
 	s->backoff_us = 2 * s->backoff_us < BACKOFF_MAX_US ? 2 * s->backoff_us : BACKOFF_MAX_US;
+}
+
+void share_drop(struct share *s)
+{
+	s->dropped = true;
+	share_lost(s);
+	s->root_known = s->space_known = false;
+	loop_timer_stop(s->retry);
+	share_start_parked(s);
+}
+
+void share_want(struct share *s)
+{
+	s->dropped = false;
+	s->backoff_us = BACKOFF_MIN_US;
+	loop_timer_set(s->retry, 0);
 }
 
 void share_input(struct share *s, const uint8_t *data, size_t len)

@@ -46,6 +46,7 @@ struct share {
 	uint16_t index;
 	char *point;
 	bool writable;
+	bool dropped; /* not wanted any more: ESTALE for all who still ask */
 	struct idmap ids;
 	enum share_state state;
 	uint32_t generation; /* of the present attachment, or the next */
@@ -69,6 +70,11 @@ const char *share_state_name(enum share_state state);
 
 /* NULL: out of memory. Asks for a pipe from the next turn on. */
 struct share *share_new(struct mount *m, uint16_t index, const struct mount_share *params);
+
+/* It is not wanted any more, and has lost its pipe: what waits ends with ESTALE, and so does what comes. Or it is
+ * again, and asks for a pipe from the next turn on. */
+void share_drop(struct share *s);
+void share_want(struct share *s);
 
 /* Ends its requests and asks for nothing more. */
 void share_end(struct share *s);

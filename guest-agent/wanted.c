@@ -25,10 +25,11 @@
 /* A polite unmount waits for nobody: what is still busy then is detached. */
 #define WANTED_UNMOUNT_US 2000000u
 
-/* One share's way to its server. */
+/* One share's way to its server, by the share's slot in the mount. */
 struct pipe {
 	struct wanted *wanted;
 	unsigned share;
+	uint32_t number;           /* the host's, of the share */
 	struct mux_stream *stream; /* NULL: none */
 	bool asked;                /* the share waits for one */
 };
@@ -45,8 +46,7 @@ struct wanted {
 	struct mux *mux;                  /* of the session that claims it; NULL: none */
 	struct loop_timer *patience;
 	bool ended, host_locks, acl;
-	unsigned share_count;
-	struct pipe pipes[];
+	struct pipe pipes[CONTROL_MOUNTS_MAX];
 };
 
 const char *wanted_target(const struct wanted *w)
@@ -135,7 +135,7 @@ static const struct mux_stream_events stream_events = {
 
 static void pipe_open(struct pipe *p)
 {
-	const struct sftp_target target = {.mount_id = p->wanted->state.id, .share = p->share};
+	const struct sftp_target target = {.mount_id = p->wanted->state.id, .share = p->number};
 	struct wire_buf args = {0};
 
 	p->asked = false;
@@ -244,22 +244,53 @@ static unsigned copy_shares(struct mount_share *shares, const struct control_mou
 	return msg->share_count;
 }
 
+/* The stream does not lead where the share is to be read from now. */
+static void pipe_close(struct pipe *p)
+{
+	if (!p->stream)
+		return;
+	mux_stream_reset(p->stream, MUX_REASON_CANCELLED);
+	on_stream_closed(p, MUX_REASON_LOST);
+}
+
+/* Which slot reads from where, of `count` that are wanted; the streams of all others end. */
+static void pipes_set(struct wanted *w, const struct control_mount *msg, const unsigned *slots)
+{
+	bool is_wanted[CONTROL_MOUNTS_MAX] = {0};
+
+	for (uint32_t i = 0; i < msg->share_count; i++) {
+		struct pipe *p = &w->pipes[slots[i]];
+
+		is_wanted[slots[i]] = true;
+		if (p->number != msg->shares[i].number)
+			pipe_close(p);
+		p->number = msg->shares[i].number;
+	}
+	for (unsigned i = 0; i < CONTROL_MOUNTS_MAX; i++) {
+		if (is_wanted[i])
+			continue;
+		pipe_close(&w->pipes[i]);
+		w->pipes[i].asked = false;
+	}
+}
+
 int wanted_claim(struct wanted *w, struct mux *mux, const struct control_mount *msg)
 {
 	struct mount_share shares[CONTROL_MOUNTS_MAX];
+	unsigned slots[CONTROL_MOUNTS_MAX];
 	int rc;
 
-	if (w->ended || !w->mount || msg->share_count != w->share_count || msg->host_locks != w->host_locks ||
-	    msg->acl != w->acl)
+	if (w->ended || !w->mount || msg->host_locks != w->host_locks || msg->acl != w->acl)
 		return -EINVAL;
-	rc = mount_update_shares(w->mount, shares, copy_shares(shares, msg));
+	rc = mount_set_shares(w->mount, shares, copy_shares(shares, msg), slots);
 	if (rc < 0)
 		return rc;
+	pipes_set(w, msg, slots);
 	w->mux = mux;
 	wanted_set_linked(w, true);
 	w->state.id = msg->id;
 	tell(w, w->state.status, (int)w->state.error, w->state.text);
-	for (unsigned i = 0; i < w->share_count; i++)
+	for (unsigned i = 0; i < CONTROL_MOUNTS_MAX; i++)
 		if (w->pipes[i].asked && !w->pipes[i].stream)
 			pipe_open(&w->pipes[i]);
 	return 0;
@@ -274,11 +305,8 @@ void wanted_set_linked(struct wanted *w, bool linked)
 void wanted_orphan(struct wanted *w)
 {
 	w->mux = NULL;
-	for (unsigned i = 0; i < w->share_count; i++)
-		if (w->pipes[i].stream) {
-			mux_stream_reset(w->pipes[i].stream, MUX_REASON_CANCELLED);
-			on_stream_closed(&w->pipes[i], MUX_REASON_LOST);
-		}
+	for (unsigned i = 0; i < CONTROL_MOUNTS_MAX; i++)
+		pipe_close(&w->pipes[i]);
 }
 
 /* --------------------------------------------------------------------------------------------------------- begin, end
@@ -337,20 +365,17 @@ struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct contr
 			  const struct control_config *config, const char *guarded, const struct wanted_events *events,
 			  void *ctx)
 {
-	struct wanted *w = calloc(1, sizeof(*w) + msg->share_count * sizeof(w->pipes[0]));
+	struct wanted *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return NULL;
-	*w = (struct wanted){.loop = loop,
-			     .mux = mux,
-			     .events = events,
-			     .ctx = ctx,
-			     .share_count = msg->share_count,
-			     .host_locks = msg->host_locks,
-			     .acl = msg->acl};
+	*w = (struct wanted){
+		.loop = loop, .mux = mux, .events = events, .ctx = ctx, .host_locks = msg->host_locks, .acl = msg->acl};
 	w->state.id = msg->id;
-	for (unsigned i = 0; i < w->share_count; i++)
+	for (unsigned i = 0; i < CONTROL_MOUNTS_MAX; i++)
 		w->pipes[i] = (struct pipe){.wanted = w, .share = i};
+	for (uint32_t i = 0; i < msg->share_count; i++)
+		w->pipes[i].number = msg->shares[i].number;
 	w->asked_target = strdup(msg->target);
 	w->patience = loop_timer_new(loop, on_patience, w);
 	if (!w->asked_target || !w->patience) {
@@ -372,7 +397,7 @@ void wanted_free(struct wanted *w)
 	if (!w)
 		return;
 	w->ended = true;
-	for (unsigned i = 0; i < w->share_count; i++) {
+	for (unsigned i = 0; i < CONTROL_MOUNTS_MAX; i++) {
 		if (w->pipes[i].stream)
 			mux_stream_reset(w->pipes[i].stream, MUX_REASON_CANCELLED);
 		w->pipes[i].stream = NULL;

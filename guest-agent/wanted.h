@@ -31,8 +31,8 @@ struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct contr
 /* What is mounted goes at once, lazily. NULL is fine. */
 void wanted_free(struct wanted *w);
 
-/* The same target is wanted (again), by a session that may be new: goes on with its shares. -EINVAL: its shares are
- * others, it has to be mounted anew. Tells its state. */
+/* The same target is wanted, by a session that may be new, with shares that may be others: goes on with those that it
+ * had. -EINVAL: that cannot be done, it has to be mounted anew. Tells its state. */
 int wanted_claim(struct wanted *w, struct mux *mux, const struct control_mount *msg);
 
 /* The session's connection came or went; its streams stay. */

@@ -38,6 +38,7 @@
 #include "mux.h"
 #include "nofile.h"
 #include "notify.h"
+#include "offload.h"
 #include "peer.h"
 #include "rules.h"
 #include "runtime_dir.h"
@@ -91,9 +92,10 @@ bool agent_settled(const struct agent *a)
 	if (a->config->max_forwards > 0 && !a->ports_known)
 		return false;
 	for (size_t i = 0; i < a->plan.count; i++)
-		if (a->mounts[i].status != MOUNT_MOUNTED && a->mounts[i].status != MOUNT_FAILED)
+		if (a->mounts[i].outdated ||
+		    (a->mounts[i].status != MOUNT_MOUNTED && a->mounts[i].status != MOUNT_FAILED))
 			return false;
-	return true;
+	return TAILQ_EMPTY(&a->leaving);
 }
 
 size_t agent_failed_mounts(const struct agent *a)
@@ -168,8 +170,10 @@ static void stop_step(struct agent *a)
 
 static void on_signal(void *ctx, int signo)
 {
-	(void)signo;
-	agent_stop(ctx);
+	if (signo == SIGHUP)
+		agent_reload(ctx);
+	else
+		agent_stop(ctx);
 }
 
 /* ------------------------------------------------------------------------------------------------------- the session
@@ -464,41 +468,6 @@ static void on_shares_changed(void *ctx)
 
 static const struct shares_events shares_events = {.changed = on_shares_changed};
 
-static int begin_mounts(struct agent *a)
-{
-	int rc = mount_plan_make(&a->plan, a->config);
-
-	if (rc < 0)
-		return rc;
-	a->mounts = calloc(a->plan.count + 1, sizeof(*a->mounts));
-	if (!a->mounts)
-		return -ENOMEM;
-	for (size_t i = 0; i < a->plan.count; i++) {
-		struct agent_mount *mount = &a->mounts[i];
-
-		mount->plan = &a->plan.mounts[i];
-		snprintf(mount->target, sizeof(mount->target), "%s", mount->plan->target);
-		mount->shares = calloc(mount->plan->share_count, sizeof(struct served *));
-		for (size_t j = 0; mount->shares && j < mount->plan->share_count; j++) {
-			const struct config_mount *source = mount->plan->shares[j].source;
-
-			mount->shares[j] = shares_add(
-				a->shares, &(struct share_source){.location = source->location.path,
-								  .writable = source->writable,
-								  .mask = source->mask,
-								  .locks = mount->plan->host_locks,
-								  .virtual_owners = source->virtual_owners,
-								  /* What is recorded has none. */
-								  .acl = mount->plan->acl && !source->virtual_owners});
-			if (!mount->shares[j])
-				return -ENOMEM;
-		}
-		if (!mount->shares)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 static int begin(struct agent *a)
 {
 	int rc;
@@ -509,16 +478,20 @@ static int begin(struct agent *a)
 		return -ENOMEM;
 	a->sigterm = loop_signal_new(a->loop, SIGTERM, on_signal, a);
 	a->sigint = loop_signal_new(a->loop, SIGINT, on_signal, a);
+	a->sighup = loop_signal_new(a->loop, SIGHUP, on_signal, a);
 	a->turn = loop_timer_new(a->loop, agent_turn, a);
 	a->doubt_timer = loop_timer_new(a->loop, on_doubt_timer, a);
 	a->stop_timer = loop_timer_new(a->loop, on_stop_timer, a);
 	a->watchdog = loop_timer_new(a->loop, on_watchdog, a);
 	a->shares = shares_new(a->loop, &shares_events, a);
-	if (!a->sigterm || !a->sigint || !a->turn || !a->doubt_timer || !a->stop_timer || !a->watchdog || !a->shares)
+	a->base = config_clone(a->start->desired->config);
+	a->config = config_clone(a->start->desired->config);
+	if (!a->sigterm || !a->sigint || !a->sighup || !a->base || !a->config || !a->turn || !a->doubt_timer ||
+	    !a->stop_timer || !a->watchdog || !a->shares)
 		return -ENOMEM;
 	rc = agent_ctl_begin(a);
 	if (!rc)
-		rc = begin_mounts(a);
+		rc = agent_mounts_set(a, a->config);
 	if (!rc)
 		rc = begin_link(a);
 	if (notify_watchdog_us())
@@ -528,6 +501,7 @@ static int begin(struct agent *a)
 
 static void end(struct agent *a)
 {
+	offload_cancel(a->reader);
 	agent_ctl_end(a);
 	forward_free(a->forward);
 	rules_free(a->rules);
@@ -535,10 +509,9 @@ static void end(struct agent *a)
 	link_free(a->link);
 	guest_builds_close(&a->builds);
 	shares_free(a->shares);
-	for (size_t i = 0; a->mounts && i < a->plan.count; i++)
-		free(a->mounts[i].shares);
-	free(a->mounts);
-	mount_plan_clear(&a->plan);
+	agent_mounts_end(a);
+	config_free(a->base);
+	config_free(a->config);
 	wire_buf_free(&a->control_in);
 	loop_timer_free(a->turn);
 	loop_timer_free(a->doubt_timer);
@@ -546,6 +519,7 @@ static void end(struct agent *a)
 	loop_timer_free(a->watchdog);
 	loop_signal_free(a->sigterm);
 	loop_signal_free(a->sigint);
+	loop_signal_free(a->sighup);
 	loop_free(a->loop);
 }
 
@@ -555,7 +529,6 @@ static void restrict_process(void)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
 }
 
 /* The guest has lines in our log, and is there for months. */
@@ -566,17 +539,18 @@ static void on_log_line(void *ctx, enum log_level level, const char *line)
 	runtime_dir_limit_log(ctx);
 }
 
-int agent_run(const struct config *config, const struct runtime_dir *dir, const uint8_t instance[INSTANCE_SIZE])
+int agent_run(const struct agent_start *start)
 {
-	struct agent a = {.config = config, .dir = dir, .since = time(NULL)};
+	struct agent a = {.start = start, .dir = start->dir, .since = time(NULL)};
 	int rc;
 
-	memcpy(a.instance, instance, sizeof(a.instance));
+	TAILQ_INIT(&a.leaving);
+	memcpy(a.instance, start->instance, sizeof(a.instance));
 	restrict_process();
-	log_set_sink(on_log_line, (void *)dir);
+	log_set_sink(on_log_line, (void *)start->dir);
 	rc = begin(&a);
 	if (rc < 0)
-		log_error("session %s: cannot begin: %s", dir->name, strerror(-rc));
+		log_error("session %s: cannot begin: %s", start->dir->name, strerror(-rc));
 	else
 		rc = loop_run(a.loop);
 	end(&a);

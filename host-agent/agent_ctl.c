@@ -3,10 +3,12 @@
  * What the commands ask of a running agent. ctl_socket.h has the form of questions and answers; the words are:
  *
  *	status text|json [watch]	ports text|json [watch]
- *	config				the effective configuration, as YAML
+ *	config				the configuration that was read, as YAML
  *	wait				progress until all is as wanted; what `up` prints; its exit status
  *	why				what `wait` still waits for
  *	down				stops; answers when that is done
+ *
+ * Those that change a running session are agent_change.c's.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -192,6 +194,7 @@ static void tell_why(const struct agent *a, struct ctl_client *client)
 static void watcher_free(struct agent *a, struct watcher *w)
 {
 	TAILQ_REMOVE(&a->watchers, w, next);
+	agent_change_free(w->change);
 	free(w);
 }
 
@@ -200,6 +203,11 @@ static void watcher_update(struct agent *a, struct watcher *w)
 {
 	if (w->kind == WATCHER_STATUS || w->kind == WATCHER_PORTS) {
 		show(a, w);
+		return;
+	}
+	if (w->kind == WATCHER_CHANGE) {
+		if (agent_change_update(a, w))
+			watcher_free(a, w);
 		return;
 	}
 	if (a->state == AGENT_STOPPED) {
@@ -238,18 +246,28 @@ static void on_watch_timer(void *ctx)
 	loop_timer_set(a->watch_timer, WATCH_EVERY_US);
 }
 
-static void watch(struct agent *a, struct ctl_client *client, enum watcher_kind kind, bool json)
+struct watcher *agent_ctl_watch(struct agent *a, struct ctl_client *client, enum watcher_kind kind)
 {
 	struct watcher *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	*w = (struct watcher){.client = client, .kind = kind};
+	TAILQ_INSERT_TAIL(&a->watchers, w, next);
+	if (!loop_timer_is_set(a->watch_timer))
+		loop_timer_set(a->watch_timer, WATCH_EVERY_US);
+	return w;
+}
+
+static void watch(struct agent *a, struct ctl_client *client, enum watcher_kind kind, bool json)
+{
+	struct watcher *w = agent_ctl_watch(a, client, kind);
 
 	if (!w) {
 		ctl_client_exit(client, EXIT_FAILED);
 		return;
 	}
-	*w = (struct watcher){.client = client, .kind = kind, .json = json};
-	TAILQ_INSERT_TAIL(&a->watchers, w, next);
-	if (!loop_timer_is_set(a->watch_timer))
-		loop_timer_set(a->watch_timer, WATCH_EVERY_US);
+	w->json = json;
 	watcher_update(a, w);
 }
 
@@ -272,7 +290,7 @@ static void answer_config(struct agent *a, struct ctl_client *client)
 	FILE *out = open_memstream(&shown.text, &shown.len);
 
 	if (out) {
-		config_show(a->config, out);
+		config_show(a->base, out);
 		fclose(out);
 	}
 	if (shown.text)
@@ -314,7 +332,7 @@ static void on_request(void *ctx, struct ctl_client *client, const char *line)
 	} else if (!strcmp(line, "down")) {
 		watch(a, client, WATCHER_DOWN, false);
 		agent_stop(a);
-	} else {
+	} else if (!agent_change_request(a, client, line)) {
 		ctl_client_line(client, 'e',
 				"homeport: the running agent is of another version; stop it with `homeport down`");
 		ctl_client_exit(client, EXIT_FAILED);

@@ -55,7 +55,7 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 {
 	struct control_msg msg = {.type = CONTROL_MOUNT};
 
-	msg.mount.id = mount->plan->id;
+	msg.mount.id = mount->id;
 	msg.mount.target = mount->target;
 	msg.mount.host_locks = mount->plan->host_locks;
 	msg.mount.acl = mount->plan->acl;
@@ -66,6 +66,7 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 		msg.mount.shares[i] = (struct control_share){
 			.point = share->point,
 			.source = share->source->location.path,
+			.number = mount->shares[i].number,
 			.writable = share->source->writable,
 			.virtual_owners = share->source->virtual_owners,
 			.uids = &share->uids,
@@ -74,33 +75,42 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 	}
 	guest_send(a, &msg);
 	mount->sent = true;
+	mount->outdated = false;
 	mount->status = MOUNT_MOUNTING;
 }
 
-static void send_unmount(struct agent *a, struct agent_mount *mount)
+static void send_unmount(struct agent *a, uint32_t id, bool *sent)
 {
-	struct control_msg msg = {.type = CONTROL_UNMOUNT, .unmount_id = mount->plan->id};
+	struct control_msg msg = {.type = CONTROL_UNMOUNT, .unmount_id = id};
 
+	if (*sent)
+		return;
 	guest_send(a, &msg);
-	mount->unmount_sent = true;
+	*sent = true;
 }
 
 void agent_guest_reconcile(struct agent *a)
 {
+	struct agent_leaving *leaving;
+
 	if (!a->control || !a->guest_known)
 		return;
+	TAILQ_FOREACH(leaving, &a->leaving, next)
+	send_unmount(a, leaving->id, &leaving->unmount_sent);
 	for (size_t i = 0; i < a->plan.count && a->control; i++) {
 		struct agent_mount *mount = &a->mounts[i];
 
-		if (!a->stopping && !mount->sent)
+		if (a->stopping && mount->sent)
+			send_unmount(a, mount->id, &mount->unmount_sent);
+		else if (!a->stopping && (!mount->sent || mount->outdated) && !agent_mount_is_blocked(a, mount))
 			send_mount(a, mount);
-		else if (a->stopping && mount->sent && !mount->unmount_sent)
-			send_unmount(a, mount);
 	}
 }
 
 bool agent_guest_unmounted(const struct agent *a)
 {
+	if (!TAILQ_EMPTY(&a->leaving))
+		return false;
 	for (size_t i = 0; i < a->plan.count; i++) {
 		const struct agent_mount *mount = &a->mounts[i];
 
@@ -124,9 +134,9 @@ static const struct forward_events forward_events = {.changed = on_forward_chang
  * loopback, which whoever runs the VM listens on: a guest that got it when the VM starts anew would be what answers us,
  * and keep the VM from it.
  */
-static struct rules *make_rules(const struct agent *a, uint16_t ssh_guest_port)
+static struct rules *make_rules(const struct agent *a, const struct config *config, uint16_t ssh_guest_port)
 {
-	struct rules *rules = config_rules(a->config, ssh_guest_port);
+	struct rules *rules = config_rules(config, ssh_guest_port);
 
 	if (rules && a->ssh_port && a->ssh_port <= UINT16_MAX &&
 	    rules_never(rules, (uint16_t)a->ssh_port, "never forwarded: homeport's own connection is to this port") <
@@ -135,6 +145,11 @@ static struct rules *make_rules(const struct agent *a, uint16_t ssh_guest_port)
 		return NULL;
 	}
 	return rules;
+}
+
+struct rules *agent_guest_rules(const struct agent *a, const struct config *config)
+{
+	return make_rules(a, config, a->guest.ssh_port);
 }
 
 /* Rules know the guest's ssh port, so they are made when the guest has told it; made anew when it is another one. */
@@ -148,7 +163,7 @@ static int forward_begin(struct agent *a, uint16_t ssh_port)
 		forward_free(a->forward);
 		rules_free(a->rules);
 		a->forward = NULL;
-		a->rules = make_rules(a, ssh_port);
+		a->rules = make_rules(a, a->config, ssh_port);
 		if (a->rules)
 			a->forward = forward_new(a->loop, a->rules, &limits, &forward_events, a);
 		if (!a->forward)
@@ -181,9 +196,31 @@ static int on_guest(struct agent *a, const struct control_msg *msg)
 static struct agent_mount *mount_find(struct agent *a, uint32_t id)
 {
 	for (size_t i = 0; i < a->plan.count; i++)
-		if (a->plan.mounts[i].id == id)
+		if (a->mounts[i].id == id)
 			return &a->mounts[i];
 	return NULL;
+}
+
+static struct agent_leaving *leaving_find(struct agent *a, uint32_t id)
+{
+	struct agent_leaving *leaving;
+
+	TAILQ_FOREACH(leaving, &a->leaving, next)
+	if (leaving->id == id)
+		return leaving;
+	return NULL;
+}
+
+/* Of a mount that is not wanted any more nothing counts but that it has gone. */
+static void on_leaving_state(struct agent *a, struct agent_leaving *leaving, const struct control_mount_state *state)
+{
+	char target[sizeof(leaving->target)];
+
+	if (state->status != MOUNT_UNMOUNTED && state->status != MOUNT_FAILED)
+		return;
+	log_info("mount %s: unmounted",
+		 text_printable(target, sizeof(target), leaving->target, strlen(leaving->target)));
+	agent_leaving_free(a, leaving);
 }
 
 static void log_mount_state(const struct agent *a, const struct agent_mount *mount, const char *target)
@@ -205,8 +242,13 @@ static int on_mount_state(struct agent *a, const struct control_msg *msg)
 {
 	const struct control_mount_state *state = &msg->mount_state;
 	struct agent_mount *mount = mount_find(a, state->id);
+	struct agent_leaving *leaving = leaving_find(a, state->id);
 	char target[sizeof(mount->target)], text[sizeof(mount->text)];
 
+	if (leaving) {
+		on_leaving_state(a, leaving, state);
+		return 0;
+	}
 	if (!mount || !mount->sent)
 		return -EPROTO;
 	mount->status = state->status;
@@ -327,7 +369,7 @@ int agent_guest_begin(struct agent *a)
 	for (size_t i = 0; i < a->plan.count; i++) {
 		struct agent_mount *mount = &a->mounts[i];
 
-		mount->sent = mount->unmount_sent = false;
+		mount->sent = mount->outdated = mount->unmount_sent = false;
 		snprintf(mount->target, sizeof(mount->target), "%s", mount->plan->target);
 	}
 	a->control = mux_open(peer_mux(a->peer), MUX_KIND_CONTROL, NULL, 0, &control_events, a);
@@ -341,8 +383,11 @@ void agent_guest_end(struct agent *a)
 {
 	a->control = NULL;
 	a->guest_known = a->ports_known = false;
+	/* The guest unmounts what the next session does not ask for. */
+	while (!TAILQ_EMPTY(&a->leaving))
+		agent_leaving_free(a, TAILQ_FIRST(&a->leaving));
 	for (size_t i = 0; i < a->plan.count; i++) {
-		a->mounts[i].sent = false;
+		a->mounts[i].sent = a->mounts[i].outdated = false;
 		if (a->mounts[i].status == MOUNT_MOUNTED)
 			a->mounts[i].status = MOUNT_MOUNTING;
 	}
@@ -354,7 +399,8 @@ struct served *agent_guest_share(struct agent *a, const struct sftp_target *targ
 {
 	const struct agent_mount *mount = mount_find(a, target->mount_id);
 
-	if (!mount || !mount->sent || target->share >= mount->plan->share_count)
-		return NULL;
-	return mount->shares[target->share];
+	for (size_t i = 0; mount && mount->sent && i < mount->plan->share_count; i++)
+		if (mount->shares[i].number == target->share)
+			return mount->shares[i].served;
+	return NULL;
 }

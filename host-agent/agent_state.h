@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * agent_state: the struct behind agent.h, for the files that are the agent together: agent.c (life and death),
- * agent_guest.c (what is said to the guest), agent_ctl.c (what the commands ask), status.c (what they are shown).
+ * agent_mounts.c (what is mounted), agent_guest.c (what is said to the guest), agent_live.c (what changes while it
+ * runs), agent_ctl.c (what the commands ask), status.c (what they are shown).
  */
 #ifndef HOMEPORT_AGENT_STATE_H
 #define HOMEPORT_AGENT_STATE_H
@@ -19,6 +20,7 @@
 #include "session.h"
 #include "wire.h"
 
+struct change;
 struct config;
 struct ctl_client;
 struct ctl_socket;
@@ -27,7 +29,9 @@ struct loop;
 struct loop_signal;
 struct loop_timer;
 struct mux_stream;
+struct offload;
 struct peer;
+struct problems;
 struct rules;
 struct runtime_dir;
 struct served;
@@ -45,16 +49,32 @@ enum agent_state {
 	AGENT_STATE_COUNT,
 };
 
+/* One share of a mount: who serves it, and its number for the guest, which no other share ever has. */
+struct agent_share {
+	struct served *served;
+	uint32_t number;
+};
+
 /* One mount: what is wanted (the plan's), and what is. */
 struct agent_mount {
 	const struct planned_mount *plan;
-	struct served **shares; /* one a planned share */
-	char target[1024];      /* asked for; then where the guest says it is */
-	bool sent;              /* MOUNT was sent in this session */
+	uint32_t id;                /* for the guest; no other mount ever has it */
+	struct agent_share *shares; /* one a planned share */
+	char target[1024];          /* asked for; then where the guest says it is */
+	bool sent;                  /* MOUNT was sent in this session */
+	bool outdated;              /* its shares are others since: MOUNT has to be sent again */
 	bool unmount_sent;
 	enum control_mount_status status;
 	uint32_t error;
 	char text[512]; /* why it failed, and always something then; else a note, or "" */
+};
+
+/* A mount of the guest's that is not wanted any more, until it is gone. */
+struct agent_leaving {
+	TAILQ_ENTRY(agent_leaving) next;
+	uint32_t id;
+	char target[1024];
+	bool unmount_sent;
 };
 
 /* A command that gets more than one answer. */
@@ -63,6 +83,7 @@ enum watcher_kind {
 	WATCHER_DOWN,   /* until the agent ends */
 	WATCHER_STATUS, /* --watch */
 	WATCHER_PORTS,
+	WATCHER_CHANGE, /* until what it asked for is so: agent_change.c */
 };
 struct watcher {
 	TAILQ_ENTRY(watcher) next;
@@ -70,15 +91,18 @@ struct watcher {
 	enum watcher_kind kind;
 	bool json;
 	uint64_t shown; /* a digest of what was shown last: nothing is shown twice */
+	struct change *change;
 };
 
 struct agent {
-	const struct config *config;
+	const struct agent_start *start;
+	struct config *base;   /* what was read: the file, with the command line's options on top */
+	struct config *config; /* what is made true */
 	const struct runtime_dir *dir;
 	uint8_t instance[SESSION_ID_SIZE];
 
 	struct loop *loop;
-	struct loop_signal *sigterm, *sigint;
+	struct loop_signal *sigterm, *sigint, *sighup;
 	struct loop_timer *turn;        /* of zero: agent_changed() */
 	struct loop_timer *doubt_timer; /* whether the connection still lives */
 	char doubt[128];
@@ -86,6 +110,9 @@ struct agent {
 	struct loop_timer *stop_timer, *watchdog, *watch_timer;
 	struct ctl_socket *ctl;
 	TAILQ_HEAD(, watcher) watchers;
+	struct offload *reader; /* reads the configuration again; NULL: nobody does */
+	unsigned reads;         /* begun so far */
+	bool read_again;        /* when the present one is done */
 	struct link *link;
 	struct guest_builds builds; /* what the link brings along; none with a guestCommand */
 	struct peer *peer;          /* NULL: no session */
@@ -107,6 +134,8 @@ struct agent {
 
 	struct mount_plan plan;
 	struct agent_mount *mounts; /* plan.count */
+	TAILQ_HEAD(, agent_leaving) leaving;
+	uint32_t last_mount, next_share;
 
 	/* What is known of the guest. */
 	bool guest_known; /* GUEST came in this session */
@@ -125,7 +154,40 @@ void agent_fail(struct agent *a, int exit_status); /* end; a->error says why */
 bool agent_settled(const struct agent *a);         /* each mount is mounted or failed, the ports are known */
 size_t agent_failed_mounts(const struct agent *a);
 
+/* agent_mounts.c */
+
+/* Wants what `config`, which must outlive it, says, from here on. 0; or -ENOMEM, and all is as before. */
+int agent_mounts_set(struct agent *a, const struct config *config);
+void agent_mounts_end(struct agent *a);
+bool agent_mount_is_blocked(const struct agent *a, const struct agent_mount *mount); /* by one that is leaving */
+void agent_leaving_free(struct agent *a, struct agent_leaving *leaving);
+
+/* agent_live.c */
+
+/* Makes `next` true instead of what was: only what differs is touched. It is the agent's; or -ENOMEM, and all is as
+ * before, `next` too. */
+int agent_config_set(struct agent *a, struct config *next);
+
+/* Reads the configuration again and makes it true; agent_change_read() hears of it. Returns which reading that is. */
+unsigned agent_reload(struct agent *a);
+
+/* agent_change.c */
+bool agent_change_request(struct agent *a, struct ctl_client *client, const char *line); /* false: not of these */
+bool agent_change_update(struct agent *a, struct watcher *w);                            /* true: it has its answer */
+void agent_change_free(struct change *change);                                           /* NULL is fine */
+
+/* What a reading came to. The texts are lines; `error`: nothing was changed. */
+struct agent_read {
+	unsigned number;
+	bool error;
+	const struct problems *problems;
+	size_t changes;      /* that were made */
+	const char *session; /* differences that take a new session, "" for none */
+};
+void agent_change_read(struct agent *a, const struct agent_read *read);
+
 /* agent_guest.c */
+struct rules *agent_guest_rules(const struct agent *a, const struct config *config); /* NULL: out of memory */
 int agent_guest_begin(struct agent *a);      /* a new session: opens the control stream, sends CONFIG */
 void agent_guest_end(struct agent *a);       /* the session is over */
 void agent_guest_reconcile(struct agent *a); /* wanted and actual mounts: sends what makes them the same */
@@ -136,6 +198,7 @@ struct served *agent_guest_share(struct agent *a, const struct sftp_target *targ
 int agent_ctl_begin(struct agent *a);
 void agent_ctl_end(struct agent *a);
 void agent_ctl_update(struct agent *a); /* tells the commands that listen */
+struct watcher *agent_ctl_watch(struct agent *a, struct ctl_client *client, enum watcher_kind kind);
 
 /* status.c */
 struct status_text {

@@ -21,6 +21,7 @@ int cmd_down(const struct options *options);
 int cmd_status(const struct options *options);
 int cmd_ports(const struct options *options);
 int cmd_logs(const struct options *options);
+int cmd_reload(const struct options *options);
 
 /* Prints "homeport: ..." to stderr and returns the status. */
 int cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -73,12 +73,16 @@ int cmd_run(const struct options *options)
 {
 	struct desired desired;
 	struct runtime_dir dir;
-	uint8_t instance[INSTANCE_SIZE];
+	struct agent_start start = {.desired = &desired, .options = options, .dir = &dir};
+	char *folder = getcwd(NULL, 0);
 	pid_t other;
-	int rc = prepare(options, &desired, &dir, instance), place;
+	int rc = prepare(options, &desired, &dir, start.instance), place;
 
-	if (rc != EXIT_DONE)
+	if (rc != EXIT_DONE) {
+		free(folder);
 		return rc;
+	}
+	start.folder = folder;
 	place = runtime_dir_claim(&dir, &other);
 	if (place == -EBUSY) {
 		rc = cmd_fail(EXIT_FAILED, "run: %s is already running, as process %d", dir.name, (int)other);
@@ -88,11 +92,12 @@ int cmd_run(const struct options *options)
 		log_init("homeport", options->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 		/* Every path is absolute by now; a working folder would only keep its file system busy. */
 		if (chdir("/") == 0)
-			rc = agent_run(desired.config, &dir, instance);
+			rc = agent_run(&start);
 		runtime_dir_clean(&dir);
 		close(place);
 	}
 	desired_clear(&desired);
+	free(folder);
 	return rc;
 }
 
@@ -145,9 +150,9 @@ static int already_up(const struct options *options, const struct desired *desir
 		return cmd_fail(EXIT_FAILED, "up: an agent of another version runs %s; `homeport down %s` ends it",
 				dir->name, dir->name);
 	if (!config_equal(running, desired->config)) {
-		cmd_fail(EXIT_FAILED,
-			 "up: %s is already up, with other options; `homeport down %s` first, to change:", dir->name,
-			 dir->name);
+		cmd_fail(EXIT_FAILED, "up: %s is already up, with other options; `homeport %s %s` %s:", dir->name,
+			 desired->file ? "reload" : "down", dir->name,
+			 desired->file ? "reads the file again" : "first, to change");
 		config_diff(running, desired->config, stderr);
 		return EXIT_FAILED;
 	}

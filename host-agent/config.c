@@ -172,6 +172,69 @@ void config_free(struct config *config)
 	free(config);
 }
 
+int config_forward_clone(const struct rule_spec *spec, struct rule_spec *out)
+{
+	int rc;
+
+	*out = *spec;
+	rc = config_fields_own(config_forward_fields, out);
+	if (spec->origin != NULL)
+		out->origin = strdup(spec->origin);
+	if (rc == 0 && (spec->origin == NULL || out->origin != NULL))
+		return 0;
+	config_forward_clear(out);
+	return -ENOMEM;
+}
+
+int config_mount_clone(const struct config_mount *mount, struct config_mount *out)
+{
+	*out = *mount;
+	if (config_fields_own(config_mount_fields, out) == 0)
+		return 0;
+	config_mount_clear(out);
+	return -ENOMEM;
+}
+
+struct config *config_clone(const struct config *config)
+{
+	struct config *clone = malloc(sizeof(*clone));
+	int rc;
+
+	if (clone == NULL)
+		return NULL;
+	*clone = *config;
+	rc = config_fields_own(config_top_fields, clone);
+	for (size_t i = 0; i < clone->forward_count; i++) { /* which is in no table */
+		const char *origin = config->forwards[i].origin;
+
+		clone->forwards[i].origin = origin != NULL ? strdup(origin) : NULL;
+		if (origin != NULL && clone->forwards[i].origin == NULL)
+			rc = -ENOMEM;
+	}
+	if (rc == 0)
+		return clone;
+	config_free(clone);
+	return NULL;
+}
+
+#define SWAP(member_)                                         \
+	do {                                                  \
+		__typeof__(a->member_) swapped_ = a->member_; \
+		a->member_ = b->member_;                      \
+		b->member_ = swapped_;                        \
+	} while (0)
+
+void config_swap_live(struct config *a, struct config *b)
+{
+	SWAP(mounts);
+	SWAP(mount_count);
+	SWAP(default_mounts);
+	SWAP(forwards);
+	SWAP(forward_count);
+	if (a->max_forwards != 0 && b->max_forwards != 0)
+		SWAP(max_forwards);
+}
+
 static void read_root(struct config_reader *reader, const struct config_node *root, struct config *config)
 {
 	if (root != NULL && root->kind == CONFIG_NODE_MAP)
@@ -298,14 +361,16 @@ static size_t diff_mounts(const struct config *running, const struct config *wan
 	return n;
 }
 
+/* `live`: also what a running session can change. */
 static size_t diff_fields(const struct config_field *fields, const char *section, const void *running,
-			  const void *wanted, FILE *out)
+			  const void *wanted, bool live, FILE *out)
 {
 	size_t n = 0;
 
 	for (const struct config_field *field = fields; field->key != NULL; field++) {
 		if (field->type == &config_type_section || field->type == &config_type_not_yet ||
-		    field == &config_top_fields[CONFIG_TOP_MOUNTS] || config_field_equal(field, running, wanted))
+		    field == &config_top_fields[CONFIG_TOP_MOUNTS] || (field->live && !live) ||
+		    config_field_equal(field, running, wanted))
 			continue;
 		n++;
 		fprintf(out, "%s%s: ", section, field->key);
@@ -321,10 +386,21 @@ static size_t diff_fields(const struct config_field *fields, const char *section
 	return n;
 }
 
+size_t config_diff_session(const struct config *running, const struct config *wanted, FILE *out)
+{
+	size_t n = diff_fields(config_ssh_fields, "ssh.", &running->ssh, &wanted->ssh, false, out);
+
+	if ((running->max_forwards == 0) != (wanted->max_forwards == 0)) {
+		fprintf(out, "maxForwards: %u here, %u wanted\n", running->max_forwards, wanted->max_forwards);
+		n++;
+	}
+	return n + diff_fields(config_top_fields, "", running, wanted, false, out);
+}
+
 size_t config_diff(const struct config *running, const struct config *wanted, FILE *out)
 {
-	return diff_fields(config_ssh_fields, "ssh.", &running->ssh, &wanted->ssh, out) +
-	       diff_mounts(running, wanted, out) + diff_fields(config_top_fields, "", running, wanted, out);
+	return diff_fields(config_ssh_fields, "ssh.", &running->ssh, &wanted->ssh, true, out) +
+	       diff_mounts(running, wanted, out) + diff_fields(config_top_fields, "", running, wanted, true, out);
 }
 
 bool config_equal(const struct config *a, const struct config *b)

@@ -93,6 +93,19 @@ void config_clear_mounts(struct config *config);
  */
 int config_put_forwards_first(struct config *config, struct rule_spec *specs, size_t count);
 
+/* Another one with the same content. NULL: no memory. */
+struct config *config_clone(const struct config *config);
+
+/* The same of one rule or mount, into *out, which its _clear frees. 0 or -ENOMEM. */
+int config_forward_clone(const struct rule_spec *spec, struct rule_spec *out);
+int config_mount_clone(const struct config_mount *mount, struct config_mount *out);
+
+/*
+ * Exchanges what a running session can change between the two: mounts, port rules, how many ports. But a session that
+ * does not forward ports at all, or does, keeps to that.
+ */
+void config_swap_live(struct config *a, struct config *b);
+
 /* Frees what one rule or mount holds, and zeroes it. */
 void config_forward_clear(struct rule_spec *spec);
 void config_mount_clear(struct config_mount *mount);
@@ -111,5 +124,8 @@ bool config_equal(const struct config *a, const struct config *b);
 
 /* Writes one line for each difference, "KEY: this here, that wanted"; returns how many there are. */
 size_t config_diff(const struct config *running, const struct config *wanted, FILE *out);
+
+/* The same of what only a new session can change. */
+size_t config_diff_session(const struct config *running, const struct config *wanted, FILE *out);
 
 #endif

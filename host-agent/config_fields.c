@@ -5,6 +5,8 @@
  */
 #include "config_fields.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +151,20 @@ void config_fields_free(const struct config_field *fields, void *of)
 			fields->type->free(fields, field_at(fields, of));
 }
 
+int config_fields_own(const struct config_field *fields, void *of)
+{
+	int rc = 0;
+
+	for (; fields->key != NULL; fields++) {
+		const struct config_type *type = fields->type;
+
+		assert(type->own != NULL || type->free == NULL || type->free == config_nothing_to_free);
+		if (type->own != NULL && type->own(fields, field_at(fields, of)) < 0)
+			rc = -ENOMEM;
+	}
+	return rc;
+}
+
 /* ---- a section ---- */
 
 static void section_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
@@ -178,8 +194,14 @@ static void section_free(const struct config_field *field, void *at)
 	config_fields_free(field->fields, at);
 }
 
+static int section_own(const struct config_field *field, void *at)
+{
+	return config_fields_own(field->fields, at);
+}
+
 const struct config_type config_type_section = {
-	"keys with values", CONFIG_NODE_MAP, section_read, section_is_set, section_write, section_equal, section_free,
+	"keys with values", CONFIG_NODE_MAP, section_read, section_is_set,
+	section_write,      section_equal,   section_free, section_own,
 };
 
 /* ---- lists: a pointer to the items, and how many there are ---- */
@@ -300,8 +322,33 @@ static void list_free(const struct config_field *field, void *at)
 	*list_count(field, at) = 0;
 }
 
+/* The items, copied byte by byte; none when there is no memory. */
+static char *list_own_items(const struct config_field *field, void *at)
+{
+	size_t count = list_length(field, at);
+	char *items = calloc(count + 1, field->item_size);
+
+	if (items != NULL && count > 0)
+		memcpy(items, list_items(at), count * field->item_size);
+	if (items == NULL)
+		*list_count(field, at) = 0;
+	memcpy(at, &items, sizeof(items));
+	return items;
+}
+
+static int list_own(const struct config_field *field, void *at)
+{
+	char *items = list_own_items(field, at);
+	int rc = items != NULL ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < list_length(field, at); i++)
+		if (config_fields_own(field->fields, items + i * field->item_size) < 0)
+			rc = -ENOMEM;
+	return rc;
+}
+
 const struct config_type config_type_list = {
-	"a list", CONFIG_NODE_LIST, list_read, config_always_set, list_write, list_equal, list_free,
+	"a list", CONFIG_NODE_LIST, list_read, config_always_set, list_write, list_equal, list_free, list_own,
 };
 
 /* ---- lists of texts ---- */
@@ -370,8 +417,19 @@ static void texts_free(const struct config_field *field, void *at)
 	*list_count(field, at) = 0;
 }
 
+static int texts_own(const struct config_field *field, void *at)
+{
+	char **items = (char **)(void *)list_own_items(field, at);
+	int rc = items != NULL ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < list_length(field, at); i++)
+		if (config_text_own(NULL, &items[i]) < 0)
+			rc = -ENOMEM;
+	return rc;
+}
+
 const struct config_type config_type_texts = {
-	"a list of texts", CONFIG_NODE_LIST, texts_read, texts_is_set, texts_write, texts_equal, texts_free,
+	"a list of texts", CONFIG_NODE_LIST, texts_read, texts_is_set, texts_write, texts_equal, texts_free, texts_own,
 };
 
-const struct config_type config_type_not_yet = {"", CONFIG_NODE_BAD, NULL, NULL, NULL, NULL, NULL};
+const struct config_type config_type_not_yet = {"", CONFIG_NODE_BAD, NULL, NULL, NULL, NULL, NULL, NULL};

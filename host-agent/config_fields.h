@@ -36,6 +36,7 @@ struct config_field {
 	void (*finish)(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
 		       void *item);      /* lists: after an item; sound: nothing was wrong in it */
 	bool (*omit)(const void *whole); /* not written when true */
+	bool live;                       /* a running session can change it: config_swap_live() */
 };
 
 /*
@@ -51,6 +52,9 @@ struct config_type {
 	void (*write)(FILE *out, const struct config_field *field, const void *at, unsigned indent);
 	bool (*equal)(const struct config_field *field, const void *a, const void *b);
 	void (*free)(const struct config_field *field, void *at);
+	/* The bytes at `at` were copied from another value: gives them memory of their own. 0, or -ENOMEM, and what
+	 * found none is empty. NULL: the bytes are all there is. */
+	int (*own)(const struct config_field *field, void *at);
 };
 
 /* A table ends with a field without key, and has no more than these. */
@@ -93,6 +97,10 @@ bool config_fields_equal(const struct config_field *fields, const void *a, const
 /* Frees what the struct at `of` holds, and zeroes those fields. */
 void config_fields_free(const struct config_field *fields, void *of);
 
+/* Gives the struct at `of`, which was copied byte by byte from another one, memory of its own. 0, or -ENOMEM, and it
+ * can be freed in both cases. */
+int config_fields_own(const struct config_field *fields, void *of);
+
 /* Whether the text is a time such as 24h, 30m, 10s or 1h30m, from 1 to `most` seconds. */
 bool config_duration_parse(const char *text, unsigned most, unsigned *out);
 
@@ -125,6 +133,7 @@ bool config_text_is_set(const struct config_field *field, const void *at);
 void config_text_write(FILE *out, const struct config_field *field, const void *at, unsigned indent);
 bool config_text_equal(const struct config_field *field, const void *a, const void *b);
 void config_text_free(const struct config_field *field, void *at);
+int config_text_own(const struct config_field *field, void *at);
 bool config_always_set(const struct config_field *field, const void *at);
 void config_nothing_to_free(const struct config_field *field, void *at);
 

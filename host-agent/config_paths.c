@@ -143,9 +143,17 @@ static void host_path_free(const struct config_field *field, void *at)
 	*path = (struct config_path){0};
 }
 
+static int host_path_own(const struct config_field *field, void *at)
+{
+	struct config_path *path = at;
+	int rc = config_text_own(field, &path->path);
+
+	return config_text_own(field, &path->where) < 0 ? -ENOMEM : rc;
+}
+
 const struct config_type config_type_host_path = {
 	"a path",        CONFIG_NODE_SCALAR, host_path_read, host_path_is_set,
-	host_path_write, host_path_equal,    host_path_free,
+	host_path_write, host_path_equal,    host_path_free, host_path_own,
 };
 
 static void guest_path_read(struct config_reader *reader, const struct config_field *field,
@@ -164,5 +172,5 @@ static void guest_path_read(struct config_reader *reader, const struct config_fi
 
 const struct config_type config_type_guest_path = {
 	"a path",          CONFIG_NODE_SCALAR, guest_path_read,  config_text_is_set,
-	config_text_write, config_text_equal,  config_text_free,
+	config_text_write, config_text_equal,  config_text_free, config_text_own,
 };

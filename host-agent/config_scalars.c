@@ -131,9 +131,19 @@ void config_text_free(const struct config_field *field, void *at)
 	*(char **)at = NULL;
 }
 
+int config_text_own(const struct config_field *field, void *at)
+{
+	char **text = at;
+
+	if (*text == NULL)
+		return 0;
+	*text = strdup(*text);
+	return *text != NULL ? 0 : -ENOMEM;
+}
+
 const struct config_type config_type_text = {
 	"a text",          CONFIG_NODE_SCALAR, text_read,        config_text_is_set,
-	config_text_write, config_text_equal,  config_text_free,
+	config_text_write, config_text_equal,  config_text_free, config_text_own,
 };
 
 /* ---- booleans and words ---- */

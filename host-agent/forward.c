@@ -47,7 +47,7 @@ struct forward {
 	struct forward_conns *conns;
 	struct udp_flows *flows;
 	struct loop_hook *hook;
-	TAILQ_HEAD(, forward_row) rows;
+	TAILQ_HEAD(forward_rows, forward_row) rows;
 	struct forward_row *by_key, *stale;
 	size_t count;       /* rows of the guest's */
 	unsigned holding;   /* rows that count as one of max_forwards */
@@ -221,14 +221,19 @@ static void forward_admit(struct forward *f)
 static void row_judge(struct forward *f, struct forward_row *row)
 {
 	struct rule_verdict before = row->verdict, after;
+	struct endpoint_claim kept[2] = {0};
 
 	if (forward_row_judge(row, f->rules)) {
 		after = row->verdict;
 		row->verdict = before;
+		/* An address that it has before and after is never closed in between. */
+		forward_row_claim_again(row, f->endpoints, kept);
 		row_drop(f, row);
 		row->verdict = after;
 		if (forward_row_wants(row))
 			row_hold(f, row);
+		for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+			endpoint_release(&kept[i]);
 	}
 	row_changed(f, row);
 }
@@ -441,19 +446,25 @@ static void on_turn_end(void *ctx)
 		f->events->changed(f->ctx);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------- */
+/* --- static ports ------------------------------------------------------------------------------------------------ */
 
-static int forward_add_static(struct forward *f, const struct rule_static *port)
+static struct listener listener_of(const struct rule_static *port)
 {
 	struct listener l = {.proto = LISTENER_TCP, .port = port->guest_port};
-	struct forward_row *row;
 
 	l.family = port->guest.family == AF_INET ? 4 : 6;
 	memcpy(l.addr, port->guest.bytes, l.family == 4 ? 4 : 16);
-	row = forward_row_new(&l);
+	return l;
+}
+
+static int forward_add_static(struct forward *f, const struct rule_static *port)
+{
+	struct listener l = listener_of(port);
+	struct forward_row *row = forward_row_new(&l);
+
 	if (!row)
 		return -ENOMEM;
-	row->is_static = true;
+	row->is_static = row->is_wanted = true;
 	row->verdict = port->host;
 	TAILQ_INSERT_TAIL(&f->rows, row, next);
 	if (forward_row_wants(row))
@@ -472,6 +483,116 @@ static int forward_open_static(struct forward *f)
 		rc = forward_add_static(f, &port);
 	return rc;
 }
+
+/* --- other rules ------------------------------------------------------------------------------------------------- */
+
+static struct forward_row *row_of_static(const struct forward *f, const struct rule_static *port)
+{
+	struct listener l = listener_of(port);
+	struct forward_place place = forward_place_of(&l);
+	struct forward_row *row;
+
+	TAILQ_FOREACH(row, &f->rows, next)
+	if (row->is_static && !row->is_wanted && !memcmp(&row->place, &place, sizeof(place)) &&
+	    forward_verdict_equal(&row->verdict, &port->host))
+		return row;
+	return NULL;
+}
+
+/* Marks the static rows that the rules have still. */
+static void forward_keep_static(struct forward *f)
+{
+	struct forward_row *row;
+	struct rule_static port;
+	size_t cursor = 0;
+
+	TAILQ_FOREACH(row, &f->rows, next)
+	row->is_wanted = false;
+	while (rules_static_next(f->rules, &cursor, &port)) {
+		row = row_of_static(f, &port);
+		if (!row)
+			continue;
+		row->is_wanted = true;
+		row->verdict = port.host;
+	}
+}
+
+/* Those it has no more go, before anything new may want their place. */
+static void forward_drop_static(struct forward *f)
+{
+	struct forward_row *row, *next;
+
+	for (row = TAILQ_FIRST(&f->rows); row; row = next) {
+		next = TAILQ_NEXT(row, next);
+		if (!row->is_static || row->is_wanted)
+			continue;
+		row_log_gone(f, row);
+		TAILQ_REMOVE(&f->rows, row, next);
+		row_drop(f, row);
+		forward_row_free(row);
+		f->dirty = true;
+	}
+}
+
+static bool has_static(const struct forward *f, const struct rule_static *port)
+{
+	struct listener l = listener_of(port);
+	struct forward_place place = forward_place_of(&l);
+	const struct forward_row *row;
+
+	TAILQ_FOREACH(row, &f->rows, next)
+	if (row->is_static && !memcmp(&row->place, &place, sizeof(place)) &&
+	    forward_verdict_equal(&row->verdict, &port->host))
+		return true;
+	return false;
+}
+
+static void forward_add_missing_static(struct forward *f)
+{
+	struct rule_static port;
+	size_t cursor = 0;
+
+	while (rules_static_next(f->rules, &cursor, &port))
+		if (!has_static(f, &port) && forward_add_static(f, &port) < 0)
+			log_error("port %u: not forwarded: out of memory", port.guest_port);
+}
+
+/* More hold a place than may: the last that came give it up. */
+static void forward_hold_back(struct forward *f)
+{
+	struct forward_row *row;
+
+	TAILQ_FOREACH_REVERSE(row, &f->rows, forward_rows, next)
+	{
+		if (f->holding <= f->max_forwards)
+			break;
+		if (!row->holds)
+			continue;
+		forward_row_release(row);
+		row->holds = false;
+		f->holding--;
+		f->held_back++;
+		row_changed(f, row);
+	}
+}
+
+void forward_set_rules(struct forward *f, const struct rules *rules, const struct forward_limits *limits)
+{
+	struct forward_row *row;
+
+	f->rules = rules;
+	f->max_forwards = limits->max_forwards;
+	forward_keep_static(f);
+	forward_drop_static(f);
+	TAILQ_FOREACH(row, &f->rows, next)
+	if (!row->is_static)
+		row_judge(f, row);
+	forward_add_missing_static(f);
+	forward_hold_back(f);
+	forward_admit(f);
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------- */
 
 struct forward *forward_new(struct loop *loop, const struct rules *rules, const struct forward_limits *limits,
 			    const struct forward_events *events, void *ctx)

@@ -55,12 +55,19 @@ struct forward_info {
 
 typedef void forward_list_cb(void *ctx, const struct forward_info *info);
 
-/* rules must outlive it. The listeners of static rules are opened now. NULL: out of memory. */
+/* rules must outlive it, or be replaced. The listeners of static rules are opened now. NULL: out of memory. */
 struct forward *forward_new(struct loop *loop, const struct rules *rules, const struct forward_limits *limits,
 			    const struct forward_events *events, void *ctx);
 
 /* Closes every listener and connection. NULL is fine. Not from inside `changed` or a list callback. */
 void forward_free(struct forward *f);
+
+/*
+ * Other rules, and another bound, from here on; those before may be freed when it returns. Each listener is judged
+ * anew. What is to answer where it does already stays as it is, with its connections and those that wait to be
+ * accepted; a static port stays if the new rules have the same one.
+ */
+void forward_set_rules(struct forward *f, const struct rules *rules, const struct forward_limits *limits);
 
 /*
  * The mux new connections go to. NULL: there is none, and they are reset at once; the listeners stay until the next

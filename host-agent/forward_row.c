@@ -56,10 +56,11 @@ void forward_row_update(struct forward_row *row, const struct listener *l)
 	text_printable(row->unit, sizeof(row->unit), l->unit, strlen(l->unit));
 }
 
-static bool verdicts_equal(const struct rule_verdict *a, const struct rule_verdict *b)
+bool forward_verdict_equal(const struct rule_verdict *a, const struct rule_verdict *b)
 {
-	if (a->action != b->action || a->reason != b->reason || a->host_count != b->host_count ||
-	    a->host_port != b->host_port || a->host_socket != b->host_socket || a->self_only != b->self_only)
+	if (a->action != b->action || a->host_count != b->host_count || a->host_port != b->host_port ||
+	    a->self_only != b->self_only || !a->host_socket != !b->host_socket ||
+	    (a->host_socket && strcmp(a->host_socket, b->host_socket) != 0))
 		return false;
 	for (size_t i = 0; i < a->host_count; i++)
 		if (a->host[i].family != b->host[i].family ||
@@ -90,7 +91,7 @@ bool forward_row_judge(struct forward_row *row, const struct rules *rules)
 
 	memcpy(key.address, row->at.addr, sizeof(key.address));
 	rules_match(rules, &key, &verdict);
-	differs = !verdicts_equal(&verdict, &row->verdict);
+	differs = !forward_verdict_equal(&verdict, &row->verdict);
 	row->verdict = verdict;
 	return differs;
 }
@@ -128,6 +129,15 @@ int forward_row_claim(struct forward_row *row, struct endpoints *endpoints)
 	if (rc < 0)
 		forward_row_release(row);
 	return rc;
+}
+
+void forward_row_claim_again(struct forward_row *row, struct endpoints *endpoints, struct endpoint_claim claims[2])
+{
+	for (size_t i = 0; i < row->verdict.host_count && row->claims[i].endpoint; i++) {
+		claims[i] = (struct endpoint_claim){.owner = row, .target = row->claims[i].target};
+		if (endpoint_claim(endpoints, &row->verdict.host[i], row->verdict.host_port, &claims[i]) < 0)
+			claims[i].endpoint = NULL;
+	}
 }
 
 void forward_row_release(struct forward_row *row)

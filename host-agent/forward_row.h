@@ -38,6 +38,7 @@ struct forward_row {
 	struct endpoint_claim claims[2];
 	struct forward_traffic *traffic;
 	bool is_static;
+	bool is_wanted; /* of a static one: the rules have it */
 	bool stale;
 	bool holds;    /* counts as one of maxForwards */
 	bool is_known; /* `logged` is what the log says */
@@ -55,7 +56,10 @@ void forward_row_free(struct forward_row *row);
 /* Takes what may change of a listener that stays where it is: key, inode, owner. */
 void forward_row_update(struct forward_row *row, const struct listener *l);
 
-/* Asks the rules; returns whether the verdict is another one than before. */
+/* Whether two verdicts ask for the same, for whichever reason. */
+bool forward_verdict_equal(const struct rule_verdict *a, const struct rule_verdict *b);
+
+/* Asks the rules; returns whether the verdict asks for something else than before. */
 bool forward_row_judge(struct forward_row *row, const struct rules *rules);
 
 /* Whether the verdict is to forward it to addresses of the host. */
@@ -64,6 +68,9 @@ bool forward_row_wants(const struct forward_row *row);
 /* Claims what the verdict names. Returns 0 or -ENOMEM, with nothing claimed. */
 int forward_row_claim(struct forward_row *row, struct endpoints *endpoints);
 void forward_row_release(struct forward_row *row);
+
+/* Claims once more what the row holds, as far as there is memory: the caller releases what is in `claims`. */
+void forward_row_claim_again(struct forward_row *row, struct endpoints *endpoints, struct endpoint_claim claims[2]);
 
 /* Fills in how it stands; guest is where info->guest is written. */
 void forward_row_info(const struct forward_row *row, struct forward_info *info, char guest[ADDRESS_TEXT_MAX]);

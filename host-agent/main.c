@@ -20,6 +20,7 @@ static int (*const handlers[COMMANDS])(const struct options *options) = {
 	[COMMAND_STATUS] = cmd_status,
 	[COMMAND_PORTS] = cmd_ports,
 	[COMMAND_LOGS] = cmd_logs,
+	[COMMAND_RELOAD] = cmd_reload,
 	[COMMAND_CONFIG_CHECK] = cmd_config_check,
 	[COMMAND_CONFIG_SHOW] = cmd_config_show,
 };

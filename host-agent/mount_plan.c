@@ -37,6 +37,11 @@ char *mount_plan_path(const char *target, const char *point)
 	return path;
 }
 
+bool mount_plan_overlap(const char *a, const char *b)
+{
+	return path_below(a, b) || path_below(b, a);
+}
+
 /* By mount point: one above stands before those below it, since it is their beginning. */
 static int by_mount_point(const void *a, const void *b)
 {
@@ -88,7 +93,7 @@ static int add_mount(struct mount_plan *plan, const struct config_mount *source)
 
 	if (above)
 		return add_share(above, path_below(source->mount_point, above->target), source);
-	*fresh = (struct planned_mount){.id = (uint32_t)plan->count + 1, .target = strdup(source->mount_point)};
+	*fresh = (struct planned_mount){.target = strdup(source->mount_point)};
 	plan->count++;
 	if (!fresh->target)
 		return -ENOMEM;

@@ -22,7 +22,6 @@ struct planned_share {
 };
 
 struct planned_mount {
-	uint32_t id; /* from 1 */
 	char *target;
 	struct planned_share *shares; /* sorted by point */
 	size_t share_count;
@@ -41,5 +40,8 @@ void mount_plan_clear(struct mount_plan *plan);
 
 /* The configured mount's target: where its share is found in the guest. The caller frees it; NULL: out of memory. */
 char *mount_plan_path(const char *target, const char *point);
+
+/* Whether one of the two targets is the other, or lies below it. */
+bool mount_plan_overlap(const char *a, const char *b);
 
 #endif

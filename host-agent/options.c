@@ -31,6 +31,7 @@ static const struct command_row commands[] = {
 	[COMMAND_STATUS] = {"status", 0, 1, "[NAME]", "session, mounts, ports"},
 	[COMMAND_PORTS] = {"ports", 0, 1, "[NAME]", "what listens in the guest and where it answers here"},
 	[COMMAND_LOGS] = {"logs", 0, 1, "[NAME]", "the log of a session"},
+	[COMMAND_RELOAD] = {"reload", 0, 1, "[NAME]", "read the configuration again, change what differs"},
 	[COMMAND_CONFIG_CHECK] = {"config check", 0, 1, "[FILE]", "every problem with file, line and column"},
 	[COMMAND_CONFIG_SHOW] = {"config show", 1, 1, "NAME", "the effective configuration"},
 	[COMMAND_SFTP_SERVER] = {"sftp-server", 1, 1, "DIR", "serve DIR alone on stdin and stdout"},

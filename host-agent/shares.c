@@ -34,6 +34,7 @@
 #define SHARE_DEATHS_MAX       5u
 #define SHARE_DEATHS_WITHIN_US 10000000u
 #define SHARE_KILL_AFTER_US    1000000u
+#define SHARE_RETIRE_US        2000000u
 /* A guest that opens streams without end starts processes without end: so many of a share may be there at once, those
  * that were given up and have not gone (a disk hangs) included, and so many be started in SHARE_DEATHS_WITHIN_US. */
 #define SHARE_SERVERS_MAX 4u
@@ -59,7 +60,8 @@ struct served {
 	int counters_fd;
 	uint64_t deaths_since_us, starts_since_us;
 	unsigned deaths, starts;
-	unsigned servers; /* processes of its own, until they are reaped */
+	unsigned servers;           /* processes of its own, until they are reaped */
+	struct loop_timer *retired; /* NULL: it is shared */
 	char error[160];
 };
 
@@ -72,16 +74,32 @@ struct shares {
 	TAILQ_HEAD(, server) servers;
 };
 
+static void served_free(struct served *share)
+{
+	if (share->counters)
+		munmap(share->counters, 4096);
+	if (share->counters_fd >= 0)
+		close(share->counters_fd);
+	loop_timer_free(share->retired);
+	free((char *)share->source.location);
+	free(share);
+}
+
 static void server_free(struct server *server)
 {
-	struct shares *s = server->share->shares;
+	struct served *share = server->share;
+	struct shares *s = share->shares;
 
-	if (server->share->current == server)
-		server->share->current = NULL;
-	server->share->servers--;
+	if (share->current == server)
+		share->current = NULL;
+	share->servers--;
 	TAILQ_REMOVE(&s->servers, server, next);
 	loop_timer_free(server->kill_timer);
 	free(server);
+	if (share->retired && !share->servers) {
+		TAILQ_REMOVE(&s->list, share, next);
+		served_free(share);
+	}
 }
 
 static void served_set_error(struct served *share, const char *error)
@@ -300,13 +318,41 @@ const char *served_error(const struct served *share)
 	return share->error[0] ? share->error : NULL;
 }
 
-static void served_free(struct served *share)
+const struct share_source *served_source(const struct served *share)
 {
-	if (share->counters)
-		munmap(share->counters, 4096);
-	if (share->counters_fd >= 0)
-		close(share->counters_fd);
-	free(share);
+	return &share->source;
+}
+
+static void on_retire_timer(void *ctx)
+{
+	struct served *share = ctx;
+	struct server *server = share->current;
+	struct relay *relay = server ? server->relay : NULL;
+
+	if (!server)
+		return; /* those it has are on their way out */
+	server_dismiss(server);
+	if (relay)
+		relay_abort(relay, MUX_REASON_CANCELLED);
+}
+
+void served_retire(struct served *share)
+{
+	struct shares *s = share->shares;
+
+	if (share->servers)
+		share->retired = loop_timer_new(s->loop, on_retire_timer, share);
+	if (share->retired) {
+		loop_timer_set(share->retired, SHARE_RETIRE_US);
+		return;
+	}
+	/* Nobody reads it; or there is no memory to wait with, and it stays, without a stream, until the end. */
+	if (share->servers) {
+		on_retire_timer(share);
+		return;
+	}
+	TAILQ_REMOVE(&s->list, share, next);
+	served_free(share);
 }
 
 struct served *shares_add(struct shares *s, const struct share_source *source)
@@ -317,9 +363,10 @@ struct served *shares_add(struct shares *s, const struct share_source *source)
 	if (!share)
 		return NULL;
 	*share = (struct served){.shares = s, .source = *source};
+	share->source.location = strdup(source->location);
 	share->counters_fd = memfd_create("homeport-counters", MFD_CLOEXEC);
 	counters = MAP_FAILED;
-	if (share->counters_fd >= 0 && !ftruncate(share->counters_fd, 4096))
+	if (share->source.location && share->counters_fd >= 0 && !ftruncate(share->counters_fd, 4096))
 		counters = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, share->counters_fd, 0);
 	if (counters == MAP_FAILED) {
 		served_free(share);

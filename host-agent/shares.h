@@ -35,8 +35,17 @@ struct shares *shares_new(struct loop *loop, const struct shares_events *events,
 /* Ends every server and waits for none. NULL is fine. */
 void shares_free(struct shares *s);
 
-/* Adds a share; the strings must outlive it. NULL: out of memory. */
+/* Adds a share; what source points to is copied. NULL: out of memory. */
 struct served *shares_add(struct shares *s, const struct share_source *source);
+
+/* What it serves; as it was given. */
+const struct share_source *served_source(const struct served *share);
+
+/*
+ * It is not shared any more: the pointer is not the caller's from here on. A stream that is served goes on until it
+ * ends, but for no longer than SHARE_RETIRE_US: a client may have something left to write.
+ */
+void served_retire(struct served *share);
 
 /* Serves an offered stream, or refuses it. A share serves one stream at a time: an older one is ended. */
 void served_stream(struct served *share, struct mux_stream *stream);

@@ -29,7 +29,7 @@ static const char *mount_trouble(const struct agent_mount *mount, size_t share)
 {
 	if (mount->status == MOUNT_FAILED)
 		return mount->text;
-	return served_error(mount->shares[share]);
+	return served_error(mount->shares[share].served);
 }
 
 static struct status_text finish(struct json *j)
@@ -59,7 +59,7 @@ static void json_mount(struct json *j, const struct agent_mount *mount)
 		json_string(j, "state", mount_states[mount->status]);
 		json_bytes(j, "error", mount_trouble(mount, i));
 		json_bytes(j, "note", mount->status == MOUNT_MOUNTED && mount->text[0] ? mount->text : NULL);
-		json_u64(j, "requests", served_requests(mount->shares[i]));
+		json_u64(j, "requests", served_requests(mount->shares[i].served));
 		json_close(j, '}');
 		free(path);
 	}
@@ -185,7 +185,7 @@ static void human_mounts(const struct agent *a, FILE *out)
 			add_printable(&t, path ? path : mount->target);
 			add_printable(&t, share->source->location.path);
 			table_add(&t, share->source->writable ? "writable" : "read-only");
-			table_addf(&t, "%" PRIu64, served_requests(mount->shares[j]));
+			table_addf(&t, "%" PRIu64, served_requests(mount->shares[j].served));
 			table_addf(&t, "%s%s%s", mount_states[mount->status], trouble ? ": " : "",
 				   trouble ? trouble : "");
 			free(path);

@@ -610,6 +610,67 @@ static void a_difference_is_told_by_key(void **state)
 	config_free(same);
 }
 
+/* With everything that has memory of its own. */
+#define FULL                                                                                                      \
+	"ssh: {host: vm, user: me, configFile: ~/f, identityFile: ~/i, hostKey: 'SHA256:"                         \
+	"0123456789012345678901234567890123456789012', options: [A=1, B=2]}\nmounts:\n- location: /a\n  uidMap: " \
+	"[{host: 1, guest: 2}]\nportForwards:\n- {guestPort: 80, hostIP: localhost, process: x}\nguestCommand: g\n"
+
+static void a_clone_is_equal_and_has_memory_of_its_own(void **state)
+{
+	struct config *config = config_of(FULL), *clone = config_clone(config);
+	struct config_mount mount;
+	struct rule_spec rule;
+	char *before = shown(config), *after;
+
+	assert_true(config_equal(config, clone));
+	assert_string_equal(clone->forwards[0].origin, "portForwards[0]");
+	assert_string_equal(clone->mounts[0].location.where, config->mounts[0].location.where);
+	assert_int_equal(config_mount_clone(&config->mounts[0], &mount), 0);
+	assert_int_equal(config_forward_clone(&config->forwards[0], &rule), 0);
+	config_free(config);
+	after = shown(clone);
+	assert_string_equal(before, after);
+	assert_string_equal(mount.mount_point, "/a");
+	assert_string_equal(rule.process, "x");
+	config_mount_clear(&mount);
+	config_forward_clear(&rule);
+	config_free(clone);
+	free(before);
+	free(after);
+}
+
+static void what_a_running_session_can_change_is_exchanged_and_the_rest_is_told(void **state)
+{
+	struct config *running = config_of(FULL), *same = config_of(FULL);
+	struct config *wanted = config_of("ssh: {host: vm}\nmaxForwards: 7\nsessionTimeout: 1h\nguestCommand: g\n");
+	char *text = NULL;
+	size_t size;
+	FILE *out;
+
+	config_swap_live(running, wanted);
+	assert_true(running->default_mounts);
+	assert_int_equal(running->forward_count, 0);
+	assert_int_equal(running->max_forwards, 7);
+	assert_string_equal(running->ssh.user, "me");
+	assert_int_equal(wanted->mount_count, 1);
+	out = open_memstream(&text, &size);
+	assert_int_equal(config_diff_session(running, wanted, out), 6);
+	fclose(out);
+	assert_non_null(strstr(text, "ssh.user: \"me\" here, nothing wanted\n"));
+	assert_non_null(strstr(text, "sessionTimeout: 24h here, 1h wanted\n"));
+	assert_null(strstr(text, "mount"));
+	assert_null(strstr(text, "portForwards"));
+	free(text);
+	/* The guest was told at the beginning whether its ports are wanted. */
+	wanted->max_forwards = 0;
+	config_swap_live(wanted, same);
+	assert_int_equal(wanted->max_forwards, 0);
+	config_free(running);
+	config_free(wanted);
+	config_free(same);
+}
+
 static void the_rules_of_a_configuration_are_matched_in_its_order(void **state)
 {
 	struct config *config = config_of("portForwards:\n- guestPort: 80\n  hostPort: 8080\n- guestPort: 80\n"
@@ -660,6 +721,8 @@ int main(void)
 		cmocka_unit_test(what_is_shown_reads_back_as_the_same),
 		cmocka_unit_test(what_is_shown_is_the_effective_configuration),
 		cmocka_unit_test(a_difference_is_told_by_key),
+		cmocka_unit_test(a_clone_is_equal_and_has_memory_of_its_own),
+		cmocka_unit_test(what_a_running_session_can_change_is_exchanged_and_the_rest_is_told),
 		cmocka_unit_test(the_rules_of_a_configuration_are_matched_in_its_order),
 		cmocka_unit_test(a_home_of_the_root_directory_gives_no_default_mount),
 	};

@@ -62,7 +62,8 @@ static struct control_msg a_port(void)
 /* Only messages that were read own their strings; those made here point to literals. */
 static struct control_share share(const char *point, const char *source, bool writable)
 {
-	return (struct control_share){(char *)point, (char *)source, writable, NULL, NULL};
+	return (struct control_share){
+		.point = (char *)point, .source = (char *)source, .number = 7, .writable = writable};
 }
 
 static struct control_msg a_mount(struct control_share *shares, uint32_t count)

@@ -7,9 +7,11 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "forward_world.h"
@@ -309,6 +311,124 @@ static void snapshots_that_begin_without_end_cost_next_to_nothing(void **state)
 	world_free(w);
 }
 
+/* Other rules for the world's forwards; the old ones go. `rule` may be NULL. */
+static void set_rules(struct world *w, const struct rule_spec *rule, unsigned max)
+{
+	struct rules *old = w->rules;
+
+	w->rules = rules_new(0);
+	if (rule)
+		world_add_rule(w, rule);
+	world_add_rule(w, &(struct rule_spec){.origin = "new", .guest_ip = GUEST, .host_ip = "localhost"});
+	forward_set_rules(w->forward, w->rules, &(struct forward_limits){max});
+	rules_free(old);
+}
+
+/* Nobody has taken the connection out of the listener's queue, and the listener is there. */
+static bool still_waits(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+static void other_rules_change_what_differs_and_close_nothing_else(void **state)
+{
+	struct rule_spec move = {.origin = "move", .guest_ip = GUEST}, narrow = {.origin = "narrow", .guest_ip = GUEST};
+	struct world *w = world_new(NULL, 10);
+	uint16_t stays = free_port(), moves = free_port(), host = free_port();
+	int waiting;
+
+	report(w, 1, GUEST, stays);
+	report(w, 2, GUEST, moves);
+	waiting = dial4(stays); /* in the listener's queue: reset if that is closed */
+	move.guest_port = moves;
+	move.host_port = host;
+	set_rules(w, &move, 10);
+	assert_false(answers(moves, false));
+	assert_true(answers(host, false));
+	assert_false(answers(host, true));
+	/* One of its two addresses goes, the other is never closed. */
+	narrow.guest_port = stays;
+	set_rules(w, &narrow, 10);
+	assert_false(answers(stays, true));
+	assert_true(answers(moves, true));
+	assert_false(answers(host, false));
+	assert_true(still_waits(waiting));
+	set_rules(w, &(struct rule_spec){.origin = "none", .guest_ip = GUEST, .guest_port = stays, .ignore = true}, 10);
+	assert_false(answers(stays, false));
+	close(waiting);
+	world_free(w);
+}
+
+static void two_ports_change_places(void **state)
+{
+	uint16_t a = free_port(), b = free_port();
+	struct rule_spec rule = {.origin = "a", .guest_ip = GUEST, .guest_port = a, .host_port = b};
+	struct world *w = world_new(NULL, 10);
+	struct rules *old;
+	char want[256];
+
+	report(w, 1, GUEST, a);
+	report(w, 2, GUEST, b);
+	set_rules(w, &rule, 10);
+	snprintf(want, sizeof(want), GUEST ":%u", a);
+	assert_int_equal(row(w, want).info.state, FORWARD_CONFLICT);
+	old = w->rules;
+	w->rules = rules_new(0);
+	world_add_rule(w, &rule);
+	world_add_rule(w, &(struct rule_spec){.origin = "b", .guest_ip = GUEST, .guest_port = b, .host_port = a});
+	forward_set_rules(w->forward, w->rules, &(struct forward_limits){10});
+	rules_free(old);
+	assert_int_equal(row(w, want).info.state, FORWARD_FORWARDED);
+	snprintf(want, sizeof(want), GUEST ":%u", b);
+	assert_int_equal(row(w, want).info.state, FORWARD_FORWARDED);
+	assert_true(answers(a, false));
+	assert_true(answers(b, false));
+	world_free(w);
+}
+
+static void static_ports_are_compared_by_what_they_are(void **state)
+{
+	uint16_t host = free_port(), guest = free_port(), other = free_port();
+	struct rule_spec rule = {.origin = "s", .guest_port = guest, .host_port = host, .is_static = true};
+	struct world *w = world_new(&rule, 10);
+	int waiting = dial4(host);
+
+	report(w, 1, "127.0.0.1", guest);
+	assert_int_equal(row(w, NULL).count, 1);
+	rule.origin = "the same, written elsewhere";
+	set_rules(w, &rule, 10);
+	assert_true(still_waits(waiting));
+	rule.host_port = other;
+	set_rules(w, &rule, 10);
+	assert_false(answers(host, false));
+	assert_true(answers(other, false));
+	assert_int_equal(row(w, NULL).count, 1);
+	set_rules(w, NULL, 10);
+	assert_false(answers(other, false));
+	assert_true(answers(guest, false)); /* what listens there is forwarded as any other */
+	close(waiting);
+	world_free(w);
+}
+
+static void a_smaller_bound_takes_from_those_that_came_last(void **state)
+{
+	struct world *w = world_new(NULL, 10);
+	uint16_t ports[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		report(w, i + 1, GUEST, ports[i] = free_port());
+	set_rules(w, NULL, 1);
+	assert_true(answers(ports[0], false));
+	assert_false(answers(ports[1], false));
+	assert_false(answers(ports[2], false));
+	set_rules(w, NULL, 2);
+	assert_true(answers(ports[1], false));
+	assert_false(answers(ports[2], false));
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -324,6 +444,10 @@ int main(void)
 		cmocka_unit_test(a_guest_that_reports_without_end_is_kept_to_a_bound),
 		cmocka_unit_test(a_process_that_becomes_known_later_is_judged_anew),
 		cmocka_unit_test(a_thousand_ports_come_and_go_at_once),
+		cmocka_unit_test(other_rules_change_what_differs_and_close_nothing_else),
+		cmocka_unit_test(two_ports_change_places),
+		cmocka_unit_test(static_ports_are_compared_by_what_they_are),
+		cmocka_unit_test(a_smaller_bound_takes_from_those_that_came_last),
 		cmocka_unit_test(snapshots_that_begin_without_end_cost_next_to_nothing),
 	};
 

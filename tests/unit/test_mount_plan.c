@@ -29,7 +29,6 @@ static void separate_mount_points_are_separate_mounts(void **state)
 	plan(&p, mounts, COUNT(mounts));
 	assert_int_equal(p.count, 2);
 	assert_string_equal(p.mounts[0].target, "/home/me");
-	assert_int_equal(p.mounts[0].id, 1);
 	assert_ptr_equal(p.mounts[0].shares[0].source, &mounts[1]);
 	assert_string_equal(p.mounts[1].target, "/src");
 	assert_int_equal(p.mounts[1].share_count, 1);
@@ -116,10 +115,20 @@ static void each_share_has_its_own_ids(void **state)
 	mount_plan_clear(&p);
 }
 
+static void targets_overlap_where_one_lies_in_the_other(void **state)
+{
+	assert_true(mount_plan_overlap("/a", "/a"));
+	assert_true(mount_plan_overlap("/a", "/a/b"));
+	assert_true(mount_plan_overlap("/a/b", "/a"));
+	assert_false(mount_plan_overlap("/a", "/ab"));
+	assert_false(mount_plan_overlap("/a/b", "/a/c"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(separate_mount_points_are_separate_mounts),
+		cmocka_unit_test(targets_overlap_where_one_lies_in_the_other),
 		cmocka_unit_test(what_lies_below_is_grafted_whatever_stands_between),
 		cmocka_unit_test(one_share_that_asks_for_it_makes_all_of_its_mount_lock_on_the_host_or_have_acls),
 		cmocka_unit_test(each_share_has_its_own_ids),

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: MIT
+"""A running session changes: only what differs is touched, and what stays keeps its connections and its open files."""
+import os
+import signal
+import socket
+
+import pytest
+
+from conftest import wait_until
+from net import answers, connect, listen
+
+
+class Configured:
+    """A session of a file, dev.yaml, whose text a test changes."""
+
+    def __init__(self, homeport):
+        self.homeport = homeport
+
+    def write(self, rest, mode=0o600):
+        text = f"ssh:\n  host: guest\n  configFile: {self.homeport.lab.ssh_config()}\n{rest}"
+        return self.homeport.write_config("dev", text, mode)
+
+    def up(self, rest):
+        self.write(rest)
+        done = self.homeport.run("up", "dev")
+        self.homeport.name = "dev"
+        assert done.returncode == 0, done.stderr + self.homeport.logs()
+
+    def reload(self, rest=None, status=0):
+        if rest is not None:
+            self.write(rest)
+        done = self.homeport.run("reload", "dev")
+        assert done.returncode == status, done.stdout + done.stderr + self.homeport.logs()
+        return done
+
+
+@pytest.fixture
+def dev(homeport):
+    return Configured(homeport)
+
+
+def mounts_of(homeport):
+    return {m["target"]: m for m in homeport.status()["mounts"]}
+
+
+def ports_of(homeport):
+    return {p["guest"]: p for p in homeport.status()["ports"]}
+
+
+class Holder:
+    """A program of the guest with a file open for writing and its working folder in a mount."""
+
+    def __init__(self, guest, folder):
+        self.guest = guest
+        self.process = guest.popen(["python3", "-uc", f"""
+import os
+os.chdir({folder!r})
+f = open("held", "w+")
+print("there", flush=True)
+for i, _ in enumerate(iter(input, "end")):
+    f.write(f"{{i}}\\n"); f.flush(); os.fsync(f.fileno())
+    print(os.listdir(".").count("held"), flush=True)
+f.close()
+print("closed", flush=True)
+"""], user="me", stdin=-1, stdout=-1, stderr=-1, text=True)
+        assert self.process.stdout.readline() == "there\n"
+
+    def works(self):
+        self.process.stdin.write("on\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline() == "1\n"
+
+    def end(self):
+        self.process.stdin.write("end\n")
+        self.process.stdin.flush()
+        said = self.process.stdout.readline()
+        self.process.wait(timeout=10)
+        return said == "closed\n"
+
+
+def cat(guest, path):
+    done = guest.cmd(["cat", path], user="me", check=False, timeout=10)
+    return done.stdout if done.returncode == 0 else done.stderr.strip().rsplit(": ", 1)[1]
+
+
+# ----------------------------------------------------------------------------------------------------------- reload
+
+
+def test_a_reload_adds_and_removes_mounts_and_disturbs_no_other(dev, homeport, guest, host_home):
+    for name in "abc":
+        host_home.write(f"{name}/x", f"{name}\n")
+    a, b, c = (f"- location: ~/{n}\n  mountPoint: /tmp/{n}\n  writable: true\n" for n in "abc")
+    dev.up("mounts:\n" + a + b)
+    held = Holder(guest, "/tmp/a")
+    assert dev.reload("mounts:\n" + a + c).stdout == "dev: 2 changes made\n"
+    assert sorted(mounts_of(homeport)) == ["/tmp/a", "/tmp/c"]
+    assert sorted(m[0] for m in guest.mounts("fuse.homeport")) == ["/tmp/a", "/tmp/c"]
+    assert cat(guest, "/tmp/c/x") == "c\n"
+    assert cat(guest, "/tmp/b/x") == "No such file or directory"
+    assert held.works()
+    assert dev.reload().stdout == "dev: nothing has changed\n"
+    assert held.works() and held.end()
+    assert open(host_home / "a/held").read() == "0\n1\n"
+    assert homeport.status()["reconnects"] == 0
+
+
+def test_a_folder_added_below_a_mount_appears_in_it_and_goes_again(dev, homeport, guest, host_home):
+    """No second mount, and files open in the first one stay open."""
+    host_home.write("top/src/hidden", "hidden\n")
+    host_home.write("other/x", "other\n")
+    top = "mounts:\n- location: ~/top\n  mountPoint: /tmp/top\n  writable: true\n"
+    below = "- location: ~/other\n  mountPoint: /tmp/top/{}\n  writable: true\n"
+    dev.up(top)
+    held = Holder(guest, "/tmp/top")
+    assert cat(guest, "/tmp/top/src/hidden") == "hidden\n"
+    dev.reload(top + below.format("src") + below.format("way/deep"))
+    assert len(guest.mounts("fuse.homeport")) == 1
+    assert cat(guest, "/tmp/top/src/x") == cat(guest, "/tmp/top/way/deep/x") == "other\n"
+    assert cat(guest, "/tmp/top/src/hidden") == "No such file or directory"
+    assert held.works()
+    nested = Holder(guest, "/tmp/top/src")
+    assert nested.works()
+    dev.reload(top + below.format("src"))
+    assert nested.works()
+    assert wait_until(lambda: cat(guest, "/tmp/top/way/deep/x") == "No such file or directory")
+    dev.reload(top)
+    assert wait_until(lambda: cat(guest, "/tmp/top/src/hidden") == "hidden\n")
+    assert not nested.works() and "Stale file handle" in nested.process.stderr.read()
+    dev.reload(top + below.format("src"))
+    assert wait_until(lambda: cat(guest, "/tmp/top/src/x") == "other\n")
+    assert held.works() and held.end()
+
+
+def test_a_folder_becomes_writable_and_read_only_again(dev, homeport, guest, host_home):
+    host_home.write("a/x", "a\n")
+    mount = "mounts:\n- location: ~/a\n  mountPoint: /tmp/a\n"
+    dev.up(mount)
+    write = ["sh", "-c", "echo new >/tmp/a/new"]
+    assert "Read-only" in guest.cmd(write, user="me", check=False).stderr
+    dev.reload(mount + "  writable: true\n")
+    wait_until(lambda: guest.cmd(write, user="me", check=False).returncode == 0)
+    dev.reload(mount)
+    assert "Read-only" in guest.cmd(write, user="me", check=False).stderr
+    assert cat(guest, "/tmp/a/new") == "new\n"
+    assert len(guest.mounts("fuse.homeport")) == 1
+
+
+def test_a_mount_that_shows_another_folder_shows_it_at_once(dev, homeport, guest, host_home):
+    host_home.write("a/x", "a\n")
+    host_home.write("b/x", "b\n")
+    dev.up("mounts:\n- location: ~/a\n  mountPoint: /tmp/m\n")
+    assert cat(guest, "/tmp/m/x") == "a\n"
+    dev.reload("mounts:\n- location: ~/b\n  mountPoint: /tmp/m\n")
+    assert wait_until(lambda: cat(guest, "/tmp/m/x") == "b\n", timeout=3)
+    assert mounts_of(homeport)["/tmp/m"]["source"].endswith("/b")
+
+
+def test_a_mount_gives_way_to_one_above_it(dev, homeport, guest, host_home):
+    host_home.write("a/x", "a\n")
+    host_home.write("b/x", "b\n")
+    below = "- location: ~/b\n  mountPoint: /tmp/over/below\n"
+    both = "mounts:\n" + below + "- location: ~/a\n  mountPoint: /tmp/over\n"
+    guest.cmd("mkdir -p /tmp/over/below && chown me /tmp/over/below")
+    dev.up("mounts:\n" + below)
+    dev.reload(both, status=4)
+    assert mounts_of(homeport)["/tmp/over"]["state"] == "failed", "the folder is not empty"
+    guest.cmd(["rmdir", "/tmp/over/below"])
+    dev.reload("mounts: []\n")
+    dev.reload(both)
+    assert [m[0] for m in guest.mounts("fuse.homeport")] == ["/tmp/over"]
+    assert (cat(guest, "/tmp/over/x"), cat(guest, "/tmp/over/below/x")) == ("a\n", "b\n")
+    dev.reload("mounts:\n" + below)
+    assert [m[0] for m in guest.mounts("fuse.homeport")] == ["/tmp/over/below"]
+    assert cat(guest, "/tmp/over/below/x") == "b\n"
+
+
+def test_new_rules_move_ports_and_leave_connections_of_the_others_alone(dev, homeport, host, guest):
+    stays, moves, goes = listen(guest, 8201), listen(guest, 8202), listen(guest, 8203)
+    rules = "mounts: []\nportForwards:\n"
+    dev.up(rules + "- {guestPort: 8203, hostPort: 18203}\n- {guestPort: 9001, hostPort: 19001, static: true}\n")
+    wait_until(lambda: answers(host, 8202) and answers(host, 18203) and "127.0.0.1:8201" in host.listeners())
+    client = connect(host, 8201)
+    server, _ = stays.accept()
+    static = homeport.lab.host.listeners()
+    assert "127.0.0.1:19001" in static
+    dev.reload(rules + "- {guestPort: 8202, hostPort: 18202, hostIP: localhost}\n- {guestPort: 8203, ignore: true}\n"
+               "- {guestPort: 9002, hostPort: 19002, static: true}\n")
+    rows = ports_of(homeport)
+    assert rows["127.0.0.1:8202"]["host"] == ["127.0.0.1:18202", "[::1]:18202"]
+    assert rows["127.0.0.1:8203"]["state"] == "ignored" and "portForwards[1]" in rows["127.0.0.1:8203"]["reason"]
+    assert answers(host, 18202) and not answers(host, 8202) and not answers(host, 18203)
+    now = host.listeners()
+    assert "127.0.0.1:19002" in now and "127.0.0.1:19001" not in now
+    client.sendall(b"ping")
+    assert server.recv(4) == b"ping"
+    server.sendall(b"pong")
+    assert client.recv(4) == b"pong"
+    for one in (client, server, stays, moves, goes):
+        one.close()
+
+
+def test_what_is_in_a_listeners_queue_is_served_after_a_reload(dev, homeport, host, guest):
+    """The rule of the port changes, its place does not: the listener is never closed."""
+    web = listen(guest, 8211)
+    dev.up("mounts: []\n")
+    wait_until(lambda: answers(host, 8211))
+    inode = [line.split()[9] for line in host.cmd(["cat", "/proc/net/tcp"]).stdout.splitlines() if ":2013 " in line
+             and " 0A " in line]
+    dev.reload("mounts: []\nportForwards:\n- {guestPort: 8211}\n")
+    again = [line.split()[9] for line in host.cmd(["cat", "/proc/net/tcp"]).stdout.splitlines() if ":2013 " in line
+             and " 0A " in line]
+    assert len(inode) == 1 and again == inode
+    assert ports_of(homeport)["127.0.0.1:8211"]["host"] == ["127.0.0.1:8211"]
+    web.close()
+
+
+def test_a_faulty_configuration_changes_nothing_and_says_why(dev, homeport, guest, host_home):
+    host_home.write("a/x", "a\n")
+    dev.up("mounts:\n- location: ~/a\n  mountPoint: /tmp/a\n")
+    done = dev.reload("mounts:\n- location: ~/a\n  mountPoint: /tmp/b\n- location: ~/missing\n  writable: flase\n", status=2)
+    assert "dev.yaml:8:13: writable: expected true or false" in done.stderr
+    assert done.stderr.endswith("homeport: reload: dev: nothing was changed\n")
+    assert "nothing was changed" in homeport.logs() and "dev.yaml:8:13" in homeport.logs()
+    assert list(mounts_of(homeport)) == ["/tmp/a"] and cat(guest, "/tmp/a/x") == "a\n"
+    dev.write("mounts: []\n", mode=0o666)
+    assert "can be written by others" in dev.reload(status=2).stderr
+    os.unlink(homeport.env["XDG_CONFIG_HOME"] + "/homeport/dev.yaml")
+    assert "the file dev.yaml is gone" in dev.reload(status=2).stderr
+    assert cat(guest, "/tmp/a/x") == "a\n"
+
+
+def test_what_takes_a_new_session_is_named_and_left_alone(dev, homeport, guest, host_home):
+    dev.up("mounts: []\n")
+    done = dev.reload("  port: 2222\nmounts: []\nsessionTimeout: 1h\nportForwards:\n- {guestPort: 8221, ignore: true}\n",
+                      status=1)
+    assert "ssh.port: nothing here, 2222 wanted" in done.stderr and "sessionTimeout: 24h here, 1h wanted" in done.stderr
+    assert "`homeport down dev` and `homeport up dev`" in done.stderr
+    assert done.stdout == "dev: 1 change made\n"
+    server = listen(guest, 8221)
+    wait_until(lambda: ports_of(homeport).get("127.0.0.1:8221", {}).get("state") == "ignored")
+    assert homeport.status()["state"] == "connected"
+    server.close()
+
+
+def test_a_hangup_reloads_and_the_manager_hears_of_it(dev, homeport, host, guest, host_home):
+    host_home.write("a/x", "a\n")
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(homeport.folder + "/notify")
+    os.chmod(homeport.folder + "/notify", 0o666)
+    manager.settimeout(10)
+    dev.write("mounts: []\n")
+    running = homeport.popen("run", "dev", env={"NOTIFY_SOCKET": homeport.folder + "/notify"}, stderr=-3)
+    homeport.name = "dev"
+    while manager.recv(4096) != b"READY=1":
+        pass
+    dev.write("mounts:\n- location: ~/a\n  mountPoint: /tmp/a\n")
+    host.kill(homeport.status()["pid"], signal.SIGHUP)
+    while not (said := manager.recv(4096)).startswith(b"RELOADING=1\nMONOTONIC_USEC="):
+        assert said.startswith(b"STATUS=")
+    while manager.recv(4096) != b"READY=1":
+        pass
+    wait_until(lambda: mounts_of(homeport).get("/tmp/a", {}).get("state") == "mounted")
+    assert cat(guest, "/tmp/a/x") == "a\n"
+    homeport.down()
+    assert running.wait(timeout=10) == 0
+    manager.close()
+
+
+def test_a_reload_without_a_connection_is_for_when_there_is_one(dev, homeport, lab, guest, host_home):
+    host_home.write("a/x", "a\n")
+    dev.up("mounts: []\n")
+    lab.link_cut()
+    try:
+        wait_until(lambda: homeport.status()["state"] == "reconnecting", timeout=15)
+        done = dev.reload("mounts:\n- location: ~/a\n  mountPoint: /tmp/a\n")
+        assert done.stdout == "dev: 1 change made, for when the guest is connected\n"
+    finally:
+        lab.link_restore()
+    wait_until(lambda: mounts_of(homeport)["/tmp/a"]["state"] == "mounted", timeout=15)
+    assert cat(guest, "/tmp/a/x") == "a\n"
+
+
+def test_up_says_that_a_reload_would_do(dev, homeport, host_home):
+    dev.up("mounts: []\n")
+    dev.write("mounts: []\nportForwards:\n- {guestPort: 8221, ignore: true}\n")
+    done = homeport.run("up", "dev")
+    assert done.returncode == 1 and "`homeport reload dev` reads the file again" in done.stderr
+    dev.reload()
+    assert homeport.run("up", "dev").stdout.startswith("dev is already up\n")
