@@ -510,6 +510,7 @@ static void end(struct agent *a)
 	guest_builds_close(&a->builds);
 	shares_free(a->shares);
 	agent_mounts_end(a);
+	by_hand_clear(&a->by_hand);
 	config_free(a->base);
 	config_free(a->config);
 	wire_buf_free(&a->control_in);
@@ -545,6 +546,7 @@ int agent_run(const struct agent_start *start)
 	int rc;
 
 	TAILQ_INIT(&a.leaving);
+	by_hand_init(&a.by_hand);
 	memcpy(a.instance, start->instance, sizeof(a.instance));
 	restrict_process();
 	log_set_sink(on_log_line, (void *)start->dir);

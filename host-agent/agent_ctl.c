@@ -86,10 +86,8 @@ static void show(struct agent *a, struct watcher *w)
 /* ----------------------------------------------------------------------------------------------------- what `up` says
  */
 
-static void port_line(void *ctx, const struct forward_info *info)
+void agent_ctl_port_line(struct ctl_client *client, const struct forward_info *info)
 {
-	struct ctl_client *client = ctx;
-
 	switch (info->state) {
 	case FORWARD_FORWARDED:
 		ctl_client_line(client, 'o', "port %s%s%s: guest %s%s%s%s", info->host[0],
@@ -107,24 +105,31 @@ static void port_line(void *ctx, const struct forward_info *info)
 	}
 }
 
+static void on_port(void *ctx, const struct forward_info *info)
+{
+	agent_ctl_port_line(ctx, info);
+}
+
 /* A path of the guest's, fit for a terminal. */
 static const char *shown_path(char text[1200], const char *path)
 {
 	return text_printable(text, 1200, path, strlen(path));
 }
 
+void agent_ctl_mount_line(const struct agent_mount *mount, size_t index, struct ctl_client *client)
+{
+	const struct planned_share *share = &mount->plan->shares[index];
+	char text[1200], *path = mount_plan_path(mount->target, share->point);
+
+	ctl_client_line(client, 'o', "mount %s: %s, %s", shown_path(text, path ? path : mount->target),
+			share->source->location.path, share->source->writable ? "writable" : "read-only");
+	free(path);
+}
+
 static void mount_lines(const struct agent_mount *mount, struct ctl_client *client)
 {
-	char text[1200];
-
-	for (size_t i = 0; i < mount->plan->share_count; i++) {
-		const struct planned_share *share = &mount->plan->shares[i];
-		char *path = mount_plan_path(mount->target, share->point);
-
-		ctl_client_line(client, 'o', "mount %s: %s, %s", shown_path(text, path ? path : mount->target),
-				share->source->location.path, share->source->writable ? "writable" : "read-only");
-		free(path);
-	}
+	for (size_t i = 0; i < mount->plan->share_count; i++)
+		agent_ctl_mount_line(mount, i, client);
 	if (mount->text[0])
 		ctl_client_line(client, 'o', "  %s", mount->text);
 }
@@ -138,7 +143,7 @@ static void tell_settled(struct agent *a, struct ctl_client *client)
 		if (a->mounts[i].status == MOUNT_MOUNTED)
 			mount_lines(&a->mounts[i], client);
 	if (a->forward)
-		forward_list(a->forward, port_line, client);
+		forward_list(a->forward, on_port, client);
 	for (size_t i = 0; i < a->plan.count; i++)
 		if (a->mounts[i].status == MOUNT_FAILED)
 			ctl_client_line(client, 'e', "homeport: mount: %s", a->mounts[i].text);

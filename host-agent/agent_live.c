@@ -2,10 +2,10 @@
 /*
  * What is wanted changes while the session runs: the configuration is read again, and made true.
  *
- * Theory of operation. `base` is what was read, `config` what is made true. A change makes a whole new `config`, of
- * which agent_config_set() makes the mounts, the port rules and nothing else true; each of these compares what is with
- * what is wanted and touches what differs. What only a new session can change stays in `base` and `config` as the
- * session has it.
+ * Theory of operation. `base` is what was read, `by_hand` what commands changed on top of it, `config` both together
+ * and what is made true. A change makes a whole new `config`, of which agent_config_set() makes the mounts, the port
+ * rules and nothing else true; each of these compares what is with what is wanted and touches what differs. What only a
+ * new session can change stays in `base` and `config` as the session has it.
  *
  * Files are read on a thread (offload.h). A configuration with a mistake changes nothing.
  */
@@ -48,6 +48,30 @@ int agent_config_set(struct agent *a, struct config *next)
 	config_free(a->config);
 	a->config = next;
 	agent_changed(a);
+	return 0;
+}
+
+int agent_live_set(struct agent *a, struct config *base, struct by_hand *by_hand)
+{
+	struct config *next = config_clone(base ? base : a->base);
+	int rc = next ? by_hand_apply(by_hand ? by_hand : &a->by_hand, next) : -ENOMEM;
+
+	if (!rc)
+		rc = agent_config_set(a, next);
+	if (rc < 0) {
+		config_free(next);
+		return rc;
+	}
+	if (base) {
+		config_free(a->base);
+		a->base = base;
+	}
+	if (by_hand) {
+		by_hand_clear(&a->by_hand);
+		TAILQ_CONCAT(&a->by_hand.list, &by_hand->list, next);
+		a->by_hand.count = by_hand->count;
+		by_hand->count = 0;
+	}
 	return 0;
 }
 
@@ -169,26 +193,22 @@ static void log_problems(const struct agent *a, const struct problems *problems)
 		log_warn("session %s: reload: %s", a->dir->name, line);
 }
 
-/* What was read becomes `base`, and with what was changed by hand on top, `config`. */
+/* What was read becomes `base`, as far as this session can have it. */
 static int take_config(struct agent *a, struct config *read)
 {
-	struct config *base = config_clone(a->base), *next = NULL;
-	int rc = -ENOMEM;
+	struct config *base = config_clone(a->base);
+	struct by_hand next;
+	int rc = base ? by_hand_clone(&a->by_hand, &next) : -ENOMEM;
 
-	if (base) {
+	if (!rc) {
 		config_swap_live(base, read);
-		next = config_clone(base);
+		by_hand_prune(&next, base);
+		rc = agent_live_set(a, base, &next);
+		by_hand_clear(&next);
 	}
-	if (next)
-		rc = agent_config_set(a, next);
-	if (rc < 0) {
-		config_free(next);
+	if (rc < 0)
 		config_free(base);
-		return rc;
-	}
-	config_free(a->base);
-	a->base = base;
-	return 0;
+	return rc;
 }
 
 static void take_reading(struct agent *a, struct reading *r, struct agent_read *result)

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "by_hand.h"
 #include "control_msg.h"
 #include "guest_builds.h"
 #include "link.h"
@@ -25,6 +26,7 @@ struct config;
 struct ctl_client;
 struct ctl_socket;
 struct forward;
+struct forward_info;
 struct loop;
 struct loop_signal;
 struct loop_timer;
@@ -96,8 +98,9 @@ struct watcher {
 
 struct agent {
 	const struct agent_start *start;
-	struct config *base;   /* what was read: the file, with the command line's options on top */
-	struct config *config; /* what is made true */
+	struct config *base; /* what was read: the file, with the command line's options on top */
+	struct by_hand by_hand;
+	struct config *config; /* with what was changed by hand: what is made true */
 	const struct runtime_dir *dir;
 	uint8_t instance[SESSION_ID_SIZE];
 
@@ -168,6 +171,11 @@ void agent_leaving_free(struct agent *a, struct agent_leaving *leaving);
  * before, `next` too. */
 int agent_config_set(struct agent *a, struct config *next);
 
+/*
+ * Other things are wanted: what was read (`base`, or NULL: as it is), what was changed by hand (or NULL: as it is).
+ * Both are taken; or a negative errno, and all is as before. */
+int agent_live_set(struct agent *a, struct config *base, struct by_hand *by_hand);
+
 /* Reads the configuration again and makes it true; agent_change_read() hears of it. Returns which reading that is. */
 unsigned agent_reload(struct agent *a);
 
@@ -199,6 +207,8 @@ int agent_ctl_begin(struct agent *a);
 void agent_ctl_end(struct agent *a);
 void agent_ctl_update(struct agent *a); /* tells the commands that listen */
 struct watcher *agent_ctl_watch(struct agent *a, struct ctl_client *client, enum watcher_kind kind);
+void agent_ctl_mount_line(const struct agent_mount *mount, size_t share, struct ctl_client *client);
+void agent_ctl_port_line(struct ctl_client *client, const struct forward_info *info);
 
 /* status.c */
 struct status_text {

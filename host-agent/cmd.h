@@ -22,6 +22,8 @@ int cmd_status(const struct options *options);
 int cmd_ports(const struct options *options);
 int cmd_logs(const struct options *options);
 int cmd_reload(const struct options *options);
+int cmd_change(const struct options *options); /* umount, forward, unforward */
+int cmd_mount(const struct options *options);
 
 /* Prints "homeport: ..." to stderr and returns the status. */
 int cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

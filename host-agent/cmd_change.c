@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* homeport reload: asks the agent to change what a running session does, and prints what came of it. */
+/*
+ * homeport reload, mount, umount, forward, unforward: asks the agent to change what a running session does, and prints
+ * what came of it.
+ */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "cmd.h"
+#include "config.h"
+#include "config_file.h"
 #include "ctl_client.h"
+#include "ctl_socket.h"
+#include "ctl_words.h"
+#include "host_arg.h"
 #include "options.h"
 #include "runtime_dir.h"
 
@@ -26,4 +39,59 @@ int cmd_reload(const struct options *options)
 	int rc = cmd_session(options, &dir);
 
 	return rc == EXIT_DONE ? ask(options, &dir, "reload") : rc;
+}
+
+/* Asks with the command and one word, which was typed or made of that. */
+static int ask_word(const struct options *options, const char *word)
+{
+	char request[CTL_REQUEST_MAX] = "";
+	struct runtime_dir dir;
+	int rc = cmd_session(options, &dir);
+
+	if (rc != EXIT_DONE)
+		return rc;
+	if (!ctl_words_add(request, sizeof(request), command_name(options->command)) ||
+	    !ctl_words_add(request, sizeof(request), word) ||
+	    (options->save && !ctl_words_add(request, sizeof(request), "save")))
+		return cmd_fail(EXIT_USAGE, "%s: \"%.60s...\" is too long", command_name(options->command), word);
+	return ask(options, &dir, request);
+}
+
+int cmd_change(const struct options *options)
+{
+	return ask_word(options, options->argument);
+}
+
+/* Whether the folder is there is said before anything is changed; and ~ is this user's here. */
+static int check_location(const struct config_mount *mount)
+{
+	int fd = open(mount->location.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return cmd_fail(EXIT_USAGE, "mount: \"%.300s\": %s", mount->location.path, strerror(errno));
+	close(fd);
+	return EXIT_DONE;
+}
+
+int cmd_mount(const struct options *options)
+{
+	char home[PATH_MAX], why[ARG_WHY_MAX], *word;
+	struct config_mount mount;
+	int rc = config_home(home);
+
+	if (rc < 0)
+		return cmd_fail(EXIT_USAGE, "HOME: is not set to an absolute path");
+	rc = mount_arg_parse(options->argument, home, &mount, why);
+	if (rc < 0)
+		return cmd_fail(EXIT_USAGE, "mount: %s", rc == -EINVAL ? why : strerror(-rc));
+	rc = check_location(&mount);
+	if (rc == EXIT_DONE &&
+	    asprintf(&word, "%s:%s%s", mount.location.path, mount.mount_point, mount.writable ? ":w" : "") < 0)
+		rc = cmd_fail(EXIT_FAILED, "mount: %s", strerror(ENOMEM));
+	else if (rc == EXIT_DONE) {
+		rc = ask_word(options, word);
+		free(word);
+	}
+	config_mount_clear(&mount);
+	return rc;
 }

@@ -41,6 +41,32 @@ void config_mount_clear(struct config_mount *mount)
 	config_fields_free(config_mount_fields, mount);
 }
 
+const struct config_mount *config_find_mount(const struct config *config, const char *mount_point)
+{
+	for (size_t i = 0; i < config->mount_count; i++)
+		if (strcmp(config->mounts[i].mount_point, mount_point) == 0)
+			return &config->mounts[i];
+	return NULL;
+}
+
+bool config_mount_equal(const struct config_mount *a, const struct config_mount *b)
+{
+	return config_fields_equal(config_mount_fields, a, b);
+}
+
+void config_remove_mount(struct config *config, const char *mount_point)
+{
+	for (size_t i = 0; i < config->mount_count; i++) {
+		if (strcmp(config->mounts[i].mount_point, mount_point) != 0)
+			continue;
+		config_mount_clear(&config->mounts[i]);
+		memmove(&config->mounts[i], &config->mounts[i + 1],
+			(config->mount_count - i - 1) * sizeof(config->mounts[0]));
+		config->mount_count--;
+		return;
+	}
+}
+
 void config_clear_mounts(struct config *config)
 {
 	const struct config_field *field = &config_top_fields[CONFIG_TOP_MOUNTS];
@@ -105,6 +131,23 @@ void config_forward_clear(struct rule_spec *spec)
 	spec->origin = NULL;
 }
 
+bool config_forward_equal(const struct rule_spec *a, const struct rule_spec *b)
+{
+	return config_fields_equal(config_forward_fields, a, b);
+}
+
+void config_remove_forward(struct config *config, const struct rule_spec *spec)
+{
+	for (size_t i = config->forward_count; i-- > 0;) {
+		if (!config_forward_equal(&config->forwards[i], spec))
+			continue;
+		config_forward_clear(&config->forwards[i]);
+		memmove(&config->forwards[i], &config->forwards[i + 1],
+			(config->forward_count - i - 1) * sizeof(config->forwards[0]));
+		config->forward_count--;
+	}
+}
+
 int config_put_forwards_first(struct config *config, struct rule_spec *specs, size_t count)
 {
 	struct rule_spec *forwards = NULL;
@@ -136,6 +179,14 @@ struct rules *config_rules(const struct config *config, uint16_t ssh_guest_port)
 		}
 	}
 	return rules;
+}
+
+void config_unmark_by_hand(struct config *config)
+{
+	for (size_t i = 0; i < config->mount_count; i++)
+		config->mounts[i].by_hand = false;
+	for (size_t i = 0; i < config->forward_count; i++)
+		config->forwards[i].by_hand = false;
 }
 
 /* ---- the whole ---- */
@@ -288,14 +339,6 @@ void config_show(const struct config *config, FILE *out)
 	config_fields_write(out, config_top_fields, config, 0);
 }
 
-static const struct config_mount *find_mount(const struct config *config, const char *mount_point)
-{
-	for (size_t i = 0; i < config->mount_count; i++)
-		if (strcmp(config->mounts[i].mount_point, mount_point) == 0)
-			return &config->mounts[i];
-	return NULL;
-}
-
 static void describe_mount(const struct config_mount *mount, FILE *out)
 {
 	if (mount == NULL)
@@ -350,12 +393,12 @@ static size_t diff_mounts(const struct config *running, const struct config *wan
 	for (size_t i = 0; i < running->mount_count; i++) {
 		const char *mount_point = running->mounts[i].mount_point;
 
-		n += diff_mount(mount_point, &running->mounts[i], find_mount(wanted, mount_point), out);
+		n += diff_mount(mount_point, &running->mounts[i], config_find_mount(wanted, mount_point), out);
 	}
 	for (size_t i = 0; i < wanted->mount_count; i++) {
 		const char *mount_point = wanted->mounts[i].mount_point;
 
-		if (find_mount(running, mount_point) == NULL)
+		if (config_find_mount(running, mount_point) == NULL)
 			n += diff_mount(mount_point, NULL, &wanted->mounts[i], out);
 	}
 	return n;
@@ -408,7 +451,7 @@ bool config_equal(const struct config *a, const struct config *b)
 	if (a->mount_count != b->mount_count)
 		return false;
 	for (size_t i = 0; i < a->mount_count; i++) {
-		const struct config_mount *other = find_mount(b, a->mounts[i].mount_point);
+		const struct config_mount *other = config_find_mount(b, a->mounts[i].mount_point);
 
 		if (other == NULL || !config_fields_equal(config_mount_fields, &a->mounts[i], other))
 			return false;

@@ -40,6 +40,7 @@ struct config_mount {
 	bool host_locks;                    /* the guest's programs and the host's lock each other out */
 	bool virtual_owners;                /* whose a file is to the guest is recorded with it */
 	bool acl;                           /* POSIX ACLs are the host's, and hold in the guest */
+	bool by_hand;                       /* of a command, not of the configuration */
 	struct id_range *uid_map, *gid_map; /* each fits into a struct id_map */
 	size_t uid_map_count, gid_map_count;
 };
@@ -85,6 +86,20 @@ int config_parse(const char *file, const char *text, size_t size, const char *ho
  * default mounts; one with a mount point that is there replaces that one. 0, -ENOMEM, -ENOSPC beyond CONFIG_MOUNTS_MAX.
  */
 int config_add_mount(struct config *config, struct config_mount *mount);
+
+/* The mount with this mount point, or NULL. */
+const struct config_mount *config_find_mount(const struct config *config, const char *mount_point);
+
+/* Whether two mounts, or rules, ask for the same, wherever they were written. */
+bool config_mount_equal(const struct config_mount *a, const struct config_mount *b);
+bool config_forward_equal(const struct rule_spec *a, const struct rule_spec *b);
+
+/* Removes the mount with this mount point, or each rule that is equal, if there is one. */
+void config_remove_mount(struct config *config, const char *mount_point);
+void config_remove_forward(struct config *config, const struct rule_spec *spec);
+
+/* Nothing of it is a command's any more. */
+void config_unmark_by_hand(struct config *config);
 
 /* Removes every mount, the default ones too. */
 void config_clear_mounts(struct config *config);

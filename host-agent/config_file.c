@@ -97,38 +97,98 @@ static int read_all(int fd, char **out, size_t *size)
 	return 0;
 }
 
-static int load_open_file(int fd, const char *path, const char *home, struct problems *problems, struct config **out)
+static int read_open_file(int fd, const char *path, struct problems *problems, char **text, size_t *size,
+			  struct stat *st)
 {
-	struct stat st;
-	char *text;
-	size_t size;
 	int r;
 
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, st) < 0)
 		return -errno;
-	r = check_trust(&st, path, problems);
-	if (r < 0)
-		return r;
-	r = read_all(fd, &text, &size);
-	if (r < 0)
-		return r;
-	r = config_parse(path, text, size, home, problems, out);
-	free(text);
-	return r;
+	r = check_trust(st, path, problems);
+	return r < 0 ? r : read_all(fd, text, size);
 }
 
-int config_load(const char *path, const char *home, struct problems *problems, struct config **out)
+int config_file_read(const char *path, struct problems *problems, char **text, size_t *size, struct stat *st)
 {
 	/* O_NONBLOCK: a FIFO without a writer is refused, not waited for. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int r = fd < 0 ? -errno : 0;
 
 	if (r == 0) {
-		r = load_open_file(fd, path, home, problems, out);
+		r = read_open_file(fd, path, problems, text, size, st);
 		close(fd);
 	}
 	if (r < 0 && problems_count(problems, PROBLEM_ERROR) == 0)
 		problems_add(problems, PROBLEM_ERROR, (struct problem_place){.file = path}, "%s", strerror(-r));
+	return r;
+}
+
+int config_load(const char *path, const char *home, struct problems *problems, struct config **out)
+{
+	struct stat st;
+	char *text;
+	size_t size;
+	int r = config_file_read(path, problems, &text, &size, &st);
+
+	if (r < 0)
+		return r;
+	r = config_parse(path, text, size, home, problems, out);
+	free(text);
+	if (r < 0 && problems_count(problems, PROBLEM_ERROR) == 0)
+		problems_add(problems, PROBLEM_ERROR, (struct problem_place){.file = path}, "%s", strerror(-r));
+	return r;
+}
+
+/* ---- writing ---- */
+
+static int write_all(int fd, const char *text, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(fd, text, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		text += n;
+		size -= (size_t)n;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static bool is_unchanged(const char *path, const struct stat *before)
+{
+	struct stat now;
+
+	return stat(path, &now) == 0 && now.st_dev == before->st_dev && now.st_ino == before->st_ino &&
+	       now.st_size == before->st_size && now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+	       now.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
+}
+
+int config_file_replace(const char *path, const struct stat *st, const char *text, size_t size)
+{
+	char target[PATH_MAX], fresh[PATH_MAX];
+	int fd, r;
+
+	if (realpath(path, target) == NULL)
+		return -errno;
+	r = print_path(fresh, target, ".", "XXXXXX");
+	if (r < 0)
+		return r;
+	fd = mkostemp(fresh, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = write_all(fd, text, size);
+	if (r == 0 && (fchmod(fd, st->st_mode & 07777) < 0 ||
+		       (st->st_uid != geteuid() && fchown(fd, st->st_uid, st->st_gid) < 0)))
+		r = -errno;
+	close(fd);
+	if (r == 0 && !is_unchanged(target, st))
+		r = -EBUSY;
+	if (r == 0 && rename(fresh, target) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(fresh);
 	return r;
 }
 

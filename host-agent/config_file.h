@@ -3,6 +3,7 @@
 #define HOMEPORT_CONFIG_FILE_H
 
 #include <limits.h>
+#include <sys/stat.h>
 
 #include "config.h"
 
@@ -28,6 +29,17 @@ int config_file_path(const char *folder, const char *name, char out[PATH_MAX]);
  * a negative errno (-ENOENT: there is no such file), and what is wrong is in `problems`.
  */
 int config_load(const char *path, const char *home, struct problems *problems, struct config **out);
+
+/*
+ * Reads such a file's bytes, to be freed by the caller, and what it is. Errors as config_load.
+ */
+int config_file_read(const char *path, struct problems *problems, char **text, size_t *size, struct stat *st);
+
+/*
+ * Puts these bytes in the place of the file that config_file_read() read, with its mode and owner, whole or not at all.
+ * A link stays one. 0; -EBUSY when it was changed since; a negative errno.
+ */
+int config_file_replace(const char *path, const struct stat *st, const char *text, size_t size);
 
 /* Adds an error for each path of the configuration that is not there, or cannot be used for what it is. */
 void config_check_paths(const struct config *config, struct problems *problems);

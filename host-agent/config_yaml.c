@@ -174,6 +174,10 @@ static struct config_node *node_new(struct walker *walker, enum config_node_kind
 	node->kind = kind;
 	node->line = (unsigned)walker->event.start_mark.line + 1;
 	node->column = (unsigned)walker->event.start_mark.column + 1;
+	/* A mark behind the end of a line is at the beginning of the next one. */
+	node->last_line = (unsigned)walker->event.end_mark.line + (walker->event.end_mark.column > 0);
+	if (node->last_line < node->line)
+		node->last_line = node->line;
 	return node;
 }
 
@@ -260,10 +264,14 @@ static struct config_node *read_node(struct walker *walker, unsigned depth)
 	case YAML_SEQUENCE_START_EVENT:
 		node = node_new(walker, CONFIG_NODE_LIST);
 		if (node != NULL)
+			node->flow = walker->event.data.sequence_start.style == YAML_FLOW_SEQUENCE_STYLE;
+		if (node != NULL)
 			read_list(walker, node, depth + 1);
 		break;
 	case YAML_MAPPING_START_EVENT:
 		node = node_new(walker, CONFIG_NODE_MAP);
+		if (node != NULL)
+			node->flow = walker->event.data.mapping_start.style == YAML_FLOW_MAPPING_STYLE;
 		if (node != NULL)
 			read_map(walker, node, depth + 1);
 		break;

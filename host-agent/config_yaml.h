@@ -27,8 +27,10 @@ enum config_node_kind {
 struct config_node {
 	enum config_node_kind kind;
 	unsigned line, column;
-	char *text; /* of a scalar: UTF-8 without NUL */
-	bool plain; /* a scalar that stood without quotes */
+	unsigned last_line; /* of a scalar: where its text ends */
+	bool flow;          /* of a list or a mapping: in brackets or braces */
+	char *text;         /* of a scalar: UTF-8 without NUL */
+	bool plain;         /* a scalar that stood without quotes */
 	struct config_node *value;
 	struct config_node *children, *last;
 	struct config_node *next;

@@ -14,7 +14,7 @@
 
 #include <stddef.h>
 
-#define CTL_REQUEST_MAX 256
+#define CTL_REQUEST_MAX 16384 /* two paths, each byte as %XX */
 #define CTL_CLIENTS_MAX 64
 #define CTL_QUEUE_MAX   (8u << 20) /* what a client that does not read may have waiting before it is dropped */
 

@@ -446,6 +446,23 @@ static void on_turn_end(void *ctx)
 		f->events->changed(f->ctx);
 }
 
+void forward_try_rules(const struct forward *f, const struct rules *rules, uint16_t host_port,
+		       void (*found)(void *ctx, uint16_t guest_port), void *ctx)
+{
+	const struct forward_row *row;
+
+	TAILQ_FOREACH(row, &f->rows, next)
+	{
+		struct rule_verdict verdict;
+
+		if (row->is_static)
+			continue;
+		forward_row_ask(row, rules, &verdict);
+		if (verdict.action == RULE_FORWARD && verdict.host_count > 0 && verdict.host_port == host_port)
+			found(ctx, row->at.port);
+	}
+}
+
 /* --- static ports ------------------------------------------------------------------------------------------------ */
 
 static struct listener listener_of(const struct rule_static *port)

@@ -9,6 +9,7 @@
 #ifndef HOMEPORT_FORWARD_H
 #define HOMEPORT_FORWARD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,9 @@ struct forward_info {
 	const char *guest;   /* "127.0.0.1:8080", "[::1]:8080" */
 	const char *host[2]; /* the same form */
 	size_t host_count;
+	uint16_t guest_port, host_port; /* host_port: 0 where there is none */
+	const char *rule;               /* which rule says so: "portForwards[0]", "the default rule" */
+	bool by_hand;                   /* that rule is of a command */
 	enum forward_state state;
 	const char *reason;  /* NULL when forwarded */
 	const char *process; /* NULL: not known, as the two below */
@@ -68,6 +72,11 @@ void forward_free(struct forward *f);
  * accepted; a static port stays if the new rules have the same one.
  */
 void forward_set_rules(struct forward *f, const struct rules *rules, const struct forward_limits *limits);
+
+/* Calls `found` with the guest's port of each listener known now that would answer on this port of the host by other
+ * rules. */
+void forward_try_rules(const struct forward *f, const struct rules *rules, uint16_t host_port,
+		       void (*found)(void *ctx, uint16_t guest_port), void *ctx);
 
 /*
  * The mux new connections go to. NULL: there is none, and they are reset at once; the listeners stay until the next

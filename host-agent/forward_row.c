@@ -74,7 +74,7 @@ static const char *known(const char *text)
 	return *text ? text : NULL;
 }
 
-bool forward_row_judge(struct forward_row *row, const struct rules *rules)
+void forward_row_ask(const struct forward_row *row, const struct rules *rules, struct rule_verdict *verdict)
 {
 	struct listener_key key = {
 		.proto = row->at.proto == LISTENER_UDP ? RULE_PROTO_UDP : RULE_PROTO_TCP,
@@ -86,11 +86,17 @@ bool forward_row_judge(struct forward_row *row, const struct rules *rules)
 		.user = known(row->at.user),
 		.unit = known(row->at.unit),
 	};
+
+	memcpy(key.address, row->at.addr, sizeof(key.address));
+	rules_match(rules, &key, verdict);
+}
+
+bool forward_row_judge(struct forward_row *row, const struct rules *rules)
+{
 	struct rule_verdict verdict;
 	bool differs;
 
-	memcpy(key.address, row->at.addr, sizeof(key.address));
-	rules_match(rules, &key, &verdict);
+	forward_row_ask(row, rules, &verdict);
 	differs = !forward_verdict_equal(&verdict, &row->verdict);
 	row->verdict = verdict;
 	return differs;
@@ -213,6 +219,10 @@ void forward_row_info(const struct forward_row *row, struct forward_info *info, 
 	*info = (struct forward_info){
 		.proto = listener_proto_name(row->at.proto),
 		.guest = address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port),
+		.guest_port = row->at.port,
+		.host_port = row->verdict.host_port,
+		.rule = row->verdict.reason,
+		.by_hand = row->verdict.by_hand,
 		.process = known(row->process),
 		.user = known(row->user),
 		.unit = known(row->unit),

@@ -59,6 +59,9 @@ void forward_row_update(struct forward_row *row, const struct listener *l);
 /* Whether two verdicts ask for the same, for whichever reason. */
 bool forward_verdict_equal(const struct rule_verdict *a, const struct rule_verdict *b);
 
+/* What these rules say of it. */
+void forward_row_ask(const struct forward_row *row, const struct rules *rules, struct rule_verdict *verdict);
+
 /* Asks the rules; returns whether the verdict asks for something else than before. */
 bool forward_row_judge(struct forward_row *row, const struct rules *rules);
 

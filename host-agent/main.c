@@ -21,6 +21,10 @@ static int (*const handlers[COMMANDS])(const struct options *options) = {
 	[COMMAND_PORTS] = cmd_ports,
 	[COMMAND_LOGS] = cmd_logs,
 	[COMMAND_RELOAD] = cmd_reload,
+	[COMMAND_MOUNT] = cmd_mount,
+	[COMMAND_UMOUNT] = cmd_change,
+	[COMMAND_FORWARD] = cmd_change,
+	[COMMAND_UNFORWARD] = cmd_change,
 	[COMMAND_CONFIG_CHECK] = cmd_config_check,
 	[COMMAND_CONFIG_SHOW] = cmd_config_show,
 };

@@ -32,6 +32,10 @@ static const struct command_row commands[] = {
 	[COMMAND_PORTS] = {"ports", 0, 1, "[NAME]", "what listens in the guest and where it answers here"},
 	[COMMAND_LOGS] = {"logs", 0, 1, "[NAME]", "the log of a session"},
 	[COMMAND_RELOAD] = {"reload", 0, 1, "[NAME]", "read the configuration again, change what differs"},
+	[COMMAND_MOUNT] = {"mount", 2, 2, "NAME SRC[:DST][:w]", "show a folder in a running session"},
+	[COMMAND_UMOUNT] = {"umount", 2, 2, "NAME DST", "take a folder out of a running session"},
+	[COMMAND_FORWARD] = {"forward", 2, 2, "NAME HOST:GUEST[,static]", "where a port of the guest answers"},
+	[COMMAND_UNFORWARD] = {"unforward", 2, 2, "NAME HOST", "let a port here answer no more"},
 	[COMMAND_CONFIG_CHECK] = {"config check", 0, 1, "[FILE]", "every problem with file, line and column"},
 	[COMMAND_CONFIG_SHOW] = {"config show", 1, 1, "NAME", "the effective configuration"},
 	[COMMAND_SFTP_SERVER] = {"sftp-server", 1, 1, "DIR", "serve DIR alone on stdin and stdout"},
@@ -39,8 +43,7 @@ static const struct command_row commands[] = {
 static_assert(sizeof(commands) / sizeof(commands[0]) == COMMANDS, "every command has a row");
 
 /* Commands of a later version: they are known, so that nobody takes the message for a typing mistake. */
-static const char *const later_commands[] = {"mount", "umount", "forward", "unforward",
-					     "shell", "events", "doctor",  NULL};
+static const char *const later_commands[] = {"shell", "events", "doctor", NULL};
 
 const char *command_name(enum command command)
 {
@@ -63,6 +66,7 @@ enum option_kind {
 #define ON(command)   (1U << (command))
 #define ON_SESSION    (ON(COMMAND_UP) | ON(COMMAND_RUN))
 #define ON_REPORT     (ON(COMMAND_STATUS) | ON(COMMAND_PORTS))
+#define ON_CHANGE     (ON(COMMAND_MOUNT) | ON(COMMAND_UMOUNT) | ON(COMMAND_FORWARD) | ON(COMMAND_UNFORWARD))
 #define ON_EVERYTHING (ON(COMMANDS) - 1)
 #define TIMEOUT_MOST  86400
 #define ROWS_MAX      32
@@ -102,6 +106,7 @@ static const struct option_row rows[] = {
 	{"json", 0, KIND_FLAG, offsetof(struct options, json), ON_REPORT, NULL, "JSON for programs"},
 	{"watch", 0, KIND_FLAG, offsetof(struct options, watch), ON_REPORT, NULL, "go on, at each change"},
 	{"follow", 'f', KIND_FLAG, offsetof(struct options, follow), ON(COMMAND_LOGS), NULL, "go on with new lines"},
+	{"save", 0, KIND_FLAG, offsetof(struct options, save), ON_CHANGE, NULL, "write it into NAME.yaml as well"},
 	{"writable", 0, KIND_FLAG, offsetof(struct options, writable), ON(COMMAND_SFTP_SERVER), NULL, "allow changes"},
 	{"no-mask", 0, KIND_FLAG, offsetof(struct options, no_mask), ON(COMMAND_SFTP_SERVER), NULL,
 	 "show what is masked: keys and other secrets"},
@@ -265,7 +270,9 @@ static enum options_result read_arguments(int argc, char **argv, struct options 
 		return wrong(why, "%s: \"%.100s\" is one argument too many: see homeport %s --help", row->name,
 			     argv[optind + (int)row->most], row->name);
 	options->target = count > 0 ? argv[optind] : NULL;
-	if (options->target != NULL && options->target[0] == '\0')
+	options->argument = count > 1 ? argv[optind + 1] : NULL;
+	if ((options->target != NULL && options->target[0] == '\0') ||
+	    (options->argument != NULL && options->argument[0] == '\0'))
 		return wrong(why, "%s: the argument is empty; %s is meant", row->name, row->arguments);
 	if (options->no_mount && options->mounts.count > 0)
 		return wrong(why, "--no-mount and --mount exclude each other; remove one");

@@ -23,6 +23,10 @@ enum command {
 	COMMAND_PORTS,
 	COMMAND_LOGS,
 	COMMAND_RELOAD,
+	COMMAND_MOUNT,
+	COMMAND_UMOUNT,
+	COMMAND_FORWARD,
+	COMMAND_UNFORWARD,
 	COMMAND_CONFIG_CHECK,
 	COMMAND_CONFIG_SHOW,
 	COMMAND_SFTP_SERVER,
@@ -38,7 +42,8 @@ struct option_list {
 /* The strings are argv's. What was not given is NULL, 0 or false, but for timeout_s. */
 struct options {
 	enum command command;
-	const char *target; /* the argument: a host or a name, config check's FILE, sftp-server's DIR */
+	const char *target;   /* the argument: a host or a name, config check's FILE, sftp-server's DIR */
+	const char *argument; /* the second one: mount's SRC, umount's DST, forward's HOST:GUEST, unforward's HOST */
 	const char *name;
 	const char *ssh_config; /* -F */
 	unsigned port;
@@ -55,6 +60,7 @@ struct options {
 	bool json;
 	bool watch;
 	bool follow;
+	bool save;
 	bool writable;
 	bool no_mask;
 	bool sandbox_best_effort;

@@ -325,7 +325,8 @@ int rule_fill(struct rule *rule, const struct rule_spec *spec, char *why)
 	*rule = (struct rule){.proto = spec->proto,
 			      .self_only = spec->self_only,
 			      .ignore = spec->ignore,
-			      .is_static = spec->is_static};
+			      .is_static = spec->is_static,
+			      .by_hand = spec->by_hand};
 	if ((r = fill_guest_address(rule, spec, why)) < 0 || (r = fill_host_address(rule, spec, why)) < 0 ||
 	    (r = fill_ends(rule, spec, why)) < 0 || (r = check_static(spec, why)) < 0)
 		return r;

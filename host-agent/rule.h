@@ -33,6 +33,7 @@ struct rule {
 	bool self_only;
 	bool ignore;
 	bool is_static;
+	bool by_hand;
 };
 
 extern const struct rule_address rule_loopback4; /* 127.0.0.1 */

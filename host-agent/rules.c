@@ -215,8 +215,10 @@ static bool static_covers(const struct rules *rules, const struct listener_key *
 
 static void verdict_forward(const struct rule *rule, unsigned guest_port, struct rule_verdict *out)
 {
-	*out = (struct rule_verdict){
-		.action = RULE_FORWARD, .reason = rule->forward_reason, .self_only = rule->self_only};
+	*out = (struct rule_verdict){.action = RULE_FORWARD,
+				     .reason = rule->forward_reason,
+				     .self_only = rule->self_only,
+				     .by_hand = rule->by_hand};
 	if (rule->host_socket != NULL) {
 		out->host_socket = rule->host_socket;
 		return;
@@ -244,7 +246,8 @@ void rules_match(const struct rules *rules, const struct listener_key *listener,
 			if (!rule->any_address && rule_address_is_unspecified(&address) &&
 			    !rule_address_is_unspecified(&rule->guest))
 				continue;
-			*out = (struct rule_verdict){.action = RULE_IGNORE, .reason = rule->ignored_reason};
+			*out = (struct rule_verdict){
+				.action = RULE_IGNORE, .reason = rule->ignored_reason, .by_hand = rule->by_hand};
 			return;
 		}
 		verdict_forward(rule, listener->port, out);

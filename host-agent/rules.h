@@ -61,6 +61,7 @@ struct rule_spec {
 	bool reverse;
 	bool ignore;
 	bool is_static;
+	bool by_hand; /* of a command, not of the configuration */
 };
 
 /* An IP address: 4 or 16 bytes in network order. An IPv4 address mapped into IPv6 is never stored, it is IPv4. */
@@ -102,6 +103,7 @@ struct rule_verdict {
 	uint16_t host_port;
 	bool self_only;          /* connections of other users of the host are reset */
 	const char *host_socket; /* NULL, or the path as written, its {{…}} unexpanded */
+	bool by_hand;            /* the rule is */
 };
 
 /* One port of a static rule: it is forwarded from start to end. */

@@ -59,6 +59,7 @@ static void json_mount(struct json *j, const struct agent_mount *mount)
 		json_string(j, "state", mount_states[mount->status]);
 		json_bytes(j, "error", mount_trouble(mount, i));
 		json_bytes(j, "note", mount->status == MOUNT_MOUNTED && mount->text[0] ? mount->text : NULL);
+		json_bool(j, "by_hand", share->source->by_hand);
 		json_u64(j, "requests", served_requests(mount->shares[i].served));
 		json_close(j, '}');
 		free(path);
@@ -81,6 +82,7 @@ static void json_port(void *ctx, const struct forward_info *info)
 	json_string(j, "process", info->process);
 	json_string(j, "user", info->user);
 	json_string(j, "unit", info->unit);
+	json_bool(j, "by_hand", info->by_hand);
 	json_u64(j, "connections", info->connections);
 	json_u64(j, "bytes_in", info->bytes_in);
 	json_u64(j, "bytes_out", info->bytes_out);
@@ -108,6 +110,18 @@ static void json_guest(struct json *j, const struct agent *a)
 	json_close(j, '}');
 }
 
+/* What commands changed, as they were typed. */
+static void json_by_hand(struct json *j, const struct agent *a)
+{
+	const struct by_hand_change *change;
+	char words[2400];
+
+	json_open(j, "by_hand", '[');
+	TAILQ_FOREACH(change, &a->by_hand.list, next)
+	json_string(j, NULL, text_printable(words, sizeof(words), change->words, strlen(change->words)));
+	json_close(j, ']');
+}
+
 struct status_text status_json(const struct agent *a)
 {
 	struct json j = {0};
@@ -124,6 +138,7 @@ struct status_text status_json(const struct agent *a)
 	json_u64(&j, "reconnects", a->reconnects);
 	json_bytes(&j, "error", a->error.kind ? a->error.sentence : NULL);
 	json_guest(&j, a);
+	json_by_hand(&j, a);
 	json_open(&j, "mounts", '[');
 	for (size_t i = 0; i < a->plan.count; i++)
 		json_mount(&j, &a->mounts[i]);
@@ -186,7 +201,8 @@ static void human_mounts(const struct agent *a, FILE *out)
 			add_printable(&t, share->source->location.path);
 			table_add(&t, share->source->writable ? "writable" : "read-only");
 			table_addf(&t, "%" PRIu64, served_requests(mount->shares[j].served));
-			table_addf(&t, "%s%s%s", mount_states[mount->status], trouble ? ": " : "",
+			table_addf(&t, "%s%s%s%s", mount_states[mount->status],
+				   share->source->by_hand ? ", by hand" : "", trouble ? ": " : "",
 				   trouble ? trouble : "");
 			free(path);
 		}
@@ -213,8 +229,8 @@ static void human_port(void *ctx, const struct forward_info *info)
 		table_add(t, "");
 		table_add(t, "");
 	}
-	table_addf(t, "%s%s%s", forward_state_name(info->state), info->reason ? ": " : "",
-		   info->reason ? info->reason : "");
+	table_addf(t, "%s%s%s%s", forward_state_name(info->state), info->by_hand ? ", by hand" : "",
+		   info->reason ? ": " : "", info->reason ? info->reason : "");
 }
 
 static void human_ports(const struct agent *a, const char *indent, FILE *out)
@@ -271,6 +287,16 @@ static void human_session(const struct agent *a, FILE *out)
 			a->ssh_key);
 }
 
+static void human_by_hand(const struct agent *a, FILE *out)
+{
+	const struct by_hand_change *change;
+	char words[2400];
+
+	TAILQ_FOREACH(change, &a->by_hand.list, next)
+	fprintf(out, "  changed by hand: %s\n",
+		text_printable(words, sizeof(words), change->words, strlen(change->words)));
+}
+
 struct status_text status_human(const struct agent *a)
 {
 	struct status_text shown = {0};
@@ -279,6 +305,7 @@ struct status_text status_human(const struct agent *a)
 	if (!out)
 		return shown;
 	human_session(a, out);
+	human_by_hand(a, out);
 	human_mounts(a, out);
 	if (a->config->max_forwards > 0) {
 		fputc('\n', out);

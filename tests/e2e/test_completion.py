@@ -62,7 +62,7 @@ def test_the_options_of_each_command_are_its_own(offered):
 def test_names_are_of_sessions_that_the_command_is_about(offered):
     assert offered("up", "") == {"configured"}
     assert offered("config", "show", "") == {"configured"}
-    for command in ("down", "reload", "status", "ports"):
+    for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports"):
         assert offered(command, "") == {"running"}
     assert offered("logs", "") == {"past"}
 
@@ -72,4 +72,5 @@ def test_values_are_files_folders_and_words(offered):
     assert offered("up", "--mount", "f") == offered("sftp-server", "f") == {"folder"}
     assert offered("sftp-server", "--sandbox", "=", "b") == {"best-effort"}
     assert offered("sftp-server", "--sandbox", "=") == {"enforce", "best-effort"}
+    assert offered("mount", "running", "f") == {"folder"}
     assert offered("up", "--name", "") == set()

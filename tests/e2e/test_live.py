@@ -287,3 +287,219 @@ def test_up_says_that_a_reload_would_do(dev, homeport, host_home):
     assert done.returncode == 1 and "`homeport reload dev` reads the file again" in done.stderr
     dev.reload()
     assert homeport.run("up", "dev").stdout.startswith("dev is already up\n")
+
+
+# ------------------------------------------------------------------------------------------------------------ by hand
+
+
+def by_hand(homeport):
+    status = homeport.status()
+    return status["by_hand"], [m["target"] for m in status["mounts"] if m["by_hand"]], \
+        [p["guest"] for p in status["ports"] if p["by_hand"]]
+
+
+def test_a_folder_is_mounted_and_unmounted_by_hand(homeport, guest, host_home):
+    """Below the default mount, whose open files stay open."""
+    host_home.write("src/x", "x\n")
+    homeport.up("--no-ports", "--mount", "~:/tmp/home:w")
+    held = Holder(guest, "/tmp/home")
+    done = homeport.run("mount", "guest", "~/src:/tmp/home/deep/er:w")
+    assert (done.returncode, done.stdout, done.stderr) == \
+        (0, "mount /tmp/home/deep/er: /home/me/src, writable\n", "")
+    assert cat(guest, "/tmp/home/deep/er/x") == "x\n"
+    assert homeport.run("mount", "guest", "~/src:/tmp/alone").stdout == "mount /tmp/alone: /home/me/src, read-only\n"
+    assert cat(guest, "/tmp/alone/x") == "x\n"
+    words = ["mount /home/me/src:/tmp/home/deep/er:w", "mount /home/me/src:/tmp/alone"]
+    assert by_hand(homeport) == (words, ["/tmp/alone", "/tmp/home/deep/er"], [])
+    shown = homeport.run("status", "guest").stdout
+    assert f"  changed by hand: {words[0]}\n" in shown and "mounted, by hand" in shown
+    assert homeport.run("umount", "guest", "/tmp/home/deep/er/").stdout == "unmounted /tmp/home/deep/er\n"
+    assert homeport.run("umount", "guest", "/tmp/alone").returncode == 0
+    assert by_hand(homeport) == ([], [], [])
+    assert wait_until(lambda: cat(guest, "/tmp/home/deep/er/x") == "No such file or directory")
+    assert held.works() and held.end()
+    done = homeport.run("umount", "guest", "/tmp/home")
+    assert done.stdout == "unmounted /tmp/home\n" and not guest.mounts("fuse.homeport")
+    assert by_hand(homeport) == (["umount /tmp/home"], [], [])
+    assert homeport.run("mount", "guest", "~:/tmp/home:w").returncode == 0
+    assert by_hand(homeport) == ([], [], []), "it is as it was configured"
+
+
+def test_a_path_of_any_bytes_is_mounted_by_hand(homeport, lab, guest, host_home):
+    odd = os.fsencode(host_home.here) + b"/od%d \xe9\n"
+    os.mkdir(odd)
+    os.chown(odd, 1000, 1000)
+    homeport.up("--no-ports", "--no-mount")
+    done = lab.host.cmd([homeport.binary, "mount", "guest", b"~/od%d \xe9\n:/tmp/odd"], user="me", env=homeport.env,
+                        check=False, text=False)
+    assert done.returncode == 0, done.stderr
+    assert mounts_of(homeport)["/tmp/odd"]["source_bytes"] == "L2hvbWUvbWUvb2QlZCDpCg=="
+    assert homeport.run("umount", "guest", "/tmp/odd").returncode == 0
+
+
+def test_what_cannot_be_mounted_says_why(homeport, guest, host_home):
+    host_home.write("src/x", "x\n")
+    homeport.up("--no-ports", "--no-mount")
+    done = homeport.run("mount", "guest", "~/src:/etc")
+    assert done.returncode == 1 and done.stderr.startswith("homeport: mount: /etc: ") and "umount guest /etc" in done.stderr
+    assert homeport.run("umount", "guest", "/etc").returncode == 0
+    for word, said in (("~/none", "No such file"), ("src", "not an absolute path"), ("~/src:../x", "absolute DST")):
+        done = homeport.run("mount", "guest", word)
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+    done = homeport.run("umount", "guest", "/nothing")
+    assert (done.returncode, done.stderr) == (1, "homeport: umount: nothing is mounted at /nothing\n")
+    assert homeport.run("umount", "guest", "x").returncode == 2
+    assert homeport.run("mount", "nobody", "~/src").returncode == 3
+    assert by_hand(homeport) == ([], [], [])
+
+
+def test_ports_are_forwarded_and_closed_by_hand(homeport, host, guest):
+    servers = [listen(guest, 8301), listen(guest, 8302)]
+    homeport.up("--no-mount", "--port-forward", "18302:8302")
+    wait_until(lambda: answers(host, 8301) and answers(host, 18302))
+    done = homeport.run("forward", "guest", "18301:8301")
+    assert (done.returncode, done.stdout) == (0, "port 127.0.0.1:18301, [::1]:18301: guest 127.0.0.1:8301\n")
+    assert answers(host, 18301) and not answers(host, 8301)
+    assert by_hand(homeport) == (["forward 18301:8301"], [], ["127.0.0.1:8301"])
+    assert "forwarded, by hand" in homeport.run("ports", "guest").stdout
+    assert homeport.run("unforward", "guest", "18301").stdout == "18301 does not answer any more\n"
+    assert answers(host, 8301) and not answers(host, 18301)
+    for port in (8301, 18302):
+        assert homeport.run("unforward", "guest", str(port)).returncode == 0
+        assert not answers(host, port)
+    assert wait_until(lambda: answers(host, 8302)), "the rule has gone, and the default holds"
+    assert by_hand(homeport)[0] == ["unforward 8301", "unforward 18302"]
+    assert "ignored by homeport unforward 8301" in ports_of(homeport)["127.0.0.1:8301"]["reason"]
+    assert homeport.run("forward", "guest", "8301:8301").returncode == 0
+    assert answers(host, 8301)
+    done = homeport.run("unforward", "guest", "9999")
+    assert (done.returncode, done.stderr) == (1, "homeport: unforward: nothing of guest answers there\n")
+    done = homeport.run("forward", "guest", "18305:8305")
+    assert done.stdout == "18305:8305: it answers as soon as something listens there in the guest\n"
+    assert homeport.run("forward", "guest", "18306:8306,static").returncode == 0 and answers(host, 18306)
+    assert homeport.run("unforward", "guest", "18306").returncode == 0 and not answers(host, 18306)
+    assert homeport.run("forward", "guest", "x:1").returncode == 2
+    for server in servers:
+        server.close()
+
+
+def test_a_port_that_is_taken_says_so_at_once(homeport, host, guest):
+    taken, server = listen(host, 18311, "127.0.0.1"), listen(guest, 8311)
+    homeport.up("--no-mount")
+    wait_until(lambda: answers(host, 8311))
+    done = homeport.run("forward", "guest", "18311:8311")
+    assert done.returncode == 1 and "127.0.0.1:18311 is in use by" in done.stderr
+    taken.close()
+    server.close()
+
+
+def test_a_reload_keeps_what_was_changed_by_hand(dev, homeport, host, guest, host_home):
+    for name in "abc":
+        host_home.write(f"{name}/x", f"{name}\n")
+    a, b, c = (f"- location: ~/{n}\n  mountPoint: /tmp/{n}\n" for n in "abc")
+    dev.up("mounts:\n" + a)
+    assert homeport.run("mount", "dev", "~/b:/tmp/b").returncode == 0
+    assert homeport.run("umount", "dev", "/tmp/a").returncode == 0
+    assert homeport.run("forward", "dev", "18321:8321,static").returncode == 0
+    dev.reload("mounts:\n" + a + c)
+    assert sorted(mounts_of(homeport)) == ["/tmp/b", "/tmp/c"] and answers(host, 18321)
+    dev.reload("mounts:\n" + b + c)
+    assert by_hand(homeport) == (["forward 18321:8321,static"], [], ["127.0.0.1:8321"]), "the rest is configured now"
+
+
+def test_without_a_connection_it_is_for_when_there_is_one(homeport, lab, guest, host_home):
+    host_home.write("src/x", "x\n")
+    homeport.up("--no-mount")
+    lab.link_cut()
+    try:
+        wait_until(lambda: homeport.status()["state"] == "reconnecting", timeout=15)
+        done = homeport.run("mount", "guest", "~/src:/tmp/src")
+        assert (done.returncode, done.stderr) == \
+            (4, "homeport: mount: guest is not connected; it is mounted when it is\n")
+        assert homeport.run("forward", "guest", "18331:8331").returncode == 4
+    finally:
+        lab.link_restore()
+    wait_until(lambda: mounts_of(homeport)["/tmp/src"]["state"] == "mounted", timeout=15)
+    assert cat(guest, "/tmp/src/x") == "x\n"
+
+
+SAVED = """# mine
+ssh:
+  host: guest
+  configFile: {config}
+# what I work on
+mounts:
+- location: "~/a"   # the first
+  mountPoint: /tmp/a
+
+portForwards:   # few
+# never mind this one
+- guestPort: 8341
+  ignore: true
+sessionTimeout: 1h # short
+"""
+
+
+def test_what_was_changed_by_hand_is_saved_and_nothing_else(homeport, host, guest, host_home):
+    for name in "ab":
+        host_home.write(f"{name}/x", f"{name}\n")
+    text = SAVED.format(config=homeport.lab.ssh_config())
+    path = homeport.write_config("dev", text)
+    homeport.name = "dev"
+    assert homeport.run("up", "dev").returncode == 0
+    done = homeport.run("mount", "--save", "dev", "~/b:/tmp/b:w")
+    assert done.stdout == f"saved in {path}\nmount /tmp/b: /home/me/b, writable\n"
+    done = homeport.run("forward", "dev", "18342:8342,static", "--save")
+    assert done.returncode == 0, done.stderr
+    added = '- location: "~/b"\n  mountPoint: "/tmp/b"\n  writable: true\n'
+    rule = '- guestPort: 8342\n  hostPort: 18342\n  hostIP: "localhost"\n  proto: tcp\n  static: true\n'
+    want = text.replace("/tmp/a\n", "/tmp/a\n" + added).replace("# few\n", "# few\n" + rule)
+    assert open(path).read() == want
+    assert os.stat(path).st_mode & 0o777 == 0o600 and os.stat(path).st_uid == 1000
+    assert os.listdir(os.path.dirname(path)) == ["dev.yaml"]
+    assert by_hand(homeport) == ([], [], [])
+    dev = Configured(homeport)
+    assert dev.reload().stdout == "dev: nothing has changed\n"
+    assert homeport.run("umount", "dev", "/tmp/b", "--save").returncode == 0
+    assert homeport.run("unforward", "dev", "18342", "--save").returncode == 0
+    assert open(path).read() == text
+    assert homeport.run("umount", "dev", "/tmp/a", "--save").returncode == 0
+    assert "mounts: []\n" in open(path).read()
+    assert homeport.run("up", "dev").stdout == "dev is already up\n"
+    assert not guest.mounts("fuse.homeport")
+
+
+def test_what_cannot_be_saved_safely_is_said(dev, homeport, guest, host_home):
+    for name in "ab":
+        host_home.write(f"{name}/x", f"{name}\n")
+    dev.up("mounts: [{location: ~/a, mountPoint: /tmp/a}]\n")
+    path = homeport.env["XDG_CONFIG_HOME"] + "/homeport/dev.yaml"
+    before = open(path).read()
+    done = homeport.run("mount", "dev", "~/b:/tmp/b", "--save")
+    assert done.returncode == 1 and done.stdout == "mount /tmp/b: /home/me/b, read-only\n"
+    assert done.stderr == (f"homeport: mount: not saved: {path}:4: the list is in brackets; add this by hand: "
+                           '{location: "~/b",  mountPoint: "/tmp/b"}\n')
+    assert open(path).read() == before
+    assert by_hand(homeport)[0] == ["mount /home/me/b:/tmp/b"]
+    homeport.up("--no-mount", "--no-ports")
+    assert "the session has no file" in homeport.run("mount", "guest", "~/b:/tmp/c", "--save").stderr
+    homeport.down("guest")
+    homeport.name = "dev"
+
+
+def test_any_bytes_on_the_control_socket_do_no_harm(homeport, host):
+    homeport.up("--no-mount")
+    path = homeport.env["XDG_RUNTIME_DIR"] + "/homeport/guest/control"
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(1000, 1000, 1000)
+        for line in (b"mount", b"mount %", b"mount %0", b"mount x y z", b"forward %00", b"unforward 1 save save",
+                     b"\xff" * 300, b" ", b"", b"umount " + b"%2F" * 5000, b"mount " + b"a" * 20000):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(path)
+                s.sendall(line + b"\n")
+                while s.recv(4096):
+                    pass
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert homeport.status()["state"] == "connected" and by_hand(homeport) == ([], [], [])

@@ -13,9 +13,9 @@ from conftest import wait_until
 KEYS = {"name": str, "pid": int, "state": str, "since": str, "reconnects": int, "guest": dict, "mounts": list,
         "ports": list}
 GUEST_KEYS = {"host": str, "port": int, "user": str, "host_key": str, "rtt_us": int, "agent_version": str}
-MOUNT_KEYS = {"source": str, "target": str, "writable": bool, "state": str, "error": type(None), "requests": int}
+MOUNT_KEYS = {"source": str, "target": str, "writable": bool, "by_hand": bool, "state": str, "error": type(None), "requests": int}
 PORT_KEYS = {"proto": str, "guest": str, "host": list, "state": str, "reason": (str, type(None)),
-             "process": (str, type(None)), "connections": int, "bytes_in": int, "bytes_out": int}
+             "process": (str, type(None)), "by_hand": bool, "connections": int, "bytes_in": int, "bytes_out": int}
 
 
 def assert_keys(found, keys):
@@ -159,7 +159,7 @@ def test_commands_without_a_session_say_so(homeport, command):
 
 
 def test_every_command_says_how_it_is_used(homeport, guest):
-    for command in ("up", "run", "down", "reload", "status", "ports", "logs", "config check", "config show", "sftp-server"):
+    for command in ("up", "run", "down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "logs", "config check", "config show", "sftp-server"):
         done = homeport.run(*command.split(), "--help")
         assert (done.returncode, done.stderr) == (0, "") and f"homeport {command} " in done.stdout, command
     for command in ("attach", "serve", "helper", "mount", "ports", "status"):

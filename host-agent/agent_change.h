@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* agent_change: one command that changes a running session and waits for its answer. For agent_change.c, agent_save.c.
+ */
+#ifndef HOMEPORT_AGENT_CHANGE_H
+#define HOMEPORT_AGENT_CHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct agent;
+struct offload;
+struct watcher;
+
+/* Exit statuses, as the commands give them. */
+enum {
+	ANSWER_DONE = 0,
+	ANSWER_FAILED = 1,
+	ANSWER_WRONG = 2,
+	ANSWER_NOT_CONNECTED = 4,
+};
+
+struct change_command {
+	const char *name;
+	bool takes_word; /* and `save` behind it */
+	void (*begin)(struct agent *a, struct watcher *w);
+	void (*end)(struct agent *a, struct watcher *w);
+};
+
+struct change {
+	const struct change_command *command;
+	char *argument;   /* what was typed; NULL: nothing */
+	char *words;      /* the command and its argument */
+	char *place;      /* a mount's: its mount point */
+	unsigned reading; /* the one it waits for; 0: none (any more) */
+	bool answered;
+	bool partial; /* some of it needs a new session */
+	bool save;    /* still to be written into the file */
+	bool save_failed;
+	struct offload *saving;
+	struct agent *agent; /* for when it is saved */
+	size_t changes;
+};
+
+/* The answer is over, after what was said. */
+void agent_change_answer(struct watcher *w, int status);
+
+/* agent_save.c: writes what the command changed into the session's file. False: there is nothing to wait for. */
+bool agent_save_begin(struct agent *a, struct watcher *w);
+void agent_save_cancel(struct change *change);
+
+#endif
