@@ -80,6 +80,7 @@ static void set_state(struct agent *a, enum agent_state state)
 	a->state = state;
 	a->since = time(NULL);
 	log_info("session %s: %s", a->dir->name, agent_state_name(state));
+	agent_event_session(a);
 	agent_changed(a);
 }
 
@@ -443,6 +444,7 @@ static void agent_turn(void *ctx)
 {
 	struct agent *a = ctx;
 
+	agent_event_mounts(a);
 	if (a->state != AGENT_STOPPED)
 		agent_guest_reconcile(a);
 	if (a->stopping && a->state != AGENT_STOPPED)

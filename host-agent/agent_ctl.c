@@ -3,6 +3,7 @@
  * What the commands ask of a running agent. ctl_socket.h has the form of questions and answers; the words are:
  *
  *	status text|json [watch]	ports text|json [watch]
+ *	events text|json		each change from now on
  *	config				the configuration that was read, as YAML
  *	wait				progress until all is as wanted; what `up` prints; its exit status
  *	why				what `wait` still waits for
@@ -69,10 +70,16 @@ static uint64_t digest(const char *text, size_t len)
 	return h ? h : 1;
 }
 
+/* Who has not read yet what was shown before is shown what holds when they have. */
 static void show(struct agent *a, struct watcher *w)
 {
-	struct status_text shown = render(a, w->kind, w->json);
-	uint64_t now = shown.text ? digest(shown.text, shown.len) : w->shown;
+	struct status_text shown;
+	uint64_t now;
+
+	if (ctl_client_waiting(w->client) > 0)
+		return;
+	shown = render(a, w->kind, w->json);
+	now = shown.text ? digest(shown.text, shown.len) : w->shown;
 
 	if (now != w->shown) {
 		if (!w->json)
@@ -210,6 +217,11 @@ static void watcher_update(struct agent *a, struct watcher *w)
 		show(a, w);
 		return;
 	}
+	if (w->kind == WATCHER_EVENTS) {
+		if (w->over)
+			watcher_free(a, w);
+		return;
+	}
 	if (w->kind == WATCHER_CHANGE) {
 		if (agent_change_update(a, w))
 			watcher_free(a, w);
@@ -327,7 +339,9 @@ static void on_request(void *ctx, struct ctl_client *client, const char *line)
 			answer_shown(a, client, shows[i].kind, shows[i].json);
 		return;
 	}
-	if (!strcmp(line, "config")) {
+	if (!strcmp(line, "events text") || !strcmp(line, "events json")) {
+		watch(a, client, WATCHER_EVENTS, !strcmp(line, "events json"));
+	} else if (!strcmp(line, "config")) {
 		answer_config(a, client);
 	} else if (!strcmp(line, "wait")) {
 		watch(a, client, WATCHER_WAIT, false);
@@ -379,7 +393,7 @@ void agent_ctl_end(struct agent *a)
 		return;
 	a->state = AGENT_STOPPED;
 	while (a->ctl && (w = TAILQ_FIRST(&a->watchers))) {
-		if (w->kind == WATCHER_STATUS || w->kind == WATCHER_PORTS) {
+		if (w->kind == WATCHER_STATUS || w->kind == WATCHER_PORTS || (w->kind == WATCHER_EVENTS && !w->over)) {
 			ctl_client_exit(w->client, EXIT_OK);
 			watcher_free(a, w);
 		} else {

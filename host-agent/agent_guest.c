@@ -127,7 +127,12 @@ static void on_forward_changed(void *ctx)
 	agent_changed(ctx);
 }
 
-static const struct forward_events forward_events = {.changed = on_forward_changed};
+static void on_port(void *ctx, const struct forward_info *info, bool gone)
+{
+	agent_event_port(ctx, info, gone);
+}
+
+static const struct forward_events forward_events = {.changed = on_forward_changed, .port = on_port};
 
 /*
  * The guest says which port its sshd has; which one we dial we know ourselves. That is often a port of this host's
@@ -220,6 +225,7 @@ static void on_leaving_state(struct agent *a, struct agent_leaving *leaving, con
 		return;
 	log_info("mount %s: unmounted",
 		 text_printable(target, sizeof(target), leaving->target, strlen(leaving->target)));
+	agent_event_share(a, leaving->target, NULL, MOUNT_UNMOUNTED, NULL);
 	agent_leaving_free(a, leaving);
 }
 

@@ -109,6 +109,7 @@ static int make_shares(struct agent *a, struct agent_mount *mount, const struct 
 		if (!mount->shares[i].served)
 			return -ENOMEM;
 		mount->shares[i].number = a->next_share++;
+		mount->shares[i].told = MOUNT_STATUS_COUNT;
 	}
 	return 0;
 }
@@ -165,6 +166,27 @@ static void mount_leave(struct agent *a, const struct agent_mount *mount)
 	TAILQ_INSERT_TAIL(&a->leaving, leaving, next);
 }
 
+static bool has_point(const struct planned_mount *plan, const char *point)
+{
+	for (size_t i = 0; i < plan->share_count; i++)
+		if (!strcmp(plan->shares[i].point, point))
+			return true;
+	return false;
+}
+
+/* What lies below a mount that stays is gone with its share; the mounts that are leaving are told when they have left.
+ */
+static void tell_dropped(struct agent *a, const struct agent_mount *mounts, size_t count)
+{
+	for (size_t i = 0; i < a->plan.count; i++) {
+		const struct agent_mount *old = &a->mounts[i], *now = mount_at(mounts, count, old->plan->target);
+
+		for (size_t j = 0; now && old->status == MOUNT_MOUNTED && j < old->plan->share_count; j++)
+			if (!has_point(now->plan, old->plan->shares[j].point))
+				agent_event_share(a, old->target, &old->plan->shares[j], MOUNT_UNMOUNTED, NULL);
+	}
+}
+
 int agent_mounts_set(struct agent *a, const struct config *config)
 {
 	struct agent_mount *mounts;
@@ -186,6 +208,7 @@ int agent_mounts_set(struct agent *a, const struct config *config)
 	for (size_t i = 0; i < a->plan.count; i++)
 		if (a->mounts[i].sent && !mount_at(mounts, plan.count, a->mounts[i].plan->target))
 			mount_leave(a, &a->mounts[i]);
+	tell_dropped(a, mounts, plan.count);
 	retire_shares(a->mounts, a->plan.count, mounts, plan.count);
 	free_mounts(a->mounts, &a->plan);
 	a->mounts = mounts;

@@ -55,6 +55,7 @@ enum agent_state {
 struct agent_share {
 	struct served *served;
 	uint32_t number;
+	enum control_mount_status told; /* by an event */
 };
 
 /* One mount: what is wanted (the plan's), and what is. */
@@ -85,6 +86,7 @@ enum watcher_kind {
 	WATCHER_DOWN,   /* until the agent ends */
 	WATCHER_STATUS, /* --watch */
 	WATCHER_PORTS,
+	WATCHER_EVENTS, /* from now on: agent_events.c */
 	WATCHER_CHANGE, /* until what it asked for is so: agent_change.c */
 };
 struct watcher {
@@ -92,6 +94,7 @@ struct watcher {
 	struct ctl_client *client;
 	enum watcher_kind kind;
 	bool json;
+	bool over;      /* of events: it was let go */
 	uint64_t shown; /* a digest of what was shown last: nothing is shown twice */
 	struct change *change;
 };
@@ -202,6 +205,13 @@ void agent_guest_reconcile(struct agent *a); /* wanted and actual mounts: sends 
 bool agent_guest_unmounted(const struct agent *a);
 struct served *agent_guest_share(struct agent *a, const struct sftp_target *target); /* NULL: there is none */
 
+/* agent_events.c: each tells those who listen, now. Pointers are not kept. */
+void agent_event_session(struct agent *a);
+void agent_event_mounts(struct agent *a); /* those that stand differently than was told */
+void agent_event_share(struct agent *a, const char *target, const struct planned_share *share, /* NULL: not known */
+		       enum control_mount_status status, const char *error);
+void agent_event_port(struct agent *a, const struct forward_info *info, bool gone);
+
 /* agent_ctl.c */
 int agent_ctl_begin(struct agent *a);
 void agent_ctl_end(struct agent *a);
@@ -211,6 +221,7 @@ void agent_ctl_mount_line(const struct agent_mount *mount, size_t share, struct 
 void agent_ctl_port_line(struct ctl_client *client, const struct forward_info *info);
 
 /* status.c */
+const char *agent_mount_state_name(enum control_mount_status status);
 struct status_text {
 	char *text;
 	size_t len;

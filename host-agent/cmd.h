@@ -20,6 +20,7 @@ int cmd_run(const struct options *options);
 int cmd_down(const struct options *options);
 int cmd_status(const struct options *options);
 int cmd_ports(const struct options *options);
+int cmd_events(const struct options *options);
 int cmd_logs(const struct options *options);
 int cmd_reload(const struct options *options);
 int cmd_change(const struct options *options); /* umount, forward, unforward */

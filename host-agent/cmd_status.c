@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* homeport status, homeport ports: what the agents say of themselves. Without a name, `status` asks all of them. */
+/* homeport status, homeport ports, homeport events: what the agents say of themselves. Without a name, `status` asks
+ * all of them. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,6 +31,17 @@ int cmd_ports(const struct options *options)
 	int rc = cmd_session(options, &dir);
 
 	return rc == EXIT_DONE ? cmd_asked(options, &dir, ask(options, &dir, "ports")) : rc;
+}
+
+int cmd_events(const struct options *options)
+{
+	struct runtime_dir dir;
+	int rc = cmd_session(options, &dir);
+
+	if (rc != EXIT_DONE)
+		return rc;
+	rc = ctl_ask(&dir, options->json ? "events json" : "events text", 0, ctl_print_line, NULL);
+	return cmd_asked(options, &dir, rc);
 }
 
 /* What the agents that were asked came to. */

@@ -142,6 +142,11 @@ static void on_turn(void *ctx)
 	}
 }
 
+size_t ctl_client_waiting(const struct ctl_client *c)
+{
+	return c->out.len;
+}
+
 void ctl_client_exit(struct ctl_client *c, int status)
 {
 	ctl_client_line(c, 'x', "%d", status);

@@ -41,6 +41,9 @@ void ctl_socket_free(struct ctl_socket *s);
 void ctl_client_line(struct ctl_client *c, char tag, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void ctl_client_text(struct ctl_client *c, char tag, const char *text, size_t len); /* one line, of any length */
 
+/* Bytes that wait until the client reads. */
+size_t ctl_client_waiting(const struct ctl_client *c);
+
 /* The answer is over; the client is freed once it has it all, and is not the caller's any more. */
 void ctl_client_exit(struct ctl_client *c, int status);
 

@@ -88,6 +88,17 @@ static void row_log(const struct forward_row *row, const struct forward_info *in
 		log_warn("%s port %s%s: not forwarded: %s", info->proto, info->guest, who, info->reason);
 }
 
+/* The row of the static rule is the one that counts: one that it covers is as if it were not there. */
+static void row_tell(struct forward *f, struct forward_row *row, const struct forward_info *info, bool gone)
+{
+	gone |= row->verdict.action == RULE_STATIC;
+	if (gone && !row->is_told)
+		return;
+	row->is_told = !gone;
+	if (f->events && f->events->port)
+		f->events->port(f->ctx, info, gone);
+}
+
 /* The row may stand differently now. */
 static void row_changed(struct forward *f, struct forward_row *row)
 {
@@ -96,18 +107,24 @@ static void row_changed(struct forward *f, struct forward_row *row)
 
 	f->dirty = true;
 	forward_row_info(row, &info, guest);
-	if (row->is_known && row->logged == info.state)
+	if (row->is_known && row->logged == info.state &&
+	    (info.state != FORWARD_FORWARDED || row->logged_port == info.host_port))
 		return;
 	row->is_known = true;
 	row->logged = info.state;
+	row->logged_port = info.host_port;
+	row_tell(f, row, &info, false);
 	if (log_limit_pass(&f->log_limit, loop_now_us(f->loop), LOG_BURST))
 		row_log(row, &info);
 }
 
-static void row_log_gone(struct forward *f, const struct forward_row *row)
+static void row_say_gone(struct forward *f, struct forward_row *row)
 {
 	char guest[ADDRESS_TEXT_MAX];
+	struct forward_info info;
 
+	forward_row_info(row, &info, guest);
+	row_tell(f, row, &info, true);
 	if (row->logged == FORWARD_FORWARDED && log_limit_pass(&f->log_limit, loop_now_us(f->loop), LOG_BURST))
 		log_info("%s port %s: gone", listener_proto_name(row->at.proto),
 			 address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port));
@@ -250,7 +267,7 @@ static void row_discard(struct forward *f, struct forward_row *row)
 
 static void row_remove(struct forward *f, struct forward_row *row)
 {
-	row_log_gone(f, row);
+	row_say_gone(f, row);
 	assert(row->stale ? f->stale : f->by_key);
 	if (row->stale)
 		HASH_DELETE(hh_stale, f->stale, row);
@@ -543,7 +560,7 @@ static void forward_drop_static(struct forward *f)
 		next = TAILQ_NEXT(row, next);
 		if (!row->is_static || row->is_wanted)
 			continue;
-		row_log_gone(f, row);
+		row_say_gone(f, row);
 		TAILQ_REMOVE(&f->rows, row, next);
 		row_drop(f, row);
 		forward_row_free(row);

@@ -32,9 +32,13 @@ struct forward_limits {
 	unsigned max_forwards; /* guest listeners forwarded at once; four times as many are kept for status */
 };
 
+struct forward_info;
+
 struct forward_events {
 	/* What forward_list() gives has changed: once a turn of the loop, at its end. May be NULL. */
 	void (*changed)(void *ctx);
+	/* A row stands differently, or goes. At once, from inside any function here: may not call back. May be NULL. */
+	void (*port)(void *ctx, const struct forward_info *info, bool gone);
 };
 
 /* One row of status; the strings live until the callback returns. Text of the guest is printable. */

@@ -42,7 +42,9 @@ struct forward_row {
 	bool stale;
 	bool holds;    /* counts as one of maxForwards */
 	bool is_known; /* `logged` is what the log says */
+	bool is_told;  /* forward_events.port has heard of it */
 	enum forward_state logged;
+	uint16_t logged_port; /* of the host */
 };
 
 struct forward_place forward_place_of(const struct listener *l);

@@ -31,6 +31,7 @@ static const struct command_row commands[] = {
 	[COMMAND_STATUS] = {"status", 0, 1, "[NAME]", "session, mounts, ports"},
 	[COMMAND_PORTS] = {"ports", 0, 1, "[NAME]", "what listens in the guest and where it answers here"},
 	[COMMAND_LOGS] = {"logs", 0, 1, "[NAME]", "the log of a session"},
+	[COMMAND_EVENTS] = {"events", 0, 1, "[NAME]", "each change from now on"},
 	[COMMAND_RELOAD] = {"reload", 0, 1, "[NAME]", "read the configuration again, change what differs"},
 	[COMMAND_MOUNT] = {"mount", 2, 2, "NAME SRC[:DST][:w]", "show a folder in a running session"},
 	[COMMAND_UMOUNT] = {"umount", 2, 2, "NAME DST", "take a folder out of a running session"},
@@ -43,7 +44,7 @@ static const struct command_row commands[] = {
 static_assert(sizeof(commands) / sizeof(commands[0]) == COMMANDS, "every command has a row");
 
 /* Commands of a later version: they are known, so that nobody takes the message for a typing mistake. */
-static const char *const later_commands[] = {"shell", "events", "doctor", NULL};
+static const char *const later_commands[] = {"shell", "doctor", NULL};
 
 const char *command_name(enum command command)
 {
@@ -103,7 +104,8 @@ static const struct option_row rows[] = {
 	{"timeout", 0, KIND_TIME, offsetof(struct options, timeout_s), ON(COMMAND_UP), "TIME",
 	 "how long to wait (default: 60s)"},
 	{"verbose", 'v', KIND_COUNT, offsetof(struct options, verbose), ON_SESSION, NULL, "say more"},
-	{"json", 0, KIND_FLAG, offsetof(struct options, json), ON_REPORT, NULL, "JSON for programs"},
+	{"json", 0, KIND_FLAG, offsetof(struct options, json), ON_REPORT | ON(COMMAND_EVENTS), NULL,
+	 "JSON for programs"},
 	{"watch", 0, KIND_FLAG, offsetof(struct options, watch), ON_REPORT, NULL, "go on, at each change"},
 	{"follow", 'f', KIND_FLAG, offsetof(struct options, follow), ON(COMMAND_LOGS), NULL, "go on with new lines"},
 	{"save", 0, KIND_FLAG, offsetof(struct options, save), ON_CHANGE, NULL, "write it into NAME.yaml as well"},

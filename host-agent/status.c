@@ -24,6 +24,11 @@ static const char *const mount_states[] = {
 };
 _Static_assert(sizeof(mount_states) / sizeof(mount_states[0]) == MOUNT_STATUS_COUNT, "each state has a name");
 
+const char *agent_mount_state_name(enum control_mount_status status)
+{
+	return mount_states[status];
+}
+
 /* Why a mount, or this share of it, does not work; NULL when it does. */
 static const char *mount_trouble(const struct agent_mount *mount, size_t share)
 {

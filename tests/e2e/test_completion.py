@@ -62,7 +62,7 @@ def test_the_options_of_each_command_are_its_own(offered):
 def test_names_are_of_sessions_that_the_command_is_about(offered):
     assert offered("up", "") == {"configured"}
     assert offered("config", "show", "") == {"configured"}
-    for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports"):
+    for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "events"):
         assert offered(command, "") == {"running"}
     assert offered("logs", "") == {"past"}
 

@@ -150,7 +150,7 @@ def test_the_guests_own_status_names_the_host_and_its_mounts(homeport, guest, ho
     assert "host guest (me): connected\n  /home/me: mounted\n" in shown
 
 
-@pytest.mark.parametrize("command", ["down", "ports", "reload", "status"])
+@pytest.mark.parametrize("command", ["down", "events", "ports", "reload", "status"])
 def test_commands_without_a_session_say_so(homeport, command):
     done = homeport.run(command, "nobody")
     assert (done.returncode, done.stdout, done.stderr) == (3, "", f"homeport: {command}: nobody is not running\n")
@@ -159,7 +159,7 @@ def test_commands_without_a_session_say_so(homeport, command):
 
 
 def test_every_command_says_how_it_is_used(homeport, guest):
-    for command in ("up", "run", "down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "logs", "config check", "config show", "sftp-server"):
+    for command in ("up", "run", "down", "reload", "mount", "umount", "forward", "unforward", "events", "status", "ports", "logs", "config check", "config show", "sftp-server"):
         done = homeport.run(*command.split(), "--help")
         assert (done.returncode, done.stderr) == (0, "") and f"homeport {command} " in done.stdout, command
     for command in ("attach", "serve", "helper", "mount", "ports", "status"):

@@ -429,6 +429,42 @@ static void a_smaller_bound_takes_from_those_that_came_last(void **state)
 	world_free(w);
 }
 
+static void on_told(void *ctx, const struct forward_info *info, bool gone)
+{
+	char *text = ctx;
+
+	sprintf(text + strlen(text), "%s:%u ", gone ? "gone" : forward_state_name(info->state), info->host_port);
+}
+
+static void what_changes_is_told_once_and_so_is_its_end(void **state)
+{
+	const struct forward_events events = {.port = on_told};
+	struct rule_spec fixed = {.origin = "s", .is_static = true};
+	struct rule_spec move = {.origin = "move", .guest_ip = GUEST};
+	struct world *w = world_new(NULL, 10);
+	uint16_t port = free_port(), host = free_port();
+	char told[512] = "", want[256];
+
+	forward_free(w->forward);
+	w->forward = forward_new(w->loop, w->rules, &(struct forward_limits){10}, &events, told);
+	snapshot(w, CONTROL_PORTS_BEGIN, 1);
+	report(w, 1, GUEST, port);
+	snapshot(w, CONTROL_PORTS_END, 1);
+	snapshot(w, CONTROL_PORTS_BEGIN, 2);
+	report(w, 2, GUEST, port);
+	snapshot(w, CONTROL_PORTS_END, 2);
+	move.guest_port = fixed.guest_port = port;
+	move.host_port = fixed.host_port = host;
+	set_rules(w, &move, 10);
+	/* The listener that a static port covers is not told of: its row is. */
+	set_rules(w, &fixed, 10);
+	unreport(w, 2);
+	set_rules(w, NULL, 10);
+	snprintf(want, sizeof(want), "forwarded:%u forwarded:%u gone:0 forwarded:%u gone:%u ", port, host, host, host);
+	assert_string_equal(told, want);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +483,7 @@ int main(void)
 		cmocka_unit_test(other_rules_change_what_differs_and_close_nothing_else),
 		cmocka_unit_test(two_ports_change_places),
 		cmocka_unit_test(static_ports_are_compared_by_what_they_are),
+		cmocka_unit_test(what_changes_is_told_once_and_so_is_its_end),
 		cmocka_unit_test(a_smaller_bound_takes_from_those_that_came_last),
 		cmocka_unit_test(snapshots_that_begin_without_end_cost_next_to_nothing),
 	};

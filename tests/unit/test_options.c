@@ -133,7 +133,6 @@ static void a_mistake_is_one_line_that_says_where_help_is(void **state)
 		{"forward dev ''", "forward: the argument is empty; NAME HOST:GUEST[,static] is meant"},
 		{"unforward a b c", "unforward: \"c\" is one argument too many: see homeport unforward --help"},
 		{"shell", "shell: not in this version"},
-		{"events", "events: not in this version"},
 		{"doctor", "doctor: not in this version"},
 		{"up", "up: [USER@]HOST[:PORT] | NAME is missing: see homeport up --help"},
 		{"up a b", "up: \"b\" is one argument too many: see homeport up --help"},
