@@ -308,6 +308,9 @@ USER_UNITS   = $(wildcard systemd/homeport@.service)
 SYSTEM_UNITS = $(filter-out $(USER_UNITS),$(wildcard systemd/*.service systemd/*.socket))
 TMPFILES     = $(wildcard systemd/tmpfiles.d/*.conf)
 COMPLETION   = host-agent/homeport.bash-completion
+# Restarts that come in steps are an unknown key to a systemd before 254.
+SYSTEMD      = $(shell systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+STEPS        = $(shell [ "$(SYSTEMD)" -ge 254 ] 2>/dev/null && echo systemd/restart-steps.conf)
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 LIBDIR = $(DESTDIR)$(PREFIX)/lib
@@ -318,6 +321,8 @@ INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
 	$(MAN1:host-agent/%=$(MANDIR)/man1/%) $(MAN5:host-agent/%=$(MANDIR)/man5/%) \
 	$(MAN8:guest-agent/%=$(MANDIR)/man8/%) \
 	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%) $(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%) \
+	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%.d/restart-steps.conf) \
+	$(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%.d/restart-steps.conf) \
 	$(TMPFILES:systemd/%=$(LIBDIR)/%) $(COMPLETION_DIR)/homeport
 
 define install_files
@@ -325,13 +330,20 @@ define install_files
 	$(if $3,install -m $1 $3 $2)
 endef
 
+# A unit names its program by where that is installed; $(call install_units,folder,files).
+define install_units
+	install -d $1
+	$(foreach u,$2,sed 's,/usr/local/bin/,$(PREFIX)/bin/,' $u | install -m 644 /dev/stdin $1/$(notdir $u) &&) :
+	$(foreach u,$(if $(STEPS),$2),install -D -m 644 $(STEPS) $1/$(notdir $u).d/$(notdir $(STEPS)) &&) :
+endef
+
 install: all ## DESTDIR= PREFIX=/usr/local
 	$(call install_files,755,$(BINDIR),$(PROGRAMS:%=$(BUILD)/%))
 	$(call install_files,644,$(MANDIR)/man1,$(MAN1))
 	$(call install_files,644,$(MANDIR)/man5,$(MAN5))
 	$(call install_files,644,$(MANDIR)/man8,$(MAN8))
-	$(call install_files,644,$(LIBDIR)/systemd/user,$(USER_UNITS))
-	$(call install_files,644,$(LIBDIR)/systemd/system,$(SYSTEM_UNITS))
+	$(call install_units,$(LIBDIR)/systemd/user,$(USER_UNITS))
+	$(call install_units,$(LIBDIR)/systemd/system,$(SYSTEM_UNITS))
 	$(call install_files,644,$(LIBDIR)/tmpfiles.d,$(TMPFILES))
 	install -D -m 644 $(COMPLETION) $(COMPLETION_DIR)/homeport
 	cd $(BUILD)/guests && for g in */homeport-guest; do install -D -m 755 $$g $(abspath $(LIBEXECDIR))/$$g; done

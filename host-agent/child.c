@@ -135,7 +135,7 @@ static int sinks_fill(struct sink *out, struct sink *err, struct cancel *cancel,
 		struct pollfd fds[] = {
 			{.fd = *out->fd, .events = POLLIN},
 			{.fd = *err->fd, .events = POLLIN},
-			{.fd = cancel_fd(cancel), .events = POLLIN},
+			{.fd = cancel ? cancel_fd(cancel) : -1, .events = POLLIN},
 		};
 		int64_t left = deadline - now_ms();
 		int rc = 0;

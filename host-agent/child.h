@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * child: the programs run to make a connection: `ssh -G`, which is read to its end, and proxies, whose stdin and stdout
- * are the connection. Everything here may block and is for worker threads, except child_end_later().
+ * child: the programs that are run: `ssh -G` and systemctl, which are read to their end, and proxies, whose stdin and
+ * stdout are the connection. Everything here may block and is for worker threads and commands, except
+ * child_end_later().
  */
 #ifndef HOMEPORT_CHILD_H
 #define HOMEPORT_CHILD_H
@@ -33,8 +34,9 @@ int child_start(const char *const argv[], struct child *child);
 int child_start_proxy(const char *const argv[], struct child *child);
 
 /*
- * Reads until both pipes are at their end and the child has ended; then there is no child any more. Returns 0,
- * -ETIMEDOUT, -ECANCELED, -EFBIG or another negative errno, after which the child was killed.
+ * Reads until both pipes are at their end and the child has ended; then there is no child any more. Without a cancel
+ * (NULL) nobody gives up before the time is over. Returns 0, -ETIMEDOUT, -ECANCELED, -EFBIG or another negative errno,
+ * after which the child was killed.
  */
 int child_collect(struct child *child, struct cancel *cancel, int timeout_ms, struct child_output *output);
 

@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config_file.h"
 #include "desired.h"
 #include "options.h"
+#include "problems.h"
 #include "runtime_dir.h"
 
 int cmd_fail(int status, const char *fmt, ...)
@@ -22,6 +24,25 @@ int cmd_fail(int status, const char *fmt, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	return status;
+}
+
+int cmd_desire(const struct options *options, struct desired *desired)
+{
+	struct problems *problems = problems_new();
+	int rc;
+
+	if (!problems)
+		return cmd_fail(EXIT_FAILED, "out of memory");
+	rc = desired_make(options, problems, desired);
+	if (!rc)
+		config_check_paths(desired->config, problems);
+	problems_print(problems, stderr);
+	if (!rc && problems_count(problems, PROBLEM_ERROR)) {
+		desired_clear(desired);
+		rc = -EINVAL;
+	}
+	problems_free(problems);
+	return rc < 0 ? EXIT_USAGE : EXIT_DONE;
 }
 
 struct only {

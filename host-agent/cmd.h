@@ -3,6 +3,7 @@
 #ifndef HOMEPORT_CMD_H
 #define HOMEPORT_CMD_H
 
+struct desired;
 struct options;
 struct runtime_dir;
 
@@ -25,9 +26,17 @@ int cmd_logs(const struct options *options);
 int cmd_reload(const struct options *options);
 int cmd_change(const struct options *options); /* umount, forward, unforward */
 int cmd_mount(const struct options *options);
+int cmd_enable(const struct options *options);
+int cmd_disable(const struct options *options);
 
 /* Prints "homeport: ..." to stderr and returns the status. */
 int cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * The desired state of a command line, its paths looked at. EXIT_DONE, and desired_clear() frees it; or the exit
+ * status. What is wrong, and what is only odd, was printed.
+ */
+int cmd_desire(const struct options *options, struct desired *desired);
 
 /*
  * Finds the session a command is about: the one named, or the only one that runs. EXIT_DONE and *dir is filled in, or

@@ -24,6 +24,7 @@
 #include "daemonize.h"
 #include "desired.h"
 #include "log.h"
+#include "notify.h"
 #include "options.h"
 #include "problems.h"
 #include "runtime_dir.h"
@@ -31,30 +32,15 @@
 /* ----------------------------------------------------------------------------------------------- what both begin with
  */
 
-/*
- * The desired state, its paths looked at, the session's folders and its number. EXIT_DONE, or the exit status, with the
- * reasons said.
- */
+/* The desired state, the session's folders and its number. EXIT_DONE, or the exit status, with the reasons said. */
 static int prepare(const struct options *options, struct desired *desired, struct runtime_dir *dir,
 		   uint8_t instance[INSTANCE_SIZE])
 {
-	struct problems *problems = problems_new();
 	char why[RUNTIME_WHY_MAX];
-	int rc;
+	int rc = cmd_desire(options, desired);
 
-	if (!problems)
-		return cmd_fail(EXIT_FAILED, "out of memory");
-	rc = desired_make(options, problems, desired);
-	if (!rc)
-		config_check_paths(desired->config, problems);
-	problems_print(problems, stderr);
-	if (!rc && problems_count(problems, PROBLEM_ERROR)) {
-		desired_clear(desired);
-		rc = -EINVAL;
-	}
-	problems_free(problems);
-	if (rc < 0)
-		return EXIT_USAGE;
+	if (rc != EXIT_DONE)
+		return rc;
 	rc = runtime_dir_open(dir, desired->name, true, why);
 	if (!rc && (rc = runtime_dir_instance(dir, instance)) < 0)
 		snprintf(why, sizeof(why), "%s: %s", dir->state, strerror(-rc));
@@ -90,6 +76,8 @@ int cmd_run(const struct options *options)
 		rc = cmd_fail(EXIT_FAILED, "run: %s: %s", dir.run, strerror(-place));
 	} else {
 		log_init("homeport", options->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+		/* The first turn of the agent's loop is that of the first news. */
+		notify_send("STATUS=connecting to %s", desired.config->ssh.host);
 		/* Every path is absolute by now; a working folder would only keep its file system busy. */
 		if (chdir("/") == 0)
 			rc = agent_run(&start);

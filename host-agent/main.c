@@ -26,6 +26,8 @@ static int (*const handlers[COMMANDS])(const struct options *options) = {
 	[COMMAND_UMOUNT] = cmd_change,
 	[COMMAND_FORWARD] = cmd_change,
 	[COMMAND_UNFORWARD] = cmd_change,
+	[COMMAND_ENABLE] = cmd_enable,
+	[COMMAND_DISABLE] = cmd_disable,
 	[COMMAND_CONFIG_CHECK] = cmd_config_check,
 	[COMMAND_CONFIG_SHOW] = cmd_config_show,
 };

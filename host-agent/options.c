@@ -37,6 +37,8 @@ static const struct command_row commands[] = {
 	[COMMAND_UMOUNT] = {"umount", 2, 2, "NAME DST", "take a folder out of a running session"},
 	[COMMAND_FORWARD] = {"forward", 2, 2, "NAME HOST:GUEST[,static]", "where a port of the guest answers"},
 	[COMMAND_UNFORWARD] = {"unforward", 2, 2, "NAME HOST", "let a port here answer no more"},
+	[COMMAND_ENABLE] = {"enable", 1, 1, "[USER@]HOST[:PORT] | NAME", "the same as a service, at every login"},
+	[COMMAND_DISABLE] = {"disable", 1, 1, "NAME", "no service any more"},
 	[COMMAND_CONFIG_CHECK] = {"config check", 0, 1, "[FILE]", "every problem with file, line and column"},
 	[COMMAND_CONFIG_SHOW] = {"config show", 1, 1, "NAME", "the effective configuration"},
 	[COMMAND_SFTP_SERVER] = {"sftp-server", 1, 1, "DIR", "serve DIR alone on stdin and stdout"},
@@ -65,7 +67,7 @@ enum option_kind {
 };
 
 #define ON(command)   (1U << (command))
-#define ON_SESSION    (ON(COMMAND_UP) | ON(COMMAND_RUN))
+#define ON_SESSION    (ON(COMMAND_UP) | ON(COMMAND_RUN) | ON(COMMAND_ENABLE))
 #define ON_REPORT     (ON(COMMAND_STATUS) | ON(COMMAND_PORTS))
 #define ON_CHANGE     (ON(COMMAND_MOUNT) | ON(COMMAND_UMOUNT) | ON(COMMAND_FORWARD) | ON(COMMAND_UNFORWARD))
 #define ON_EVERYTHING (ON(COMMANDS) - 1)
@@ -101,9 +103,10 @@ static const struct option_row rows[] = {
 	 "the only host key to accept"},
 	{"guest-command", 0, KIND_TEXT, offsetof(struct options, guest_command), ON_SESSION, "CMD",
 	 "the homeport-guest of the guest to run (default: brought along)"},
-	{"timeout", 0, KIND_TIME, offsetof(struct options, timeout_s), ON(COMMAND_UP), "TIME",
+	{"timeout", 0, KIND_TIME, offsetof(struct options, timeout_s), ON(COMMAND_UP) | ON(COMMAND_ENABLE), "TIME",
 	 "how long to wait (default: 60s)"},
-	{"verbose", 'v', KIND_COUNT, offsetof(struct options, verbose), ON_SESSION, NULL, "say more"},
+	{"verbose", 'v', KIND_COUNT, offsetof(struct options, verbose), ON(COMMAND_UP) | ON(COMMAND_RUN), NULL,
+	 "say more"},
 	{"json", 0, KIND_FLAG, offsetof(struct options, json), ON_REPORT | ON(COMMAND_EVENTS), NULL,
 	 "JSON for programs"},
 	{"watch", 0, KIND_FLAG, offsetof(struct options, watch), ON_REPORT, NULL, "go on, at each change"},

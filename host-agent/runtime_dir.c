@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "new_file.h"
+
 #define LOG_KEEP_MAX (4 << 20)
 
 /* The folder that holds one folder a session. */
@@ -45,23 +47,6 @@ static bool state_base(char path[RUNTIME_PATH_MAX])
 	return n > 0 && n < RUNTIME_PATH_MAX;
 }
 
-/* mkdir -p, every folder it makes 0700. */
-static int make_folders(const char *path)
-{
-	char part[RUNTIME_PATH_MAX];
-
-	for (const char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
-		size_t len = slash ? (size_t)(slash - path) : strlen(path);
-
-		memcpy(part, path, len);
-		part[len] = '\0';
-		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return -errno;
-		if (!slash)
-			return 0;
-	}
-}
-
 /* A folder, ours, and nobody else's. */
 static int check_folder(const char *path, char *why)
 {
@@ -83,7 +68,7 @@ static int check_folder(const char *path, char *why)
 
 static int open_folder(const char *path, bool make, char *why)
 {
-	int rc = make ? make_folders(path) : 0;
+	int rc = make ? new_folders_make(path) : 0;
 
 	if (rc < 0) {
 		snprintf(why, RUNTIME_WHY_MAX, "%s: %s", path, strerror(-rc));
@@ -207,52 +192,19 @@ static int read_instance(const struct runtime_dir *dir, uint8_t instance[INSTANC
 	return n == INSTANCE_SIZE ? 0 : -EBADMSG;
 }
 
-static int write_whole(int fd, const uint8_t instance[INSTANCE_SIZE])
-{
-	ssize_t n = write(fd, instance, INSTANCE_SIZE);
-
-	if (n != INSTANCE_SIZE)
-		return n < 0 ? -errno : -ENOSPC;
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-/*
- * Written beside and linked: a full disk or a crash leaves no half of a number, and of two that make one at the same
- * time the first wins (-EEXIST for the other).
- */
-static int write_instance(const struct runtime_dir *dir, const uint8_t instance[INSTANCE_SIZE])
-{
-	char path[RUNTIME_PATH_MAX + 32], fresh[RUNTIME_PATH_MAX + 32], name[32];
-	int fd, rc;
-
-	snprintf(name, sizeof(name), "instance.%d", (int)getpid());
-	snprintf(path, sizeof(path), "%s/instance", dir->state);
-	snprintf(fresh, sizeof(fresh), "%s/%s", dir->state, name);
-	fd = open_in(dir->state, name, O_WRONLY | O_CREAT | O_TRUNC);
-	if (fd < 0)
-		return fd;
-	rc = write_whole(fd, instance);
-	close(fd);
-	if (!rc && link(fresh, path) < 0)
-		rc = -errno;
-	unlink(fresh);
-	return rc;
-}
-
 int runtime_dir_instance(const struct runtime_dir *dir, uint8_t instance[INSTANCE_SIZE])
 {
 	char path[RUNTIME_PATH_MAX + 32];
 	int rc = read_instance(dir, instance);
 
-	if (rc == -EBADMSG) {
-		snprintf(path, sizeof(path), "%s/instance", dir->state);
+	snprintf(path, sizeof(path), "%s/instance", dir->state);
+	if (rc == -EBADMSG)
 		unlink(path);
-	} else if (rc != -ENOENT) {
+	else if (rc != -ENOENT)
 		return rc;
-	}
 	if (getrandom(instance, INSTANCE_SIZE, 0) != INSTANCE_SIZE)
 		return -EIO;
-	rc = write_instance(dir, instance);
+	rc = new_file_write(path, instance, INSTANCE_SIZE);
 	return rc == -EEXIST ? read_instance(dir, instance) : rc;
 }
 

@@ -26,8 +26,9 @@ def files_below(folder):
     return sorted(os.path.relpath(os.path.join(d, f), folder) for d, _, files in os.walk(folder) for f in files)
 
 
-def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_path):
-    make = ["make", "-s", f"BUILD={BUILD}", f"DESTDIR={tmp_path}", "PREFIX=/usr"]
+@pytest.mark.parametrize("systemd", [252, 254])
+def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_path, systemd):
+    make = ["make", "-s", f"BUILD={BUILD}", f"DESTDIR={tmp_path}", "PREFIX=/usr", f"SYSTEMD={systemd}"]
     done = run(*make, "install")
     assert done.returncode == 0, done.stderr
     expected = {f"usr/bin/{p}" for p in ("homeport", "homeport-guest") if os.path.exists(f"{BUILD}/{p}")}
@@ -39,7 +40,9 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
     units = os.path.join(REPOSITORY, "systemd")
     for unit in names_in(units):
         if unit.endswith((".service", ".socket")):
-            expected.add(f"usr/lib/systemd/{'user' if unit == 'homeport@.service' else 'system'}/{unit}")
+            unit = f"usr/lib/systemd/{'user' if unit == 'homeport@.service' else 'system'}/{unit}"
+            expected |= {unit} | ({f"{unit}.d/restart-steps.conf"} if systemd >= 254 else set())
+            assert "\nExecStart=/usr/bin/homeport" in (tmp_path / unit).read_text()
         elif unit == "tmpfiles.d":
             expected |= {f"usr/lib/tmpfiles.d/{conf}" for conf in names_in(f"{units}/{unit}")}
     assert set(files_below(tmp_path)) == expected

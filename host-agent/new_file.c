@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files made whole. See new_file.h.
+ *
+ * A file is written beside its place and then linked there: a full disk or a crash leaves no half of it, and of two
+ * that make it at the same time the first wins.
+ */
+#include "new_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int write_all(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENOSPC;
+		data += n;
+		len -= (size_t)n;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+int new_file_write(const char *path, const void *data, size_t len)
+{
+	char fresh[PATH_MAX];
+	int fd, rc;
+
+	if (snprintf(fresh, sizeof(fresh), "%s.%d", path, (int)getpid()) >= (int)sizeof(fresh))
+		return -ENAMETOOLONG;
+	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	rc = write_all(fd, data, len);
+	close(fd);
+	if (!rc && link(fresh, path) < 0)
+		rc = -errno;
+	unlink(fresh);
+	return rc;
+}
+
+int new_folders_make(const char *path)
+{
+	char part[PATH_MAX];
+
+	if (strlen(path) >= sizeof(part))
+		return -ENAMETOOLONG;
+	for (const char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
+		size_t len = slash ? (size_t)(slash - path) : strlen(path);
+
+		memcpy(part, path, len);
+		part[len] = '\0';
+		if (mkdir(part, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		if (!slash)
+			return 0;
+	}
+}
