@@ -300,6 +300,11 @@ format: ## clang-format every C file in place
 
 # --------------------------------------------------------------------------------------------------------- install
 
+SCHEMA = $(BUILD)/homeport.schema.json
+$(SCHEMA): $(BUILD)/homeport
+	$(call step,GEN)
+	$(Q)$< config schema >$@
+
 # Only files that are there; $(call install_files,mode,folder,files).
 MAN1 = $(wildcard host-agent/*.1)
 MAN5 = $(wildcard host-agent/*.5)
@@ -316,6 +321,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 LIBDIR = $(DESTDIR)$(PREFIX)/lib
 LIBEXECDIR = $(DESTDIR)$(PREFIX)/libexec/homeport
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
+SCHEMADIR = $(DESTDIR)$(PREFIX)/share/homeport
 COMPLETION_DIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
 	$(MAN1:host-agent/%=$(MANDIR)/man1/%) $(MAN5:host-agent/%=$(MANDIR)/man5/%) \
@@ -323,7 +329,7 @@ INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
 	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%) $(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%) \
 	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%.d/restart-steps.conf) \
 	$(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%.d/restart-steps.conf) \
-	$(TMPFILES:systemd/%=$(LIBDIR)/%) $(COMPLETION_DIR)/homeport
+	$(TMPFILES:systemd/%=$(LIBDIR)/%) $(COMPLETION_DIR)/homeport $(SCHEMADIR)/homeport.schema.json
 
 define install_files
 	$(if $3,install -d $2)
@@ -337,7 +343,7 @@ define install_units
 	$(foreach u,$(if $(STEPS),$2),install -D -m 644 $(STEPS) $1/$(notdir $u).d/$(notdir $(STEPS)) &&) :
 endef
 
-install: all ## DESTDIR= PREFIX=/usr/local
+install: all $(SCHEMA) ## DESTDIR= PREFIX=/usr/local
 	$(call install_files,755,$(BINDIR),$(PROGRAMS:%=$(BUILD)/%))
 	$(call install_files,644,$(MANDIR)/man1,$(MAN1))
 	$(call install_files,644,$(MANDIR)/man5,$(MAN5))
@@ -346,6 +352,7 @@ install: all ## DESTDIR= PREFIX=/usr/local
 	$(call install_units,$(LIBDIR)/systemd/system,$(SYSTEM_UNITS))
 	$(call install_files,644,$(LIBDIR)/tmpfiles.d,$(TMPFILES))
 	install -D -m 644 $(COMPLETION) $(COMPLETION_DIR)/homeport
+	install -D -m 644 $(SCHEMA) $(SCHEMADIR)/homeport.schema.json
 	cd $(BUILD)/guests && for g in */homeport-guest; do install -D -m 755 $$g $(abspath $(LIBEXECDIR))/$$g; done
 
 uninstall: ## removes what install put there

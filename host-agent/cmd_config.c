@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `homeport config`. check reads one file, or each of the configuration folder, and prints every problem; show prints
- * what `up NAME` would make true. Neither starts anything, and show prints a file's problems as check does.
+ * `homeport config` and `homeport init`. check reads one file, or each of the configuration folder, and prints every
+ * problem; show prints what `up NAME` would make true, and a file's problems as check does; schema is for editors; init
+ * writes a file to begin with. None starts anything.
  */
 #include "cmd_config.h"
 
@@ -12,8 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config_fields.h"
 #include "config_file.h"
+#include "config_json.h"
+#include "config_template.h"
 #include "desired.h"
+#include "new_file.h"
 #include "options.h"
 
 enum { EXIT_DONE = 0, EXIT_WRONG = 2 };
@@ -37,14 +42,10 @@ static int no_memory(void)
 static int check_file(const char *path, const char *home)
 {
 	struct problems *problems = problems_new();
-	struct config *config = NULL;
 
 	if (problems == NULL)
 		return no_memory();
-	if (config_load(path, home, problems, &config) == 0) {
-		config_check_paths(config, problems);
-		config_free(config);
-	}
+	config_check(path, home, problems);
 	if (problems_count(problems, PROBLEM_ERROR) == 0)
 		printf("%s: fine\n", path);
 	return finish(problems);
@@ -113,4 +114,69 @@ int cmd_config_show(const struct options *options)
 		desired_clear(&desired);
 	}
 	return finish(problems);
+}
+
+int cmd_config_schema(const struct options *options)
+{
+	return config_json_schema(stdout) < 0 ? no_memory() : EXIT_DONE;
+}
+
+/* ---- init ---- */
+
+static bool file_exists(void *ctx, const char *path)
+{
+	const char *home = ctx, *wrong;
+	char *whole;
+	bool there;
+
+	if (config_path_expand(path, home, &whole, &wrong) < 0)
+		return false;
+	there = access(whole, R_OK) == 0;
+	free(whole);
+	return there;
+}
+
+/* A file of the name, for it alone to be changed: what is there already stays. */
+static int write_template(const char *name, const char *folder, char *home)
+{
+	char path[PATH_MAX], *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	int r = -ENOMEM;
+
+	if (out != NULL) {
+		config_template_write(out, name, file_exists, home);
+		r = fclose(out) == 0 ? config_file_path(folder, name, path) : -ENOMEM;
+	}
+	if (r == 0)
+		r = new_folders_make(folder);
+	if (r == 0)
+		r = new_file_write(path, text, size);
+	free(text);
+	if (r == -EEXIST)
+		fprintf(stderr, "homeport: init: %s is there already; it stays as it is\n", path);
+	else if (r < 0)
+		fprintf(stderr, "homeport: init: %s: %s\n", folder, strerror(-r));
+	else
+		printf("%s: written; change it, then `homeport up %s`\n", path, name);
+	return r < 0 ? 1 : EXIT_DONE;
+}
+
+int cmd_init(const struct options *options)
+{
+	char home[PATH_MAX], folder[PATH_MAX];
+	const char *name = options->target, *wrong = name != NULL ? host_arg_check_name(name) : NULL;
+
+	if (wrong != NULL) {
+		fprintf(stderr, "homeport: init: \"%.100s\" %s\n", name, wrong);
+		return EXIT_WRONG;
+	}
+	if (config_home(home) < 0 || config_folder(home, folder) < 0) {
+		fprintf(stderr, "homeport: HOME: is not set to an absolute path\n");
+		return EXIT_WRONG;
+	}
+	if (name != NULL)
+		return write_template(name, folder, home);
+	config_template_write(stdout, "vm", file_exists, home);
+	return EXIT_DONE;
 }

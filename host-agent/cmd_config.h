@@ -4,8 +4,10 @@
 
 struct options;
 
-/* `homeport config check [FILE]` and `homeport config show NAME`: each returns the program's exit status. */
+/* `homeport config check [FILE]`, `config show NAME`, `config schema`, `init [NAME]`: each returns the exit status. */
 int cmd_config_check(const struct options *options);
 int cmd_config_show(const struct options *options);
+int cmd_config_schema(const struct options *options);
+int cmd_init(const struct options *options);
 
 #endif

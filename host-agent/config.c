@@ -300,14 +300,14 @@ static void read_root(struct config_reader *reader, const struct config_node *ro
 		reader->no_memory = true;
 }
 
-int config_parse(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
-		 struct config **out)
+int config_parse_rest(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
+		      struct config **out)
 {
 	struct config_reader reader = {.file = file, .home = home, .problems = problems};
 	struct config_node *root = NULL;
-	struct config *config;
 	int r;
 
+	*out = NULL;
 	if (size > CONFIG_SIZE_MAX) {
 		problems_add(problems, PROBLEM_ERROR, (struct problem_place){file, 0, 0},
 			     "is larger than %u bytes; a configuration is shorter", CONFIG_SIZE_MAX);
@@ -316,16 +316,25 @@ int config_parse(const char *file, const char *text, size_t size, const char *ho
 	r = config_yaml_read(file, text, size, problems, &root);
 	if (r < 0)
 		return r;
-	config = config_blank();
-	if (config != NULL)
-		read_root(&reader, root, config);
+	*out = config_blank();
+	if (*out != NULL)
+		read_root(&reader, root, *out);
 	config_node_free(root);
-	if (config != NULL && !reader.no_memory && problems_count(problems, PROBLEM_ERROR) == 0) {
+	if (*out == NULL || reader.no_memory)
+		return -ENOMEM;
+	return problems_count(problems, PROBLEM_ERROR) == 0 ? 0 : -EINVAL;
+}
+
+int config_parse(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
+		 struct config **out)
+{
+	struct config *config;
+	int r = config_parse_rest(file, text, size, home, problems, &config);
+
+	if (r == 0)
 		*out = config;
-		return 0;
-	}
-	r = config == NULL || reader.no_memory ? -ENOMEM : -EINVAL;
-	config_free(config);
+	else
+		config_free(config);
 	return r;
 }
 

@@ -82,6 +82,13 @@ int config_parse(const char *file, const char *text, size_t size, const char *ho
 		 struct config **out);
 
 /*
+ * The same for one who wants to hear of everything: also where something is wrong, *out is what is right, and the
+ * caller's; NULL where it is not even YAML. It is to be looked at, and never used.
+ */
+int config_parse_rest(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
+		      struct config **out);
+
+/*
  * Adds mounts, `mount` moved into the configuration (also on failure, when it is freed). The first one replaces the
  * default mounts; one with a mount point that is there replaces that one. 0, -ENOMEM, -ENOSPC beyond CONFIG_MOUNTS_MAX.
  */

@@ -250,6 +250,13 @@ static bool list_is_too_long(struct config_reader *reader, const struct config_f
 	return true;
 }
 
+static void check_needed(struct config_reader *reader, const struct config_field *fields, const struct config_node *map)
+{
+	for (; fields->key != NULL; fields++)
+		if (fields->needed != NULL && config_node_get(map, fields->key) == NULL)
+			config_complain(reader, fields, map, "is missing; %s", fields->needed);
+}
+
 static void list_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
 		      void *at)
 {
@@ -273,6 +280,7 @@ static void list_read(struct config_reader *reader, const struct config_field *f
 		if (field->prepare != NULL)
 			field->prepare(item);
 		config_fields_read(reader, field->fields, node, item);
+		check_needed(reader, field->fields, node);
 		field->finish(reader, node, index, problems_count(reader->problems, PROBLEM_ERROR) == errors, item);
 	}
 }

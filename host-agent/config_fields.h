@@ -27,6 +27,10 @@ struct config_type;
 struct config_field {
 	const char *key;
 	const struct config_type *type;
+	const char *about;   /* a sentence or two: for `homeport init` and for editors */
+	const char *example; /* a value for `homeport init`, as it stands behind the key; of paths, several to choose
+				from */
+	const char *needed;  /* in a list's entry: completes "KEY: is missing; …"; NULL: may be left out */
 	size_t offset;
 	unsigned least, most;                   /* numbers */
 	const char *(*check)(const char *text); /* texts: what is wrong, or NULL */

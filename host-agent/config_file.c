@@ -123,7 +123,10 @@ int config_file_read(const char *path, struct problems *problems, char **text, s
 	return r;
 }
 
-int config_load(const char *path, const char *home, struct problems *problems, struct config **out)
+typedef int parse_fn(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
+		     struct config **out);
+
+static int load(const char *path, const char *home, struct problems *problems, parse_fn *parse, struct config **out)
 {
 	struct stat st;
 	char *text;
@@ -132,11 +135,16 @@ int config_load(const char *path, const char *home, struct problems *problems, s
 
 	if (r < 0)
 		return r;
-	r = config_parse(path, text, size, home, problems, out);
+	r = parse(path, text, size, home, problems, out);
 	free(text);
 	if (r < 0 && problems_count(problems, PROBLEM_ERROR) == 0)
 		problems_add(problems, PROBLEM_ERROR, (struct problem_place){.file = path}, "%s", strerror(-r));
 	return r;
+}
+
+int config_load(const char *path, const char *home, struct problems *problems, struct config **out)
+{
+	return load(path, home, problems, config_parse, out);
 }
 
 /* ---- writing ---- */
@@ -220,4 +228,15 @@ void config_check_paths(const struct config *config, struct problems *problems)
 	check_path(&config->ssh.identity_file, "identityFile", false, problems);
 	for (size_t i = 0; i < config->mount_count; i++)
 		check_path(&config->mounts[i].location, "location", true, problems);
+}
+
+void config_check(const char *path, const char *home, struct problems *problems)
+{
+	struct config *config = NULL;
+
+	load(path, home, problems, config_parse_rest, &config);
+	if (config != NULL)
+		config_check_paths(config, problems);
+	config_free(config);
+	problems_sort(problems);
 }

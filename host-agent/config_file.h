@@ -40,6 +40,8 @@ int config_file_read(const char *path, struct problems *problems, char **text, s
  * A link stays one. 0; -EBUSY when it was changed since; a negative errno.
  */
 int config_file_replace(const char *path, const struct stat *st, const char *text, size_t size);
+/* Looks at a file and at all it names: everything that is wrong, in the order of its lines. */
+void config_check(const char *path, const char *home, struct problems *problems);
 
 /* Adds an error for each path of the configuration that is not there, or cannot be used for what it is. */
 void config_check_paths(const struct config *config, struct problems *problems);

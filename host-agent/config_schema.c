@@ -33,13 +33,32 @@ static bool omit_gid_map(const void *whole);
 static bool omit_mounts(const void *whole);
 
 const struct config_field config_ssh_fields[] = {
-	{.key = "host", FIELD(text, config_ssh, host), .check = host_arg_check_host},
-	{.key = "port", FIELD(port, config_ssh, port)},
-	{.key = "user", FIELD(text, config_ssh, user), .check = host_arg_check_user},
-	{.key = "configFile", FIELD(host_path, config_ssh, config_file)},
-	{.key = "identityFile", FIELD(host_path, config_ssh, identity_file)},
-	{.key = "hostKey", FIELD(text, config_ssh, host_key), .check = host_arg_check_key},
+	{.key = "host",
+	 .about = "The host, an address or an alias; the name of this file, if not given.",
+	 FIELD(text, config_ssh, host),
+	 .check = host_arg_check_host},
+	{.key = "port", .about = "The port of its sshd.", .example = "22", FIELD(port, config_ssh, port)},
+	{.key = "user",
+	 .about = "The login user.",
+	 .example = "me",
+	 FIELD(text, config_ssh, user),
+	 .check = host_arg_check_user},
+	{.key = "configFile",
+	 .about = "A file to read instead of ~/.ssh/config.",
+	 .example = "~/.ssh/config /etc/ssh/ssh_config",
+	 FIELD(host_path, config_ssh, config_file)},
+	{.key = "identityFile",
+	 .about = "The private key.",
+	 .example = "~/.ssh/id_ed25519 ~/.ssh/id_ecdsa ~/.ssh/id_rsa",
+	 FIELD(host_path, config_ssh, identity_file)},
+	{.key = "hostKey",
+	 .about = "The only host key to accept, as ssh-keygen -lf prints it.",
+	 .example = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	 FIELD(text, config_ssh, host_key),
+	 .check = host_arg_check_key},
 	{.key = "options",
+	 .about = "Further options, as for ssh -o.",
+	 .example = "[ConnectTimeout=10]",
 	 FIELD(texts, config_ssh, options),
 	 .check = host_arg_check_option,
 	 .item_size = sizeof(char *),
@@ -49,15 +68,27 @@ const struct config_field config_ssh_fields[] = {
 };
 
 static const struct config_field id_range_fields[] = {
-	{.key = "host", FIELD(count, id_range, host), .most = ID_MOST},
-	{.key = "guest", FIELD(count, id_range, guest), .most = ID_MOST},
-	{.key = "count", FIELD(count, id_range, count), .least = 1, .most = ID_MOST + 1},
+	{.key = "host",
+	 .about = "The first number on the host.",
+	 .needed = "say which number it is there",
+	 FIELD(count, id_range, host),
+	 .most = ID_MOST},
+	{.key = "guest",
+	 .about = "The first number in the guest.",
+	 .needed = "say which number it is there",
+	 FIELD(count, id_range, guest),
+	 .most = ID_MOST},
+	{.key = "count",
+	 .about = "How many there are from these on.",
+	 FIELD(count, id_range, count),
+	 .least = 1,
+	 .most = ID_MOST + 1},
 	{0},
 };
 
-#define ID_MAP(key_, member_, omit_)                                                                             \
+#define ID_MAP(key_, about_, member_, omit_)                                                                     \
 	{                                                                                                        \
-		.key = (key_), FIELD(list, config_mount, member_), .fields = id_range_fields,                    \
+		.key = (key_), .about = (about_), FIELD(list, config_mount, member_), .fields = id_range_fields, \
 		.item_size = sizeof(struct id_range),                                                            \
 		.count_offset =                                                                                  \
 			offsetof(struct config_mount, member_##_count) - offsetof(struct config_mount, member_), \
@@ -65,37 +96,67 @@ static const struct config_field id_range_fields[] = {
 	}
 
 const struct config_field config_mount_fields[] = {
-	{.key = "location", FIELD(host_path, config_mount, location)},
-	{.key = "mountPoint", FIELD(guest_path, config_mount, mount_point)},
-	{.key = "writable", FIELD(bool, config_mount, writable)},
-	{.key = "mask", FIELD(bool, config_mount, mask)},
-	{.key = "locks", FIELD(locks, config_mount, host_locks)},
-	{.key = "ownership", FIELD(ownership, config_mount, virtual_owners)},
+	{.key = "location",
+	 .about = "The folder, as a whole path; ~ stands for the home.",
+	 .needed = "say which folder of the host this mount shows",
+	 FIELD(host_path, config_mount, location)},
+	{.key = "mountPoint",
+	 .about = "Where the guest sees it; the location, if not given.",
+	 FIELD(guest_path, config_mount, mount_point)},
+	{.key = "writable",
+	 .about = "Whether the guest may change what is in it.",
+	 FIELD(bool, config_mount, writable)},
+	{.key = "mask",
+	 .about = "Whether keys, tokens and other secrets of the home are as if absent; true, if not given.",
+	 FIELD(bool, config_mount, mask)},
+	{.key = "locks",
+	 .about = "guest: locks hold among programs of the guest; host: also against those of the host.",
+	 FIELD(locks, config_mount, host_locks)},
+	{.key = "ownership",
+	 .about = "host: a file is whose the host can make it; virtual: what the host cannot do is recorded with the "
+		  "file.",
+	 FIELD(ownership, config_mount, virtual_owners)},
 	NOT_YET("sync"),
-	{.key = "acl", FIELD(flag, config_mount, acl)},
-	ID_MAP("uidMap", uid_map, omit_uid_map),
-	ID_MAP("gidMap", gid_map, omit_gid_map),
+	{.key = "acl", .about = "Whether POSIX ACLs are there in the guest.", FIELD(flag, config_mount, acl)},
+	ID_MAP("uidMap", "Which users of the host are which of the guest.", uid_map, omit_uid_map),
+	ID_MAP("gidMap", "Which groups of the host are which of the guest.", gid_map, omit_gid_map),
 	{0},
 };
 
 const struct config_field config_forward_fields[] = {
-	{.key = "proto", FIELD(proto, rule_spec, proto)},
-	{.key = "guestIPMustBeZero", FIELD(choice, rule_spec, guest_ip_must_be_zero)},
-	{.key = "guestIP", FIELD(text, rule_spec, guest_ip)},
-	{.key = "guestPort", FIELD(port, rule_spec, guest_port)},
-	{.key = "guestPortRange", FIELD(range, rule_spec, guest_port_range)},
-	{.key = "guestSocket", FIELD(text, rule_spec, guest_socket)},
-	{.key = "hostIP", FIELD(text, rule_spec, host_ip)},
-	{.key = "hostPort", FIELD(port, rule_spec, host_port)},
-	{.key = "hostPortRange", FIELD(range, rule_spec, host_port_range)},
-	{.key = "hostSocket", FIELD(text, rule_spec, host_socket)},
-	{.key = "process", FIELD(text, rule_spec, process)},
-	{.key = "user", FIELD(text, rule_spec, user)},
-	{.key = "unit", FIELD(text, rule_spec, unit)},
-	{.key = "reverse", FIELD(never, rule_spec, reverse)},
-	{.key = "access", FIELD(access, rule_spec, self_only)},
-	{.key = "ignore", FIELD(flag, rule_spec, ignore)},
-	{.key = "static", FIELD(flag, rule_spec, is_static)},
+	{.key = "proto", .about = "tcp, udp or any.", FIELD(proto, rule_spec, proto)},
+	{.key = "guestIPMustBeZero",
+	 .about = "Whether a guestIP of 0.0.0.0 means listeners on all addresses alone, and not those on any.",
+	 FIELD(choice, rule_spec, guest_ip_must_be_zero)},
+	{.key = "guestIP", .about = "The address the listener is bound to.", FIELD(text, rule_spec, guest_ip)},
+	{.key = "guestPort", .about = "The guest's port.", FIELD(port, rule_spec, guest_port)},
+	{.key = "guestPortRange",
+	 .about = "The guest's ports: the first and the last.",
+	 FIELD(range, rule_spec, guest_port_range)},
+	{.key = "guestSocket", .about = "A unix socket of the guest.", FIELD(text, rule_spec, guest_socket)},
+	{.key = "hostIP",
+	 .about = "The address to answer on, or localhost for both 127.0.0.1 and ::1.",
+	 FIELD(text, rule_spec, host_ip)},
+	{.key = "hostPort",
+	 .about = "The port to answer on; the guest's, if not given.",
+	 FIELD(port, rule_spec, host_port)},
+	{.key = "hostPortRange",
+	 .about = "The ports to answer on, as many as the guest's.",
+	 FIELD(range, rule_spec, host_port_range)},
+	{.key = "hostSocket", .about = "A unix socket of the host.", FIELD(text, rule_spec, host_socket)},
+	{.key = "process",
+	 .about = "A regular expression that is found in the name of the listening process.",
+	 FIELD(text, rule_spec, process)},
+	{.key = "user", .about = "The user that listens.", FIELD(text, rule_spec, user)},
+	{.key = "unit", .about = "The systemd unit that listens.", FIELD(text, rule_spec, unit)},
+	{.key = "reverse", .about = "From the guest to the host.", FIELD(never, rule_spec, reverse)},
+	{.key = "access",
+	 .about = "Who may connect: any user, or self, who is homeport's own.",
+	 FIELD(access, rule_spec, self_only)},
+	{.key = "ignore", .about = "What matches is not forwarded.", FIELD(flag, rule_spec, ignore)},
+	{.key = "static",
+	 .about = "There from start to end, whether or not anything listens.",
+	 FIELD(flag, rule_spec, is_static)},
 	{0},
 };
 
@@ -103,8 +164,15 @@ _Static_assert(sizeof(config_forward_fields) / sizeof(config_forward_fields[0]) 
 	       "the longest table");
 
 const struct config_field config_top_fields[] = {
-	[CONFIG_TOP_SSH] = {.key = "ssh", FIELD(section, config, ssh), .fields = config_ssh_fields},
+	[CONFIG_TOP_SSH] = {.key = "ssh",
+			    .about = "How the guest is reached; what is not given comes from ssh_config(5).",
+			    FIELD(section, config, ssh),
+			    .fields = config_ssh_fields},
 	[CONFIG_TOP_MOUNTS] = {.key = "mounts",
+			       .about = "Which folders of this machine the guest sees. Without the key the home is "
+					"mounted, read-only, at the same path; with an empty list nothing is.",
+			       .example =
+				       "[{location: \"~\"}, {location: /tmp, mountPoint: /tmp/host, writable: true}]",
 			       FIELD(list, config, mounts),
 			       .fields = config_mount_fields,
 			       .item_size = sizeof(struct config_mount),
@@ -115,6 +183,9 @@ const struct config_field config_top_fields[] = {
 			       .omit = omit_mounts,
 			       .live = true},
 	{.key = "portForwards",
+	 .about = "Which listeners of the guest answer where on this machine. The first rule that matches decides; "
+		  "what none matches answers at the same port of both loopback addresses.",
+	 .example = "[{guestPort: 80, hostPort: 8080}, {guestPortRange: [5900, 5999], ignore: true}]",
 	 FIELD(list, config, forwards),
 	 .fields = config_forward_fields,
 	 .item_size = sizeof(struct rule_spec),
@@ -122,9 +193,22 @@ const struct config_field config_top_fields[] = {
 	 .most = RULES_MAX,
 	 .finish = finish_forward,
 	 .live = true},
-	{.key = "sessionTimeout", FIELD(duration, config, session_timeout_s), .most = CONFIG_TIMEOUT_MOST_S},
-	{.key = "maxForwards", FIELD(count, config, max_forwards), .most = CONFIG_MAX_FORWARDS_MOST, .live = true},
-	{.key = "guestCommand", FIELD(text, config, guest_command)},
+	{.key = "sessionTimeout",
+	 .about = "How long the guest keeps a session whose connection is lost, such as 24h, 30m or 1h30m; at most a "
+		  "year.",
+	 .example = "24h",
+	 FIELD(duration, config, session_timeout_s),
+	 .most = CONFIG_TIMEOUT_MOST_S},
+	{.key = "maxForwards",
+	 .about = "How many ports of the guest answer at once; with 0 the guest is not asked for them.",
+	 .example = "4096",
+	 FIELD(count, config, max_forwards),
+	 .most = CONFIG_MAX_FORWARDS_MOST,
+	 .live = true},
+	{.key = "guestCommand",
+	 .about = "Where homeport-guest is in the guest; without the key it is found there, or brought along.",
+	 .example = "/usr/local/bin/homeport-guest",
+	 FIELD(text, config, guest_command)},
 	NOT_YET("propagateProxyEnv"),
 	NOT_YET("hostResolver"),
 	NOT_YET("env"),
@@ -165,10 +249,6 @@ static void finish_id_range(struct config_reader *reader, const struct config_no
 	struct problem_place place = {reader->file, node->line, node->column};
 	struct id_map alone = {0};
 
-	for (const struct config_field *field = id_range_fields; field < id_range_fields + 2; field++)
-		if (config_node_get(node, field->key) == NULL)
-			problems_add(reader->problems, PROBLEM_ERROR, place,
-				     "%s: is missing; say which number it is there", field->key);
 	if (sound && id_map_add(&alone, item) == -ERANGE)
 		problems_add(reader->problems, PROBLEM_ERROR, place, "count: the last number is beyond %u", ID_MOST);
 }
@@ -202,9 +282,6 @@ static void finish_mount(struct config_reader *reader, const struct config_node 
 	const char *wrong = NULL;
 	int r;
 
-	if (config_node_get(node, "location") == NULL)
-		problems_add(reader->problems, PROBLEM_ERROR, place,
-			     "location: is missing; say which folder of the host this mount shows");
 	if (mount->virtual_owners && mount->acl)
 		problems_add(reader->problems, PROBLEM_ERROR, place,
 			     "acl: true does not go with ownership: virtual; leave one of them out");
@@ -249,22 +326,51 @@ static struct problem_place place_of_sentence(struct config_reader *reader, cons
 	return (struct problem_place){reader->file, at->line, at->column};
 }
 
+/*
+ * rules_check() tells one thing at a time. What is wrong with one of these keys is wrong by itself: it is taken out and
+ * the rest is looked at again, so that a person hears of everything at once. A port is not, for the others are measured
+ * by it.
+ */
+static bool take_out(struct rule_spec *spec, const char *sentence)
+{
+	size_t length = strcspn(sentence, ":");
+	struct {
+		const char *key;
+		const char **text;
+	} texts[] = {{"guestIP", &spec->guest_ip}, {"hostIP", &spec->host_ip}, {"process", &spec->process}};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (strlen(texts[i].key) == length && strncmp(texts[i].key, sentence, length) == 0) {
+			*texts[i].text = NULL;
+			return true;
+		}
+	}
+	return false;
+}
+
 static void finish_forward(struct config_reader *reader, const struct config_node *node, size_t index, bool sound,
 			   void *item)
 {
-	struct rule_spec *spec = item;
+	struct rule_spec *spec = item, left;
 	char why[RULE_WHY_MAX], origin[48];
+	size_t errors = problems_count(reader->problems, PROBLEM_ERROR);
 	int r;
 
 	snprintf(origin, sizeof(origin), "portForwards[%zu]", index);
 	spec->origin = config_copy(reader, origin);
-	if (spec->origin == NULL || !sound)
+	if (spec->origin == NULL)
 		return;
-	r = rules_check(spec, why);
+	left = *spec;
+	if (!sound) /* what stands beside a key that could not be read, as far as it has nothing to do with it */
+		left = (struct rule_spec){
+			.guest_ip = spec->guest_ip, .host_ip = spec->host_ip, .process = spec->process};
+	do {
+		r = rules_check(&left, why);
+		if (r == -EINVAL)
+			problems_add(reader->problems, PROBLEM_ERROR, place_of_sentence(reader, node, why), "%s", why);
+	} while (r == -EINVAL && take_out(&left, why));
 	reader->no_memory |= r == -ENOMEM;
-	if (r == -EINVAL)
-		problems_add(reader->problems, PROBLEM_ERROR, place_of_sentence(reader, node, why), "%s", why);
-	else if (r == 0)
+	if (r == 0 && sound && problems_count(reader->problems, PROBLEM_ERROR) == errors)
 		config_warn_forward(spec, (struct problem_place){reader->file, node->line, node->column},
 				    reader->problems);
 }

@@ -30,6 +30,8 @@ static int (*const handlers[COMMANDS])(const struct options *options) = {
 	[COMMAND_DISABLE] = cmd_disable,
 	[COMMAND_CONFIG_CHECK] = cmd_config_check,
 	[COMMAND_CONFIG_SHOW] = cmd_config_show,
+	[COMMAND_CONFIG_SCHEMA] = cmd_config_schema,
+	[COMMAND_INIT] = cmd_init,
 };
 
 static int run_command(const struct options *options, char **argv)

@@ -41,6 +41,8 @@ static const struct command_row commands[] = {
 	[COMMAND_DISABLE] = {"disable", 1, 1, "NAME", "no service any more"},
 	[COMMAND_CONFIG_CHECK] = {"config check", 0, 1, "[FILE]", "every problem with file, line and column"},
 	[COMMAND_CONFIG_SHOW] = {"config show", 1, 1, "NAME", "the effective configuration"},
+	[COMMAND_CONFIG_SCHEMA] = {"config schema", 0, 0, "", "the JSON Schema of a configuration, for editors"},
+	[COMMAND_INIT] = {"init", 0, 1, "[NAME]", "a configuration to begin with, every key explained"},
 	[COMMAND_SFTP_SERVER] = {"sftp-server", 1, 1, "DIR", "serve DIR alone on stdin and stdout"},
 };
 static_assert(sizeof(commands) / sizeof(commands[0]) == COMMANDS, "every command has a row");
@@ -310,7 +312,7 @@ static enum options_result unknown_command(const char *typed, char *why)
 	if (typed[0] == '-')
 		return wrong(why, "unknown option %.100s: see homeport --help", typed);
 	if (strcmp(typed, "config") == 0)
-		return wrong(why, "config: say check or show: see homeport --help");
+		return wrong(why, "config: say check, show or schema: see homeport --help");
 	for (size_t i = 0; i < COMMANDS; i++)
 		words[i] = commands[i].name;
 	nearest = problems_nearest(typed, words);

@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,8 +17,13 @@
 
 #define WORD_MAX 40 /* no key or command of ours is as long */
 
+struct kept {
+	char *text;
+	unsigned line, column;
+};
+
 struct problems {
-	char *lines[PROBLEMS_MAX];
+	struct kept lines[PROBLEMS_MAX];
 	size_t kept;
 	size_t count[2]; /* by level, kept or not */
 };
@@ -32,7 +38,7 @@ void problems_free(struct problems *problems)
 	if (problems == NULL)
 		return;
 	for (size_t i = 0; i < problems->kept; i++)
-		free(problems->lines[i]);
+		free(problems->lines[i].text);
 	free(problems);
 }
 
@@ -53,9 +59,27 @@ void problems_add(struct problems *problems, enum problem_level level, struct pr
 	snprintf(line, sizeof(line), "%s:%s %s%s", place.file, where, level == PROBLEM_WARNING ? "warning: " : "",
 		 text);
 	text_printable(text, sizeof(text), line, strlen(line));
-	problems->lines[problems->kept] = strdup(text);
-	if (problems->lines[problems->kept] != NULL)
+	problems->lines[problems->kept] = (struct kept){strdup(text), place.line, place.column};
+	if (problems->lines[problems->kept].text != NULL)
 		problems->kept++;
+}
+
+static bool stands_behind(const struct kept *a, const struct kept *b)
+{
+	return a->line != b->line ? a->line > b->line : a->column > b->column;
+}
+
+/* Two at one place stay in the order in which they were added. */
+void problems_sort(struct problems *problems)
+{
+	for (size_t i = 1; i < problems->kept; i++) {
+		struct kept line = problems->lines[i];
+		size_t j = i;
+
+		for (; j > 0 && stands_behind(&problems->lines[j - 1], &line); j--)
+			problems->lines[j] = problems->lines[j - 1];
+		problems->lines[j] = line;
+	}
 }
 
 size_t problems_count(const struct problems *problems, enum problem_level level)
@@ -65,7 +89,7 @@ size_t problems_count(const struct problems *problems, enum problem_level level)
 
 const char *problems_line(const struct problems *problems, size_t index)
 {
-	return index < problems->kept ? problems->lines[index] : NULL;
+	return index < problems->kept ? problems->lines[index].text : NULL;
 }
 
 void problems_print(const struct problems *problems, FILE *out)
@@ -73,7 +97,7 @@ void problems_print(const struct problems *problems, FILE *out)
 	size_t all = problems->count[PROBLEM_ERROR] + problems->count[PROBLEM_WARNING];
 
 	for (size_t i = 0; i < problems->kept; i++)
-		fprintf(out, "%s\n", problems->lines[i]);
+		fprintf(out, "%s\n", problems->lines[i].text);
 	if (all > problems->kept)
 		fprintf(out, "and %zu more\n", all - problems->kept);
 }

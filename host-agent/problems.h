@@ -35,9 +35,12 @@ void problems_free(struct problems *problems);
 void problems_add(struct problems *problems, enum problem_level level, struct problem_place place, const char *format,
 		  ...) __attribute__((format(printf, 4, 5)));
 
+/* Orders them as they stand in a file; what has no place in it goes first. */
+void problems_sort(struct problems *problems);
+
 size_t problems_count(const struct problems *problems, enum problem_level level);
 
-/* The line at `index` in the order of adding, without its end of line; NULL behind the last. */
+/* The line at `index` in the order of adding (or sorted), without its end of line; NULL behind the last. */
 const char *problems_line(const struct problems *problems, size_t index);
 
 /* Writes every line, and how many there were beyond those kept. */

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The configuration as a person meets it: each mistake at its line and column, exit status 2, nothing started."""
+import json
 import os
+import re
 import subprocess
 
+import jsonschema
 import pytest
+import yaml
 
 from lab import REPOSITORY
 
@@ -42,6 +46,7 @@ def test_every_problem_is_printed_with_file_line_and_column(person):
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f'{path}:1:1: unknown key "mount"; did you mean "mounts"?',
+        f'{path}:3:13: location: "{person.home}/nope" does not exist; create it or correct the path',
         f"{path}:4:13: writable: expected true or false, found flase",
         f"{path}:5:13: port: 0 is out of range; write 1 to 65535",
     ]
@@ -77,6 +82,16 @@ def test_what_show_prints_is_a_configuration_that_shows_the_same(person):
     assert f'location: "{person.home}/src"' in first.stdout
 
 
+def test_what_show_prints_passes_the_check(person):
+    (person.home / "src").mkdir()
+    person.write('mounts: [{location: "~/src", writable: true, uidMap: [{host: 0, guest: 7}]}]\n'
+                 "portForwards: [{guestPortRange: [1, 2], proto: tcp}]\nssh: {host: vm, options: [A=b]}\n")
+    shown = person.run("config", "show", "dev").stdout
+    path = person.write(shown, "again.yaml")
+    done = person.run("config", "check", "again")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{path}: fine\n", "")
+
+
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_a_file_others_can_write_is_refused(person, mode):
     path = person.write("mounts: []\n", mode=mode)
@@ -102,3 +117,144 @@ def test_help_and_version_are_on_standard_output(person):
     for argv in (["--help"], ["up", "--help"], ["--version"]):
         done = person.run(*argv)
         assert done.returncode == 0 and done.stdout.startswith("homeport") and done.stderr == ""
+
+
+# ------------------------------------------------------------------------------------------------------- init and schema
+
+
+@pytest.fixture
+def schema(person):
+    return json.loads(person.run("config", "schema").stdout)
+
+
+def is_taken(person, text):
+    """Whether homeport reads it; that a file it names is not there is another matter."""
+    done = person.run("config", "check", str(person.write(text)))
+    wrong = [line for line in done.stderr.splitlines() if "warning:" not in line and "does not exist;" not in line]
+    return not wrong
+
+
+def passes(schema, text):
+    try:
+        jsonschema.validate(yaml.safe_load(text), schema, cls=jsonschema.Draft202012Validator)
+        return True
+    except jsonschema.ValidationError:
+        return False
+
+
+def levels(schema, path=()):
+    """Each mapping of a configuration: (its schema, the path to it)."""
+    yield schema, path
+    for key, value in schema["properties"].items():
+        for inner in (value, value.get("items", {})):
+            if "properties" in inner:
+                yield from levels(inner, path + ((key, inner is not value),))
+
+
+# What an entry cannot do without, so that what is tried in it is all that is wrong.
+NEEDED = {"location": "~", "host": 0, "guest": 0}
+
+
+def document(path, entry):
+    """A configuration with an entry at the end of a path."""
+    for depth in range(len(path), 0, -1):
+        key, listed = path[depth - 1]
+        entry = {key: [entry] if listed else entry}
+        if depth > 1 and path[depth - 2][0] == "mounts":
+            entry["location"] = "~"
+    return yaml.safe_dump(entry, default_flow_style=True)
+
+
+def test_init_writes_a_file_that_is_fine_and_does_not_write_it_again(person):
+    path = person.folder / "dev.yaml"
+    done = person.run("init", "dev")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{path}: written; change it, then `homeport up dev`\n"
+    text = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert person.run("config", "check", "dev").stdout == f"{path}: fine\n"
+    assert yaml.safe_load(text) == {"ssh": {"host": "dev"}}
+    done = person.run("init", "dev")
+    assert (done.returncode, done.stderr) == (1, f"homeport: init: {path} is there already; it stays as it is\n")
+    assert path.read_text() == text
+
+
+def test_init_without_a_name_writes_to_standard_output_alone(person):
+    done = person.run("init")
+    assert done.returncode == 0 and yaml.safe_load(done.stdout) == {"ssh": {"host": "vm"}}
+    assert list(person.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("key_there", [False, True])
+def test_every_commented_line_is_valid_alone_and_with_all_others(person, schema, key_there):
+    if key_there:
+        (person.home / ".ssh").mkdir()
+        (person.home / ".ssh/id_ecdsa").write_text("")
+    assert person.run("init", "dev").returncode == 0
+    lines = (person.folder / "dev.yaml").read_text().splitlines()
+    commented = [i for i, line in enumerate(lines) if re.match(r" *#[^ ]", line)]
+    assert len(commented) == 10 + key_there and any("id_ecdsa" in lines[i] for i in commented) == key_there
+    for chosen in [commented, *([i] for i in commented)]:
+        text = "".join((line.replace("#", "", 1) if i in chosen else line) + "\n" for i, line in enumerate(lines))
+        path = person.write(text, "tried.yaml")
+        done = person.run("config", "check", "tried")
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{path}: fine\n", ""), text
+        assert passes(schema, text)
+        assert yaml.safe_load(text) != {"ssh": {"host": "dev"}}
+
+
+def test_init_explains_every_key(person, schema):
+    text = person.run("init").stdout
+    for level, path in levels(schema):
+        if path[-1:] not in ((("uidMap", True),), (("gidMap", True),)):
+            for key in level["properties"]:
+                assert key == "reverse" or re.search(rf"^ *#? *\(?{key}\b", text, re.M), key
+
+
+def examples():
+    """Configurations that others have written: the manuals', the README's, and those the fuzzer starts from."""
+    for page in ("homeport.yaml.5", "homeport.1"):
+        text = open(f"{REPOSITORY}/host-agent/{page}").read()
+        for block in re.findall(r"^\.Bd -literal -offset indent\n(.*?)^\.Ed", text, re.M | re.S):
+            yield block.replace("\\(dq", '"')
+    yield from re.findall(r"^```yaml\n(.*?)^```", open(f"{REPOSITORY}/README.md").read(), re.M | re.S)
+    corpus = f"{REPOSITORY}/tests/fuzz/corpus/config"
+    for name in sorted(os.listdir(corpus)):
+        with open(f"{corpus}/{name}", "rb") as f:
+            yield f.read().decode(errors="replace")
+
+
+def test_what_homeport_takes_the_schema_takes(person, schema):
+    taken = [text for text in examples() if is_taken(person, text)]
+    assert len(taken) >= 4
+    for text in taken:
+        assert passes(schema, text), text
+
+
+def test_each_key_that_homeport_refuses_the_schema_refuses(person, schema):
+    jsonschema.Draft202012Validator.check_schema(schema)
+    known = {key for level, _ in levels(schema) for key in level["properties"]}
+    assert {"host", "location", "guestPort", "count", "maxForwards"} <= known
+    later = {"sync", "env", "hostResolver", "propagateProxyEnv"}
+    for level, path in levels(schema):
+        needed = {key: NEEDED[key] for key in level.get("required", [])}
+        right = document(path, needed)
+        assert (is_taken(person, right), passes(schema, right)) == (True, True), right
+        for key in (known | later | {"nonsense", "Host"}) - set(level["properties"]):
+            text = document(path, {**needed, key: {}})
+            assert not passes(schema, text), text
+        text = document(path, {**needed, "nonsense": 1})
+        assert not is_taken(person, text), text
+        for key in needed:
+            text = document(path, {k: v for k, v in needed.items() if k != key})
+            assert (is_taken(person, text), passes(schema, text)) == (False, False), text
+
+
+def test_each_key_refuses_a_value_of_another_kind(person, schema):
+    for level, path in levels(schema):
+        needed = {key: NEEDED[key] for key in level.get("required", [])}
+        for key in level["properties"]:
+            for wrong in ({"a": "b"}, [{"a": "b"}], [[]], 70000000000, ""):
+                text = document(path, {**needed, key: wrong})
+                if not is_taken(person, text):
+                    assert not passes(schema, text), text

@@ -36,7 +36,7 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
     for folder in ("host-agent", "guest-agent"):
         expected |= {f"usr/share/man/man{p[-1]}/{p}" for p in names_in(f"{REPOSITORY}/{folder}")
                      if p[-2:-1] == "." and p[-1].isdigit()}
-    expected.add("usr/share/bash-completion/completions/homeport")
+    expected |= {"usr/share/bash-completion/completions/homeport", "usr/share/homeport/homeport.schema.json"}
     units = os.path.join(REPOSITORY, "systemd")
     for unit in names_in(units):
         if unit.endswith((".service", ".socket")):

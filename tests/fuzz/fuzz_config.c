@@ -56,6 +56,24 @@ static void check_round_trip(const struct config *config)
 	problems_free(problems);
 }
 
+/* Whoever wants to hear of everything hears the same, and what is right is there to be looked at. */
+static void check_rest(const uint8_t *data, size_t size, size_t errors)
+{
+	struct problems *problems = problems_new();
+	struct config *config = NULL;
+	size_t length;
+
+	config_parse_rest("f", (const char *)data, size, HOME, problems, &config);
+	must(problems_count(problems, PROBLEM_ERROR) == errors);
+	must(config != NULL || errors > 0);
+	problems_sort(problems);
+	check_lines(problems);
+	if (config != NULL)
+		free(shown(config, &length));
+	config_free(config);
+	problems_free(problems);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct problems *problems = problems_new();
@@ -65,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_lines(problems);
 	must((r == 0) == (problems_count(problems, PROBLEM_ERROR) == 0));
 	must((r == 0) == (config != NULL));
+	check_rest(data, size, problems_count(problems, PROBLEM_ERROR));
 	if (config != NULL) {
 		struct rules *rules = config_rules(config, 2022);
 

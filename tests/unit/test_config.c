@@ -268,6 +268,58 @@ static void a_value_of_the_wrong_type_is_an_error(void **state)
 	EXPECT_MISTAKES(rows);
 }
 
+static void everything_that_is_wrong_with_a_rule_is_told(void **state)
+{
+	static const struct mistake rows[] = {
+		{"portForwards:\n- guestIP: a\n  hostIP: b\n  process: \"(\"\n  guestPort: 80\n",
+		 "f:2:12: guestIP: \"a\" is not an IP address\n"
+		 "f:3:11: hostIP: \"b\" is neither an IP address nor localhost\n"
+		 "f:4:12: process: \"(\" is not a regular expression: Unmatched ( or \\("},
+		/* A port that is wrong is not measured against those that are right. */
+		{"portForwards:\n- guestPort: x\n  hostPortRange: [1, 2]\n  hostIP: b\n",
+		 "f:2:14: guestPort: expected a number, found x\n"
+		 "f:4:11: hostIP: \"b\" is neither an IP address nor localhost"},
+		{"portForwards:\n- guestIP: a\n  guestIPMustBeZero: true\n  guestPort: 1\n  static: true\n  ignore: "
+		 "true\n",
+		 "f:2:12: guestIP: \"a\" is not an IP address\n"
+		 "f:5:11: static: goes not with ignore; remove one of the two"},
+	};
+
+	EXPECT_MISTAKES(rows);
+}
+
+/* What is right beside what is wrong is there to be looked at. */
+static void the_rest_of_a_wrong_configuration_can_be_had(void **state)
+{
+	static const char text[] = "mounts:\n- location: /a\n  writable: maybe\n- location: ~/b\nport: 1\n";
+	struct problems *problems = problems_new();
+	struct config *config = NULL;
+
+	assert_int_equal(config_parse_rest("f", text, strlen(text), HOME, problems, &config), -EINVAL);
+	assert_int_equal(problems_count(problems, PROBLEM_ERROR), 2);
+	assert_non_null(config);
+	assert_string_equal(config->mounts[0].location.path, "/a");
+	assert_string_equal(config->mounts[1].location.path, HOME "/b");
+	config_free(config);
+	assert_int_equal(config_parse_rest("f", "a: [", 4, HOME, problems, &config), -EINVAL);
+	assert_null(config);
+	problems_free(problems);
+}
+
+static void problems_are_sorted_as_they_stand_in_the_file(void **state)
+{
+	static const unsigned at[][2] = {{7, 1}, {2, 9}, {0, 0}, {2, 3}, {7, 1}};
+	static const char *const sorted[] = {"f: 2", "f:2:3: 3", "f:2:9: 1", "f:7:1: 0", "f:7:1: 4"};
+	struct problems *problems = problems_new();
+
+	for (size_t i = 0; i < 5; i++)
+		problems_add(problems, PROBLEM_ERROR, (struct problem_place){"f", at[i][0], at[i][1]}, "%zu", i);
+	problems_sort(problems);
+	for (size_t i = 0; i < 5; i++)
+		assert_string_equal(problems_line(problems, i), sorted[i]);
+	problems_free(problems);
+}
+
 static void a_number_out_of_range_is_an_error(void **state)
 {
 	static const struct mistake rows[] = {
@@ -704,6 +756,9 @@ int main(void)
 		cmocka_unit_test(an_empty_list_of_mounts_is_no_mount),
 		cmocka_unit_test(an_unknown_key_is_an_error_that_names_the_nearest_right_one),
 		cmocka_unit_test(a_value_of_the_wrong_type_is_an_error),
+		cmocka_unit_test(everything_that_is_wrong_with_a_rule_is_told),
+		cmocka_unit_test(the_rest_of_a_wrong_configuration_can_be_had),
+		cmocka_unit_test(problems_are_sorted_as_they_stand_in_the_file),
 		cmocka_unit_test(a_number_out_of_range_is_an_error),
 		cmocka_unit_test(a_duplicate_is_an_error),
 		cmocka_unit_test(nested_mounts_and_one_location_twice_are_fine),
