@@ -312,7 +312,6 @@ MAN8 = $(wildcard guest-agent/*.8)
 USER_UNITS   = $(wildcard systemd/homeport@.service)
 SYSTEM_UNITS = $(filter-out $(USER_UNITS),$(wildcard systemd/*.service systemd/*.socket))
 TMPFILES     = $(wildcard systemd/tmpfiles.d/*.conf)
-COMPLETION   = host-agent/homeport.bash-completion
 # Restarts that come in steps are an unknown key to a systemd before 254.
 SYSTEMD      = $(shell systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 STEPS        = $(shell [ "$(SYSTEMD)" -ge 254 ] 2>/dev/null && echo systemd/restart-steps.conf)
@@ -322,14 +321,18 @@ LIBDIR = $(DESTDIR)$(PREFIX)/lib
 LIBEXECDIR = $(DESTDIR)$(PREFIX)/libexec/homeport
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
 SCHEMADIR = $(DESTDIR)$(PREFIX)/share/homeport
-COMPLETION_DIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+# Where each shell looks for its script.
+BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/homeport
+ZSH_COMPLETION  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_homeport
+FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/homeport.fish
 INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
 	$(MAN1:host-agent/%=$(MANDIR)/man1/%) $(MAN5:host-agent/%=$(MANDIR)/man5/%) \
 	$(MAN8:guest-agent/%=$(MANDIR)/man8/%) \
 	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%) $(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%) \
 	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%.d/restart-steps.conf) \
 	$(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%.d/restart-steps.conf) \
-	$(TMPFILES:systemd/%=$(LIBDIR)/%) $(COMPLETION_DIR)/homeport $(SCHEMADIR)/homeport.schema.json
+	$(TMPFILES:systemd/%=$(LIBDIR)/%) $(SCHEMADIR)/homeport.schema.json \
+	$(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
 
 define install_files
 	$(if $3,install -d $2)
@@ -351,7 +354,9 @@ install: all $(SCHEMA) ## DESTDIR= PREFIX=/usr/local
 	$(call install_units,$(LIBDIR)/systemd/user,$(USER_UNITS))
 	$(call install_units,$(LIBDIR)/systemd/system,$(SYSTEM_UNITS))
 	$(call install_files,644,$(LIBDIR)/tmpfiles.d,$(TMPFILES))
-	install -D -m 644 $(COMPLETION) $(COMPLETION_DIR)/homeport
+	install -D -m 644 host-agent/homeport.bash-completion $(BASH_COMPLETION)
+	install -D -m 644 host-agent/homeport.zsh-completion $(ZSH_COMPLETION)
+	install -D -m 644 host-agent/homeport.fish $(FISH_COMPLETION)
 	install -D -m 644 $(SCHEMA) $(SCHEMADIR)/homeport.schema.json
 	cd $(BUILD)/guests && for g in */homeport-guest; do install -D -m 755 $$g $(abspath $(LIBEXECDIR))/$$g; done
 

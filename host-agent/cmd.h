@@ -3,6 +3,7 @@
 #ifndef HOMEPORT_CMD_H
 #define HOMEPORT_CMD_H
 
+struct config;
 struct desired;
 struct options;
 struct runtime_dir;
@@ -29,6 +30,9 @@ int cmd_mount(const struct options *options);
 int cmd_enable(const struct options *options);
 int cmd_disable(const struct options *options);
 
+/* argv is the words behind `homeport complete`. */
+int cmd_complete(int argc, char **argv);
+
 /* Prints "homeport: ..." to stderr and returns the status. */
 int cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -37,6 +41,12 @@ int cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 
  * status. What is wrong, and what is only odd, was printed.
  */
 int cmd_desire(const struct options *options, struct desired *desired);
+
+/*
+ * What the running agent wants, for the caller to free. NULL: it does not say, or not in a form that is understood
+ * here; *rc is what ctl_ask() returned.
+ */
+struct config *cmd_running_config(const struct runtime_dir *dir, int *rc);
 
 /*
  * Finds the session a command is about: the one named, or the only one that runs. EXIT_DONE and *dir is filled in, or

@@ -88,29 +88,36 @@ static int parse_sandbox(const char *text, bool *best_effort)
 	return 0;
 }
 
+enum { WRITABLE = 256, NO_MASK, LOCKS, OWNERSHIP, ACL, HOME, CROSS, SANDBOX, COUNTERS, LEVEL, HELP };
+
+static const struct option option_table[] = {
+	{"writable", no_argument, NULL, WRITABLE},
+	{"no-mask", no_argument, NULL, NO_MASK},
+	{"locks", no_argument, NULL, LOCKS},
+	{"ownership", required_argument, NULL, OWNERSHIP},
+	{"acl", no_argument, NULL, ACL},
+	{"home", required_argument, NULL, HOME},
+	{"cross", no_argument, NULL, CROSS},
+	{"sandbox", required_argument, NULL, SANDBOX},
+	{"counters-fd", required_argument, NULL, COUNTERS},
+	{"log-level", required_argument, NULL, LEVEL},
+	{"help", no_argument, NULL, HELP},
+	{0},
+};
+
+const struct option *cmd_sftp_server_options(void)
+{
+	return option_table;
+}
+
 /* 0; or an exit status, -1 for "done" (help). */
 static int parse_options(int argc, char **argv, struct sftp_options *o)
 {
-	enum { WRITABLE = 256, NO_MASK, LOCKS, OWNERSHIP, ACL, HOME, CROSS, SANDBOX, COUNTERS, LEVEL, HELP };
-	static const struct option options[] = {
-		{"writable", no_argument, NULL, WRITABLE},
-		{"no-mask", no_argument, NULL, NO_MASK},
-		{"locks", no_argument, NULL, LOCKS},
-		{"ownership", required_argument, NULL, OWNERSHIP},
-		{"acl", no_argument, NULL, ACL},
-		{"home", required_argument, NULL, HOME},
-		{"cross", no_argument, NULL, CROSS},
-		{"sandbox", required_argument, NULL, SANDBOX},
-		{"counters-fd", required_argument, NULL, COUNTERS},
-		{"log-level", required_argument, NULL, LEVEL},
-		{"help", no_argument, NULL, HELP},
-		{0},
-	};
 	int c, r = 0;
 
 	optind = 0; /* not the first getopt of this process */
 	opterr = 0;
-	while (r == 0 && (c = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+	while (r == 0 && (c = getopt_long(argc, argv, "+h", option_table, NULL)) != -1) {
 		switch (c) {
 		case WRITABLE:
 			o->writable = true;

@@ -6,4 +6,9 @@
 /* argv[0] is "sftp-server". The exit status: 0 done, 1 failed, 2 wrong usage. */
 int cmd_sftp_server(int argc, char **argv);
 
+struct option;
+
+/* Its options, as getopt_long() takes them: for completion. */
+const struct option *cmd_sftp_server_options(void);
+
 #endif

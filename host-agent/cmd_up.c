@@ -107,8 +107,7 @@ static void collect(void *ctx, char tag, const char *text, size_t len)
 	}
 }
 
-/* What the running agent wants. NULL: it does not say, or not in a form that is understood here. */
-static struct config *running_config(const struct runtime_dir *dir, int *rc)
+struct config *cmd_running_config(const struct runtime_dir *dir, int *rc)
 {
 	char home[PATH_MAX], *text = NULL;
 	struct config *config = NULL;
@@ -277,7 +276,7 @@ int cmd_up(const struct options *options, char **argv)
 		return cmd_fail(EXIT_FAILED, "up: %s: %s", dir.name,
 				lock == -EBUSY ? "another `homeport up` of it is under way" : strerror(-lock));
 	}
-	running = running_config(&dir, &rc);
+	running = cmd_running_config(&dir, &rc);
 	if (rc == -ENOENT)
 		rc = start(options, &dir, argv);
 	else

@@ -51,6 +51,8 @@ int main(int argc, char **argv)
 	log_init("homeport", LOG_LEVEL_INFO);
 	if (argc > 1 && !strcmp(argv[1], "sftp-server"))
 		return cmd_sftp_server(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "complete"))
+		return cmd_complete(argc - 2, argv + 2);
 	switch (options_parse(argc, argv, &options, why)) {
 	case OPTIONS_HELP:
 		options_print_help(options.command, stdout);

@@ -55,16 +55,20 @@ const char *command_name(enum command command)
 	return commands[command].name;
 }
 
+const char *command_summary(enum command command)
+{
+	return commands[command].summary;
+}
+
 /* ---- options ---- */
 
 enum option_kind {
-	KIND_FLAG,    /* bool */
-	KIND_COUNT,   /* unsigned: how often */
-	KIND_TEXT,    /* const char * */
-	KIND_LIST,    /* struct option_list */
-	KIND_PORT,    /* unsigned */
-	KIND_TIME,    /* unsigned seconds: 60, or 60s, 2m */
-	KIND_SANDBOX, /* bool: best-effort is true */
+	KIND_FLAG,  /* bool */
+	KIND_COUNT, /* unsigned: how often */
+	KIND_TEXT,  /* const char * */
+	KIND_LIST,  /* struct option_list */
+	KIND_PORT,  /* unsigned */
+	KIND_TIME,  /* unsigned seconds: 60, or 60s, 2m */
 	KIND_HELP,
 };
 
@@ -114,13 +118,6 @@ static const struct option_row rows[] = {
 	{"watch", 0, KIND_FLAG, offsetof(struct options, watch), ON_REPORT, NULL, "go on, at each change"},
 	{"follow", 'f', KIND_FLAG, offsetof(struct options, follow), ON(COMMAND_LOGS), NULL, "go on with new lines"},
 	{"save", 0, KIND_FLAG, offsetof(struct options, save), ON_CHANGE, NULL, "write it into NAME.yaml as well"},
-	{"writable", 0, KIND_FLAG, offsetof(struct options, writable), ON(COMMAND_SFTP_SERVER), NULL, "allow changes"},
-	{"no-mask", 0, KIND_FLAG, offsetof(struct options, no_mask), ON(COMMAND_SFTP_SERVER), NULL,
-	 "show what is masked: keys and other secrets"},
-	{"sandbox", 0, KIND_SANDBOX, offsetof(struct options, sandbox_best_effort), ON(COMMAND_SFTP_SERVER), "MODE",
-	 "strict (default), or best-effort: serve even where the kernel cannot confine"},
-	{"log-level", 0, KIND_TEXT, offsetof(struct options, log_level), ON(COMMAND_SFTP_SERVER), "LEVEL",
-	 "error, warn, info or debug"},
 	{"help", 'h', KIND_HELP, 0, ON_EVERYTHING, NULL, "this text"},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -218,11 +215,6 @@ static enum options_result take_value(const struct option_row *row, const char *
 		return take_port(typed, value, at, why);
 	case KIND_TIME:
 		return take_time(typed, value, at, why);
-	case KIND_SANDBOX:
-		*(bool *)at = strcmp(value, "best-effort") == 0;
-		if (!*(bool *)at && strcmp(value, "strict") != 0)
-			return wrong(why, "%s: expected strict or best-effort, found \"%.40s\"", typed, value);
-		break;
 	case KIND_HELP:
 		return OPTIONS_HELP;
 	}
@@ -382,6 +374,13 @@ void options_print_help(enum command command, FILE *out)
 	for (size_t i = 0; i < ROWS; i++)
 		if (rows[i].on & ON(command))
 			print_option(&rows[i], out);
+}
+
+void options_each(enum command command, void (*each)(void *ctx, const struct option_shown *shown), void *ctx)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (rows[i].on & ON(command))
+			each(ctx, &(struct option_shown){rows[i].name, rows[i].letter, rows[i].value, rows[i].help});
 }
 
 void options_print_version(FILE *out)

@@ -66,10 +66,6 @@ struct options {
 	bool watch;
 	bool follow;
 	bool save;
-	bool writable;
-	bool no_mask;
-	bool sandbox_best_effort;
-	const char *log_level;
 };
 
 enum options_result {
@@ -92,5 +88,18 @@ void options_print_version(FILE *out);
 
 /* The words that select it: "up", "config check". */
 const char *command_name(enum command command);
+
+/* What it does, in one line. */
+const char *command_summary(enum command command);
+
+struct option_shown {
+	const char *name;  /* NULL: it has a letter alone */
+	char letter;       /* 0: a name alone */
+	const char *value; /* what its value is; NULL: it takes none */
+	const char *help;
+};
+
+/* Calls `each` with every option of a command. Those of sftp-server are cmd_sftp_server.h's. */
+void options_each(enum command command, void (*each)(void *ctx, const struct option_shown *shown), void *ctx);
 
 #endif

@@ -113,20 +113,37 @@ int runtime_dir_open(struct runtime_dir *dir, const char *name, bool make, char 
 	return rc < 0 ? rc : open_folder(dir->state, make, why);
 }
 
-void runtime_dir_each(void (*each)(void *ctx, const char *name), void *ctx)
+/* Calls `each` with every name in a folder below which there is a file of the session's. */
+static void each_with(const char *base, const char *file, void (*each)(void *ctx, const char *name), void *ctx)
 {
-	char base[RUNTIME_PATH_MAX], path[RUNTIME_PATH_MAX + 300];
+	char path[RUNTIME_PATH_MAX + 300];
 	struct dirent *entry;
-	DIR *folder = runtime_base(base) ? opendir(base) : NULL;
+	DIR *folder = opendir(base);
 
 	if (!folder)
 		return;
 	while ((entry = readdir(folder))) {
-		snprintf(path, sizeof(path), "%s/%s/control", base, entry->d_name);
+		snprintf(path, sizeof(path), "%s/%s/%s", base, entry->d_name, file);
 		if (name_valid(entry->d_name) && !access(path, F_OK))
 			each(ctx, entry->d_name);
 	}
 	closedir(folder);
+}
+
+void runtime_dir_each(void (*each)(void *ctx, const char *name), void *ctx)
+{
+	char base[RUNTIME_PATH_MAX];
+
+	if (runtime_base(base))
+		each_with(base, "control", each, ctx);
+}
+
+void runtime_dir_each_past(void (*each)(void *ctx, const char *name), void *ctx)
+{
+	char base[RUNTIME_PATH_MAX];
+
+	if (state_base(base))
+		each_with(base, "instance", each, ctx);
 }
 
 static int open_in(const char *folder, const char *name, int flags)

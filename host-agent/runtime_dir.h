@@ -35,6 +35,9 @@ int runtime_dir_open(struct runtime_dir *dir, const char *name, bool make, char 
 /* Calls `each` with the name of every session that has a control socket, in no order. */
 void runtime_dir_each(void (*each)(void *ctx, const char *name), void *ctx);
 
+/* The same for every session that ever ran, and so has a log. */
+void runtime_dir_each_past(void (*each)(void *ctx, const char *name), void *ctx);
+
 /* Takes the place of NAME's agent: locks the pid file and writes our pid. The descriptor (close-on-exec) is to be kept
  * open; -EBUSY when an agent runs, whose pid is put into *other. */
 int runtime_dir_claim(const struct runtime_dir *dir, pid_t *other);

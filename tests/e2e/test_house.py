@@ -36,7 +36,8 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
     for folder in ("host-agent", "guest-agent"):
         expected |= {f"usr/share/man/man{p[-1]}/{p}" for p in names_in(f"{REPOSITORY}/{folder}")
                      if p[-2:-1] == "." and p[-1].isdigit()}
-    expected |= {"usr/share/bash-completion/completions/homeport", "usr/share/homeport/homeport.schema.json"}
+    expected |= {"usr/share/bash-completion/completions/homeport", "usr/share/zsh/site-functions/_homeport",
+                 "usr/share/fish/vendor_completions.d/homeport.fish", "usr/share/homeport/homeport.schema.json"}
     units = os.path.join(REPOSITORY, "systemd")
     for unit in names_in(units):
         if unit.endswith((".service", ".socket")):

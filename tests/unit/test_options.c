@@ -110,11 +110,6 @@ static void every_option_of_up_is_taken_before_and_after_the_host(void **state)
 	assert_true(o.json && o.watch);
 	take("logs --follow dev", &o);
 	assert_true(o.follow);
-	take("sftp-server --writable --no-mask --sandbox=best-effort --log-level debug .", &o);
-	assert_true(o.writable && o.no_mask && o.sandbox_best_effort);
-	assert_string_equal(o.log_level, "debug");
-	take("sftp-server --sandbox=strict .", &o);
-	assert_false(o.sandbox_best_effort);
 }
 
 static void a_mistake_is_one_line_that_says_where_help_is(void **state)
@@ -153,7 +148,6 @@ static void a_mistake_is_one_line_that_says_where_help_is(void **state)
 		{"up --name '' vm", "--name: is empty; give it a value"},
 		{"up --no-mount --mount ~ vm", "--no-mount and --mount exclude each other; remove one"},
 		{"up --no-ports --port-forward 1:1 vm", "--no-ports and --port-forward exclude each other; remove one"},
-		{"sftp-server --sandbox=off /", "--sandbox: expected strict or best-effort, found \"off\""},
 		{"sftp-server", "sftp-server: DIR is missing: see homeport sftp-server --help"},
 	};
 
