@@ -140,7 +140,8 @@ int forward_row_claim(struct forward_row *row, struct endpoints *endpoints)
 void forward_row_claim_again(struct forward_row *row, struct endpoints *endpoints, struct endpoint_claim claims[2])
 {
 	for (size_t i = 0; i < row->verdict.host_count && row->claims[i].endpoint; i++) {
-		claims[i] = (struct endpoint_claim){.owner = row, .target = row->claims[i].target};
+		claims[i] =
+			(struct endpoint_claim){.owner = row, .proto = row->at.proto, .target = row->claims[i].target};
 		if (endpoint_claim(endpoints, &row->verdict.host[i], row->verdict.host_port, &claims[i]) < 0)
 			claims[i].endpoint = NULL;
 	}
