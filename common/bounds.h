@@ -58,6 +58,11 @@
 #define DIAL_TIMEOUT_US  10000000u
 #define DIAL_PENDING_MAX 1024u
 
+/* Unix sockets: sun_path with its NUL. */
+#define SOCKET_PATH_MAX 108u
+/* A unix socket whose queue is full is tried again so often, for as long as a connection may take. */
+#define DIAL_AGAIN_US 10000u
+
 /* SFTP and native requests. A write of 1 MiB is FUSE's largest; names and targets are the kernel's. */
 #define SFTP_DATA_MAX     (1u << 20)
 #define SFTP_PACKET_MAX   (SFTP_DATA_MAX + 4096u)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dial: connects streams the host opens to sockets in the guest. A connection that stands is accepted and left to a
- * relay (relay.h, udp_relay.h); one that does not is refused with the reason. Who may be connected to is a table in
- * dial.c.
+ * dial: connects streams the host opens to sockets in the guest (dialer.h, udp_relay.h). Who may be connected to is a
+ * table in dial.c.
  */
 #ifndef HOMEPORT_DIAL_H
 #define HOMEPORT_DIAL_H

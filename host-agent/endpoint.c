@@ -2,13 +2,13 @@
 /*
  * Counted host addresses. See endpoint.h. Runs on the loop's thread.
  *
- * Theory of operation. An endpoint is in a hash by protocol, address and port, and while it waits for a port that is
- * not free, or for a descriptor, in the queue `waiting`, from which a timer takes RETRY_BATCH a time: one bind a try,
- * so that a port is had within ENDPOINT_RETRY_US of being free as long as no more than RETRY_BATCH wait. Who holds it
- * is found out on the side (holders.h).
+ * Theory of operation. An endpoint is in a hash by its protocol and socket address, and while it waits for a port that
+ * is not free, or for a descriptor, in the queue `waiting`, from which a timer takes RETRY_BATCH a time: one bind a
+ * try, so that a port is had within ENDPOINT_RETRY_US of being free as long as no more than RETRY_BATCH wait. Who holds
+ * it is found out on the side (holders.h).
  *
- * The first claim says which port of the guest is forwarded, as long as there are claims for it. Those for another port
- * of the guest that map to the same address stand behind them, in the order they came.
+ * The first claim says which port, or socket, of the guest is forwarded, as long as there are claims for it. Those for
+ * another one that map to the same address stand behind them, in the order they came.
  */
 #include "endpoint.h"
 
@@ -21,17 +21,18 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#include "address.h"
 #include "holders.h"
+#include "log.h"
 #include "loop.h"
-#include "port_listener.h"
+#include "sock_address.h"
+#include "stream_listener.h"
 
 #define ENDPOINT_RETRY_US 50000u
 #define RETRY_BATCH       64
 
 struct endpoint_key {
-	uint8_t proto, family, bytes[16];
-	uint16_t port;
+	struct sock_address at;
+	uint32_t proto;
 };
 
 struct endpoint {
@@ -39,15 +40,15 @@ struct endpoint {
 	TAILQ_ENTRY(endpoint) waiting;
 	TAILQ_HEAD(, endpoint_claim) claims;
 	struct endpoints *all;
-	struct endpoint_key key;
-	struct rule_address address;
-	struct port_listener *listener;
+	struct endpoint_key key; /* compared as bytes */
+	struct stream_listener *listener;
 	struct udp_port *udp;
 	enum endpoint_state state;
-	uint16_t guest_port; /* the one that is forwarded, as long as there is a claim for it */
+	struct endpoint_claim *leader; /* leads where the address is forwarded to: the first that does */
 	bool is_waiting;
-	char text[ADDRESS_TEXT_MAX];
-	char why[256], behind[160]; /* for all claims; for those for another port of the guest */
+	char text[SOCK_ADDRESS_TEXT_MAX];
+	/* For all claims; for those that lead elsewhere. */
+	char why[SOCK_ADDRESS_TEXT_MAX + 160], behind[2 * SOCK_ADDRESS_TEXT_MAX + 64];
 };
 
 struct endpoints {
@@ -85,11 +86,33 @@ static void endpoint_wait(struct endpoint *e, bool wait)
 		loop_timer_set(all->retry, ENDPOINT_RETRY_US);
 }
 
+static bool is_path(const struct endpoint *e)
+{
+	return sock_address_is_unix(&e->key.at);
+}
+
+/* Only of what is an IP address. */
+static struct rule_address rule_address_of(const struct endpoint *e)
+{
+	struct rule_address address = {.family = e->key.at.any.sa_family};
+
+	if (address.family == AF_INET)
+		memcpy(address.bytes, &e->key.at.in.sin_addr, 4);
+	else
+		memcpy(address.bytes, &e->key.at.in6.sin6_addr, 16);
+	return address;
+}
+
 static void endpoint_describe_conflict(struct endpoint *e)
 {
-	char holder[128];
+	struct rule_address address;
+	char holder[128] = "another process";
 
-	holders_describe(e->all->holders, e->key.proto, &e->address, e->key.port, holder, sizeof(holder));
+	if (!is_path(e)) {
+		address = rule_address_of(e);
+		holders_describe(e->all->holders, (uint8_t)e->key.proto, &address, ntohs(e->key.at.in.sin_port), holder,
+				 sizeof(holder));
+	}
 	snprintf(e->why, sizeof(e->why), "%s is in use by %s", e->text, holder);
 }
 
@@ -103,6 +126,7 @@ static void endpoint_settle(struct endpoint *e, int error)
 		e->state = ENDPOINT_OPEN;
 		break;
 	case EADDRINUSE:
+	case EEXIST:
 		e->state = ENDPOINT_CONFLICT;
 		break;
 	case EADDRNOTAVAIL:
@@ -112,14 +136,16 @@ static void endpoint_settle(struct endpoint *e, int error)
 	default:
 		e->state = ENDPOINT_FAILED;
 	}
-	endpoint_wait(e, error == -EADDRINUSE || error == -EMFILE || error == -ENFILE || error == -ENOMEM ||
-				 error == -ENOBUFS);
+	endpoint_wait(e, error == -EADDRINUSE || error == -EEXIST || error == -EMFILE || error == -ENFILE ||
+				 error == -ENOMEM || error == -ENOBUFS);
 	if (e->state == before && before != ENDPOINT_FAILED)
 		return;
-	if (e->state == ENDPOINT_CONFLICT) {
+	if (error == -EEXIST) {
+		snprintf(e->why, sizeof(e->why), "%s is there, and is no socket", e->text);
+	} else if (e->state == ENDPOINT_CONFLICT) {
 		endpoint_describe_conflict(e);
 		holders_refresh(e->all->holders);
-	} else if (error == -EACCES) {
+	} else if (error == -EACCES && !is_path(e)) {
 		snprintf(e->why, sizeof(e->why), "%s: only root may listen on this port (homeport(1), LOW PORTS)",
 			 e->text);
 	} else if (error) {
@@ -127,19 +153,27 @@ static void endpoint_settle(struct endpoint *e, int error)
 	}
 }
 
+/* Whether two claims are for the same port, or socket, of the guest. */
+static bool leads_alike(const struct endpoint_claim *a, const struct endpoint_claim *b)
+{
+	if (a->socket || b->socket)
+		return a->socket && b->socket && strcmp(a->socket, b->socket) == 0;
+	return a->target.port == b->target.port;
+}
+
 /*
  * Which claim a connection is for: one whose listener is of the family that was called, if there is one, because
- * 127.0.0.1:80 and [::1]:80 of the guest may be different servers; else the first.
+ * 127.0.0.1:80 and [::1]:80 of the guest may be different servers; else the first that leads there.
  */
 static struct endpoint_claim *endpoint_choose(const struct endpoint *e)
 {
-	uint8_t family = e->address.family == AF_INET ? 4 : 6;
+	uint8_t family = e->key.at.any.sa_family == AF_INET ? 4 : 6;
 	struct endpoint_claim *claim;
 
 	TAILQ_FOREACH(claim, &e->claims, next)
-	if (claim->target.family == family && claim->target.port == e->guest_port)
+	if (claim->target.family == family && leads_alike(claim, e->leader))
 		return claim;
-	return TAILQ_FIRST(&e->claims);
+	return e->leader;
 }
 
 static void on_accepted(void *ctx, int fd)
@@ -170,9 +204,9 @@ static void endpoint_try(struct endpoint *e)
 	struct loop *loop = e->all->loop;
 
 	if (e->key.proto == LISTENER_UDP)
-		endpoint_settle(e, udp_port_open(loop, &e->address, e->key.port, &udp_events, e, &e->udp));
+		endpoint_settle(e, udp_port_open(loop, &e->key.at, &udp_events, e, &e->udp));
 	else
-		endpoint_settle(e, port_listener_open(loop, &e->address, e->key.port, on_accepted, e, &e->listener));
+		endpoint_settle(e, stream_listener_open(loop, &e->key.at, on_accepted, e, &e->listener));
 }
 
 static void on_retry(void *ctx)
@@ -203,7 +237,7 @@ static void on_holders_known(void *ctx)
 	{
 		char before[sizeof(e->why)];
 
-		if (e->state != ENDPOINT_CONFLICT)
+		if (e->state != ENDPOINT_CONFLICT || is_path(e))
 			continue;
 		memcpy(before, e->why, sizeof(before));
 		endpoint_describe_conflict(e);
@@ -214,32 +248,17 @@ static void on_holders_known(void *ctx)
 
 /* --- claims ----------------------------------------------------------------------------------------------------- */
 
-static struct endpoint_key key_of(uint8_t proto, const struct rule_address *address, uint16_t port)
-{
-	struct endpoint_key key;
-
-	/* Compared as bytes. */
-	memset(&key, 0, sizeof(key));
-	key.proto = proto;
-	key.family = address->family == AF_INET ? 4 : 6;
-	key.port = port;
-	memcpy(key.bytes, address->bytes, key.family == 4 ? 4 : 16);
-	return key;
-}
-
-static struct endpoint *endpoint_new(struct endpoints *all, const struct endpoint_key *key,
-				     const struct rule_address *address)
+static struct endpoint *endpoint_new(struct endpoints *all, const struct endpoint_key *key)
 {
 	struct endpoint *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		return NULL;
 	e->all = all;
-	e->key = *key;
-	e->address = *address;
+	memcpy(&e->key, key, sizeof(e->key));
 	e->state = ENDPOINT_STATE_COUNT; /* none yet */
 	TAILQ_INIT(&e->claims);
-	address_text(e->text, key->family, key->bytes, 0, key->port);
+	sock_address_text(e->text, &key->at);
 	HASH_ADD(hh, all->by_key, key, sizeof(e->key), e);
 	if (!e->hh.tbl) {
 		free(e);
@@ -251,7 +270,7 @@ static struct endpoint *endpoint_new(struct endpoints *all, const struct endpoin
 static void endpoint_free(struct endpoint *e)
 {
 	endpoint_wait(e, false);
-	port_listener_close(e->listener);
+	stream_listener_close(e->listener);
 	if (e->udp)
 		e->all->events->closing(e->all->ctx, e->udp);
 	udp_port_close(e->udp);
@@ -259,34 +278,55 @@ static void endpoint_free(struct endpoint *e)
 	free(e);
 }
 
-int endpoint_claim(struct endpoints *all, const struct rule_address *address, uint16_t port,
-		   struct endpoint_claim *claim)
+static int endpoint_claim_at(struct endpoints *all, const struct sock_address *at, struct endpoint_claim *claim)
 {
-	struct endpoint_key key = key_of(claim->proto, address, port);
+	struct endpoint_key key;
 	struct endpoint *e;
 
+	/* Compared as bytes. */
+	memset(&key, 0, sizeof(key));
+	memcpy(&key.at, at, sizeof(key.at));
+	key.proto = claim->proto;
 	HASH_FIND(hh, all->by_key, &key, sizeof(key), e);
 	if (!e)
-		e = endpoint_new(all, &key, address);
+		e = endpoint_new(all, &key);
 	if (!e)
 		return -ENOMEM;
 	claim->endpoint = e;
 	TAILQ_INSERT_TAIL(&e->claims, claim, next);
 	if (e->state == ENDPOINT_STATE_COUNT) {
-		e->guest_port = claim->target.port;
+		e->leader = claim;
 		endpoint_try(e);
 	}
 	return 0;
 }
 
-static bool endpoint_has_port(const struct endpoint *e, uint16_t guest_port)
+int endpoint_claim(struct endpoints *all, const struct rule_address *address, uint16_t port,
+		   struct endpoint_claim *claim)
 {
-	const struct endpoint_claim *claim;
+	struct sock_address at;
+
+	sock_address_ip(&at, address->family == AF_INET ? 4 : 6, address->bytes, 0, port);
+	return endpoint_claim_at(all, &at, claim);
+}
+
+int endpoint_claim_path(struct endpoints *all, const char *path, struct endpoint_claim *claim)
+{
+	struct sock_address at;
+	int rc = sock_address_unix(&at, path);
+
+	return rc < 0 ? rc : endpoint_claim_at(all, &at, claim);
+}
+
+/* The first claim that leads where `gone` did, if there is one, else the first. */
+static struct endpoint_claim *endpoint_next_leader(const struct endpoint *e, const struct endpoint_claim *gone)
+{
+	struct endpoint_claim *claim;
 
 	TAILQ_FOREACH(claim, &e->claims, next)
-	if (claim->target.port == guest_port)
-		return true;
-	return false;
+	if (leads_alike(claim, gone))
+		return claim;
+	return TAILQ_FIRST(&e->claims);
 }
 
 void endpoint_release(struct endpoint_claim *claim)
@@ -299,23 +339,29 @@ void endpoint_release(struct endpoint_claim *claim)
 	claim->endpoint = NULL;
 	if (TAILQ_EMPTY(&e->claims)) {
 		endpoint_free(e);
-	} else if (!endpoint_has_port(e, e->guest_port)) {
-		e->guest_port = TAILQ_FIRST(&e->claims)->target.port;
-		endpoint_changed(e);
+	} else if (claim == e->leader) {
+		e->leader = endpoint_next_leader(e, claim);
+		if (!leads_alike(e->leader, claim))
+			endpoint_changed(e);
 	}
 }
 
 enum endpoint_state endpoint_claim_state(const struct endpoint_claim *claim, const char **why)
 {
 	struct endpoint *e = claim->endpoint;
-	bool first = claim->target.port == e->guest_port;
+	const char *socket = e->leader->socket;
+	char text[SOCK_ADDRESS_TEXT_MAX];
 
-	if (first || e->state != ENDPOINT_OPEN) {
+	if (leads_alike(claim, e->leader) || e->state != ENDPOINT_OPEN) {
 		*why = e->state == ENDPOINT_OPEN ? NULL : e->why;
 		return e->state;
 	}
-	snprintf(e->behind, sizeof(e->behind), "%s is in use by the forward of the guest's port %u", e->text,
-		 e->guest_port);
+	if (socket)
+		snprintf(e->behind, sizeof(e->behind), "%s is in use by the forward of the guest's %s", e->text,
+			 text_printable(text, sizeof(text), socket, strlen(socket)));
+	else
+		snprintf(e->behind, sizeof(e->behind), "%s is in use by the forward of the guest's port %u", e->text,
+			 e->leader->target.port);
 	*why = e->behind;
 	return ENDPOINT_CONFLICT;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * endpoint: the host's TCP and UDP addresses that are forwarded, each counted by those who claim it.
+ * endpoint: the host's addresses that are forwarded, IP addresses with a port and paths of unix sockets, each counted
+ * by those who claim it.
  *
  * Several listeners of the guest may map to one address (0.0.0.0:80 and [::]:80, a group of SO_REUSEPORT); it is
- * listened on from the first claim to the last. All claims that hold an address at once are for one port of the guest;
- * those for another port wait behind them. An address that somebody else on the host listens on is never taken: it is
- * in conflict, says whose it is, and is tried again every 50 ms.
+ * listened on from the first claim to the last. All claims that hold an address at once are for one port, or socket, of
+ * the guest; those for another wait behind them. An address that somebody else on the host listens on is never taken:
+ * it is in conflict, says whose it is, and is tried again every 50 ms.
  */
 #ifndef HOMEPORT_ENDPOINT_H
 #define HOMEPORT_ENDPOINT_H
@@ -31,12 +32,13 @@ enum endpoint_state {
 	ENDPOINT_STATE_COUNT,
 };
 
-/* Part of what claims; zeroed when there is no claim. The owner fills in `owner`, `proto` and `target` before. */
+/* Part of what claims; zeroed when there is no claim. The owner fills in the last four before. */
 struct endpoint_claim {
 	TAILQ_ENTRY(endpoint_claim) next;
 	struct endpoint *endpoint;
-	uint8_t proto;            /* LISTENER_TCP, LISTENER_UDP: of both ends */
-	struct tcp_target target; /* in the guest */
+	uint8_t proto;            /* LISTENER_TCP, which a path is of as well, or LISTENER_UDP: of both ends */
+	struct tcp_target target; /* in the guest; zeroed when it is a socket there */
+	const char *socket;       /* its path, of the owner's, or NULL */
 	void *owner;
 };
 
@@ -56,10 +58,12 @@ struct endpoint_events {
 struct endpoints *endpoints_new(struct loop *loop, const struct endpoint_events *events, void *ctx);
 void endpoints_free(struct endpoints *all); /* after every claim was released; NULL is fine */
 
-/* Claims address and port of the host, by claim->proto, for claim->target. Returns 0, or -ENOMEM. `changed` is not
- * called for this claim. */
+/* Claims host address and port for claim->target. Returns 0, or -ENOMEM. `changed` is not called for this claim. */
 int endpoint_claim(struct endpoints *all, const struct rule_address *address, uint16_t port,
 		   struct endpoint_claim *claim);
+
+/* The same for a unix socket of the host's. Also -ENAMETOOLONG. */
+int endpoint_claim_path(struct endpoints *all, const char *path, struct endpoint_claim *claim);
 
 /* Gives it up; a claim that is none is left alone. */
 void endpoint_release(struct endpoint_claim *claim);

@@ -2,7 +2,7 @@
 /*
  * The table of what the guest listens on, and what becomes of it. Runs on the loop's thread.
  *
- *   control message -> row -> rules -> claims -> endpoint -> port_listener
+ *   control message -> row -> rules -> claims -> endpoint -> stream_listener
  *                                                  accept -> forward_conn -> stream to the guest
  *                                    -> udp_port, datagram -> udp_flows --^
  *

@@ -17,9 +17,9 @@
 #include <linux/errqueue.h>
 #include <netinet/in.h>
 
-#include "address.h"
 #include "loop.h"
 #include "peer_owner.h"
+#include "sock_address.h"
 
 #define READS_TURN 64
 
@@ -28,8 +28,7 @@ struct udp_port {
 	const struct udp_port_events *events;
 	void *ctx;
 	int fd;
-	struct rule_address address;
-	uint16_t port;
+	struct sock_address at;
 	bool everywhere; /* bound to all addresses */
 	bool closed;     /* while its own callback runs */
 	bool reading;
@@ -180,7 +179,8 @@ static void on_readable(void *ctx, int fd, unsigned what)
 int udp_port_client_owner(const struct udp_port *p, const struct udp_client *client, uid_t *uid)
 {
 	const struct peer_end from = {client->family, client->addr, client->port};
-	const struct peer_end to = {client->family, p->everywhere ? client->at : p->address.bytes, p->port};
+	const void *bound = client->family == 4 ? (const void *)&p->at.in.sin_addr : &p->at.in6.sin6_addr;
+	const struct peer_end to = {client->family, p->everywhere ? client->at : bound, ntohs(p->at.in.sin_port)};
 
 	return peer_owner(IPPROTO_UDP, &from, &to, uid);
 }
@@ -216,16 +216,17 @@ static void put_at(struct msghdr *m, union control *control, const struct udp_cl
 
 void udp_port_send(struct udp_port *p, const struct udp_client *to, const uint8_t *data, size_t len)
 {
-	struct sockaddr_storage sa;
+	struct sock_address at;
 	union control control;
 	struct iovec iov = {(void *)(uintptr_t)data, len};
 	struct msghdr m = {
-		.msg_name = &sa,
-		.msg_namelen = address_sockaddr(&sa, to->family, to->addr, to->scope, to->port),
+		.msg_name = &at.any,
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 	};
 
+	sock_address_ip(&at, to->family, to->addr, to->scope, to->port);
+	m.msg_namelen = at.len;
 	if (p->everywhere)
 		put_at(&m, &control, to);
 	/* An error that waited is told instead of sending: once more. */
@@ -236,12 +237,10 @@ void udp_port_send(struct udp_port *p, const struct udp_client *to, const uint8_
 /* --- life ------------------------------------------------------------------------------------------------------- */
 
 /* No SO_REUSEADDR: with it Linux gives the port to two UDP sockets, the later of which takes what was the other's. */
-static int bind_at(const struct rule_address *address, uint16_t port, bool everywhere)
+static int bind_at(const struct sock_address *at, bool everywhere)
 {
-	bool is_ip4 = address->family == AF_INET;
-	struct sockaddr_storage sa;
-	socklen_t len = address_sockaddr(&sa, is_ip4 ? 4 : 6, address->bytes, 0, port);
-	int fd = socket(address->family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool is_ip4 = at->any.sa_family == AF_INET;
+	int fd = socket(at->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int level = is_ip4 ? IPPROTO_IP : IPPROTO_IPV6;
 	int on = 1, error;
 
@@ -251,19 +250,20 @@ static int bind_at(const struct rule_address *address, uint16_t port, bool every
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	setsockopt(fd, level, is_ip4 ? IP_RECVERR : IPV6_RECVERR, &on, sizeof(on));
 	if ((!everywhere || setsockopt(fd, level, is_ip4 ? IP_PKTINFO : IPV6_RECVPKTINFO, &on, sizeof(on)) == 0) &&
-	    bind(fd, (struct sockaddr *)&sa, len) == 0)
+	    bind(fd, &at->any, at->len) == 0)
 		return fd;
 	error = errno;
 	close(fd);
 	return -error;
 }
 
-int udp_port_open(struct loop *loop, const struct rule_address *address, uint16_t port,
-		  const struct udp_port_events *events, void *ctx, struct udp_port **out)
+int udp_port_open(struct loop *loop, const struct sock_address *at, const struct udp_port_events *events, void *ctx,
+		  struct udp_port **out)
 {
-	static const uint8_t any[16];
-	bool everywhere = memcmp(address->bytes, any, address->family == AF_INET ? 4 : 16) == 0;
-	int fd = bind_at(address, port, everywhere);
+	static const struct in6_addr any;
+	bool everywhere = at->any.sa_family == AF_INET ? at->in.sin_addr.s_addr == INADDR_ANY
+						       : memcmp(&at->in6.sin6_addr, &any, sizeof(any)) == 0;
+	int fd = bind_at(at, everywhere);
 	struct udp_port *p;
 
 	if (fd < 0)
@@ -279,8 +279,7 @@ int udp_port_open(struct loop *loop, const struct rule_address *address, uint16_
 	p->fd = fd;
 	p->events = events;
 	p->ctx = ctx;
-	p->address = *address;
-	p->port = port;
+	p->at = *at;
 	p->everywhere = everywhere;
 	*out = p;
 	return 0;

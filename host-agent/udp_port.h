@@ -12,9 +12,9 @@
 #include <sys/types.h>
 
 #include "datagram.h"
-#include "rules.h"
 
 struct loop;
+struct sock_address;
 struct udp_port;
 
 /* Who sent a datagram, and to which of our addresses where the socket is bound to all of them. Compared as bytes. */
@@ -37,8 +37,8 @@ struct udp_port_events {
 /*
  * Binds this very address: what is bound there already keeps the port (-EADDRINUSE). Returns 0 or a negative errno.
  */
-int udp_port_open(struct loop *loop, const struct rule_address *address, uint16_t port,
-		  const struct udp_port_events *events, void *ctx, struct udp_port **out);
+int udp_port_open(struct loop *loop, const struct sock_address *at, const struct udp_port_events *events, void *ctx,
+		  struct udp_port **out);
 void udp_port_close(struct udp_port *p); /* NULL is fine */
 
 /* The user of this host whose socket the client is: 0, -ENOENT (none of this host's, any more) or a negative errno. */
