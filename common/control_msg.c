@@ -480,3 +480,20 @@ int tcp_target_get(const uint8_t *data, size_t len, struct tcp_target *t)
 	*t = got;
 	return 0;
 }
+
+void unix_target_put(struct wire_buf *out, const struct unix_target *t)
+{
+	wire_put_cstring(out, t->path);
+}
+
+int unix_target_get(const uint8_t *data, size_t len, struct unix_target *t)
+{
+	struct wire_reader r = wire_reader(data, len);
+	struct unix_target got = {.path = ""};
+
+	get_text(&r, got.path, sizeof(got.path));
+	if (!wire_read_done(&r) || got.path[0] != '/')
+		return -EPROTO;
+	*t = got;
+	return 0;
+}

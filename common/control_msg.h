@@ -156,4 +156,11 @@ struct tcp_target {
 void tcp_target_put(struct wire_buf *out, const struct tcp_target *t);
 int tcp_target_get(const uint8_t *data, size_t len, struct tcp_target *t); /* -EPROTO */
 
+/* OPEN(unix): the socket the guest connects to, by its absolute path. */
+struct unix_target {
+	char path[SOCKET_PATH_MAX];
+};
+void unix_target_put(struct wire_buf *out, const struct unix_target *t);
+int unix_target_get(const uint8_t *data, size_t len, struct unix_target *t); /* -EPROTO */
+
 #endif

@@ -102,6 +102,19 @@ void dial_open(struct dial *d, struct mux_stream *stream, enum mux_kind kind, co
 		dialer_connect(d->dialer, stream, &to, 1, NULL);
 }
 
+/* Which sockets the login user may connect to is the kernel's to say. */
+void dial_open_unix(struct dial *d, struct mux_stream *stream, const uint8_t *args, size_t len)
+{
+	struct sock_address to;
+	struct unix_target t;
+
+	if (unix_target_get(args, len, &t) < 0 || sock_address_unix(&to, t.path) < 0) {
+		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
+		return;
+	}
+	dialer_connect(d->dialer, stream, &to, 1, NULL);
+}
+
 struct dial *dial_new(struct loop *loop, const struct ports *ports)
 {
 	struct dial *d = calloc(1, sizeof(*d));

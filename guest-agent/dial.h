@@ -24,4 +24,7 @@ void dial_free(struct dial *d);
 /* A stream of kind tcp or udp the host offers, with its arguments: it is accepted or refused, now or later. */
 void dial_open(struct dial *d, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len);
 
+/* The same of kind unix. */
+void dial_open_unix(struct dial *d, struct mux_stream *stream, const uint8_t *args, size_t len);
+
 #endif

@@ -515,6 +515,8 @@ static void on_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, co
 		mux_stream_accept(stream, &control_events, seat);
 	} else if (i && (kind == MUX_KIND_TCP || kind == MUX_KIND_UDP) && i->dial) {
 		dial_open(i->dial, stream, kind, args, len);
+	} else if (i && kind == MUX_KIND_UNIX && i->dial) {
+		dial_open_unix(i->dial, stream, args, len);
 	} else {
 		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
 	}

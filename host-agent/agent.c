@@ -18,6 +18,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,8 +32,8 @@
 #include "bring.h"
 #include "chan.h"
 #include "config.h"
+#include "config_file.h"
 #include "daemonize.h"
-#include "forward.h"
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
@@ -40,7 +41,6 @@
 #include "notify.h"
 #include "offload.h"
 #include "peer.h"
-#include "rules.h"
 #include "runtime_dir.h"
 #include "shares.h"
 
@@ -470,6 +470,14 @@ static void on_shares_changed(void *ctx)
 
 static const struct shares_events shares_events = {.changed = on_shares_changed};
 
+static int know_user(struct agent *a)
+{
+	const struct passwd *me = getpwuid(geteuid());
+
+	snprintf(a->host_user, sizeof(a->host_user), "%s", me ? me->pw_name : "");
+	return config_home(a->host_home);
+}
+
 static int begin(struct agent *a)
 {
 	int rc;
@@ -491,7 +499,9 @@ static int begin(struct agent *a)
 	if (!a->sigterm || !a->sigint || !a->sighup || !a->base || !a->config || !a->turn || !a->doubt_timer ||
 	    !a->stop_timer || !a->watchdog || !a->shares)
 		return -ENOMEM;
-	rc = agent_ctl_begin(a);
+	rc = know_user(a);
+	if (!rc)
+		rc = agent_ctl_begin(a);
 	if (!rc)
 		rc = agent_mounts_set(a, a->config);
 	if (!rc)
@@ -505,8 +515,7 @@ static void end(struct agent *a)
 {
 	offload_cancel(a->reader);
 	agent_ctl_end(a);
-	forward_free(a->forward);
-	rules_free(a->rules);
+	agent_guest_free(a);
 	peer_free(a->peer);
 	link_free(a->link);
 	guest_builds_close(&a->builds);

@@ -93,19 +93,24 @@ static void show(struct agent *a, struct watcher *w)
 /* ----------------------------------------------------------------------------------------------------- what `up` says
  */
 
+static const char *kind_of(const char *end)
+{
+	return end[0] == '/' ? "socket" : "port";
+}
+
 void agent_ctl_port_line(struct ctl_client *client, const struct forward_info *info)
 {
 	switch (info->state) {
 	case FORWARD_FORWARDED:
-		ctl_client_line(client, 'o', "port %s%s%s: guest %s%s%s%s", info->host[0],
+		ctl_client_line(client, 'o', "%s %s%s%s: guest %s%s%s%s", kind_of(info->host[0]), info->host[0],
 				info->host_count > 1 ? ", " : "", info->host_count > 1 ? info->host[1] : "",
 				info->guest, info->process ? " (" : "", info->process ? info->process : "",
 				info->process ? ")" : "");
 		break;
 	case FORWARD_CONFLICT:
 	case FORWARD_FAILED:
-		ctl_client_line(client, 'e', "homeport: port: guest %s does not answer here: %s", info->guest,
-				info->reason ? info->reason : forward_state_name(info->state));
+		ctl_client_line(client, 'e', "homeport: %s: guest %s does not answer here: %s", kind_of(info->guest),
+				info->guest, info->reason ? info->reason : forward_state_name(info->state));
 		break;
 	default:
 		break;

@@ -6,7 +6,6 @@
  * is bounded and checked by control_msg; a message it may not send ends the session, nothing more.
  */
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,12 +40,11 @@ static void guest_send(struct agent *a, const struct control_msg *msg)
 static void send_config(struct agent *a)
 {
 	struct control_msg msg = {.type = CONTROL_CONFIG};
-	const struct passwd *me = getpwuid(geteuid());
 
 	msg.config.host_uid = geteuid();
 	msg.config.host_gid = getegid();
 	msg.config.report_ports = a->config->max_forwards > 0;
-	snprintf(msg.config.host_user, sizeof(msg.config.host_user), "%s", me ? me->pw_name : "");
+	snprintf(msg.config.host_user, sizeof(msg.config.host_user), "%s", a->host_user);
 	snprintf(msg.config.instance_name, sizeof(msg.config.instance_name), "%s", a->dir->name);
 	guest_send(a, &msg);
 }
@@ -157,25 +155,53 @@ struct rules *agent_guest_rules(const struct agent *a, const struct config *conf
 	return make_rules(a, config, a->guest.ssh_port);
 }
 
-/* Rules know the guest's ssh port, so they are made when the guest has told it; made anew when it is another one. */
-static int forward_begin(struct agent *a, uint16_t ssh_port)
+static void forward_end(struct agent *a)
+{
+	forward_free(a->forward);
+	rules_free(a->rules);
+	a->forward = NULL;
+	a->rules = NULL;
+}
+
+static int forward_make(struct agent *a)
 {
 	const struct forward_limits limits = {.max_forwards = a->config->max_forwards};
 
+	a->world = (struct socket_world){
+		.host = {a->host_home, a->host_user, geteuid(), a->dir->name, a->dir->run},
+		.guest = {a->guest.home, a->guest.user, a->guest.uid, a->dir->name, a->dir->run},
+	};
+	a->rules = agent_guest_rules(a, a->config);
+	if (a->rules)
+		a->forward = forward_new(a->loop, a->rules, &a->world, &limits, &forward_events, a);
+	if (a->forward)
+		return 0;
+	forward_end(a);
+	return -ENOMEM;
+}
+
+/* What the rules, and the paths in them, need to know of the guest. */
+static bool same_for_rules(const struct control_guest *x, const struct control_guest *y)
+{
+	return x->ssh_port == y->ssh_port && x->uid == y->uid && !strcmp(x->home, y->home) && !strcmp(x->user, y->user);
+}
+
+/* Rules are made when the guest has told what they need to know; made anew when it is something else. */
+static int forward_begin(struct agent *a, const struct control_guest *guest)
+{
+	bool same = a->forward && same_for_rules(&a->guest, guest);
+	int rc = 0;
+
+	if (a->forward && !same)
+		forward_end(a);
+	a->guest = *guest;
 	if (a->config->max_forwards == 0)
 		return 0;
-	if (!a->forward || a->guest.ssh_port != ssh_port) {
-		forward_free(a->forward);
-		rules_free(a->rules);
-		a->forward = NULL;
-		a->rules = make_rules(a, a->config, ssh_port);
-		if (a->rules)
-			a->forward = forward_new(a->loop, a->rules, &limits, &forward_events, a);
-		if (!a->forward)
-			return -ENOMEM;
-	}
-	forward_set_mux(a->forward, peer_mux(a->peer));
-	return 0;
+	if (!same)
+		rc = forward_make(a);
+	if (rc == 0)
+		forward_set_mux(a->forward, peer_mux(a->peer));
+	return rc;
 }
 
 static int on_guest(struct agent *a, const struct control_msg *msg)
@@ -186,10 +212,9 @@ static int on_guest(struct agent *a, const struct control_msg *msg)
 
 	if (a->guest_known)
 		return -EPROTO;
-	rc = forward_begin(a, msg->guest.ssh_port);
+	rc = forward_begin(a, guest);
 	if (rc < 0)
 		return rc;
-	a->guest = msg->guest;
 	a->guest_known = true;
 	log_info("guest %s: %s, homeport-guest %s",
 		 text_printable(hostname, sizeof(hostname), guest->hostname, strlen(guest->hostname)),
@@ -399,6 +424,11 @@ void agent_guest_end(struct agent *a)
 	}
 	if (a->forward)
 		forward_set_mux(a->forward, NULL);
+}
+
+void agent_guest_free(struct agent *a)
+{
+	forward_end(a);
 }
 
 struct served *agent_guest_share(struct agent *a, const struct sftp_target *target)

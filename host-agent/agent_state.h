@@ -7,6 +7,7 @@
 #ifndef HOMEPORT_AGENT_STATE_H
 #define HOMEPORT_AGENT_STATE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@
 #include "link.h"
 #include "mount_plan.h"
 #include "session.h"
+#include "socket_path.h"
 #include "wire.h"
 
 struct change;
@@ -123,8 +125,11 @@ struct agent {
 	struct guest_builds builds; /* what the link brings along; none with a guestCommand */
 	struct peer *peer;          /* NULL: no session */
 	struct shares *shares;
-	struct rules *rules; /* with forward, from the first GUEST on: they need to know the guest's ssh port */
+	struct rules
+		*rules; /* with forward, from the first GUEST on: they need to know the guest's ssh port and home */
 	struct forward *forward;
+	struct socket_world world;
+	char host_home[PATH_MAX], host_user[64];
 
 	/* The control stream; NULL when the session has none (yet). */
 	struct mux_stream *control;
@@ -201,6 +206,7 @@ void agent_change_read(struct agent *a, const struct agent_read *read);
 struct rules *agent_guest_rules(const struct agent *a, const struct config *config); /* NULL: out of memory */
 int agent_guest_begin(struct agent *a);      /* a new session: opens the control stream, sends CONFIG */
 void agent_guest_end(struct agent *a);       /* the session is over */
+void agent_guest_free(struct agent *a);      /* frees what the guest's reports were made of */
 void agent_guest_reconcile(struct agent *a); /* wanted and actual mounts: sends what makes them the same */
 bool agent_guest_unmounted(const struct agent *a);
 struct served *agent_guest_share(struct agent *a, const struct sftp_target *target); /* NULL: there is none */

@@ -305,10 +305,7 @@ void config_warn_forward(const struct rule_spec *spec, struct problem_place plac
 	bool single22 =
 		spec->guest_port == 22 || (spec->guest_port_range.first == 22 && spec->guest_port_range.last == 22);
 
-	if (!spec->ignore && (spec->guest_socket != NULL || spec->host_socket != NULL))
-		problems_add(problems, PROBLEM_WARNING, place, "%s: not forwarded by this version (ports only)",
-			     spec->origin);
-	else if (!spec->ignore && single22)
+	if (!spec->ignore && single22)
 		problems_add(problems, PROBLEM_WARNING, place,
 			     "%s: port 22 of the guest is never forwarded; the rule has no effect", spec->origin);
 }

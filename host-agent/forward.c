@@ -39,6 +39,7 @@
 struct forward {
 	struct loop *loop;
 	const struct rules *rules;
+	const struct socket_world *world;
 	unsigned max_forwards;
 	const struct forward_events *events;
 	void *ctx;
@@ -75,17 +76,18 @@ const char *forward_state_name(enum forward_state state)
 
 static void row_log(const struct forward_row *row, const struct forward_info *info)
 {
+	const char *what = row->socket ? "socket" : row->at.proto == LISTENER_UDP ? "udp port" : "port";
 	char who[sizeof(row->process) + 4] = "";
 
 	if (row->process[0])
 		snprintf(who, sizeof(who), " (%s)", row->process);
 	if (info->state == FORWARD_FORWARDED)
-		log_info("%s port %s%s: forwarded, answers on %s%s%s", info->proto, info->guest, who, info->host[0],
+		log_info("%s %s%s: forwarded, answers on %s%s%s", what, info->guest, who, info->host[0],
 			 info->host_count > 1 ? " and " : "", info->host_count > 1 ? info->host[1] : "");
 	else if (info->state == FORWARD_IGNORED)
-		log_debug("%s port %s%s: ignored: %s", info->proto, info->guest, who, info->reason);
+		log_debug("%s %s%s: ignored: %s", what, info->guest, who, info->reason);
 	else
-		log_warn("%s port %s%s: not forwarded: %s", info->proto, info->guest, who, info->reason);
+		log_warn("%s %s%s: not forwarded: %s", what, info->guest, who, info->reason);
 }
 
 /* The row of the static rule is the one that counts: one that it covers is as if it were not there. */
@@ -102,7 +104,7 @@ static void row_tell(struct forward *f, struct forward_row *row, const struct fo
 /* The row may stand differently now. */
 static void row_changed(struct forward *f, struct forward_row *row)
 {
-	char guest[ADDRESS_TEXT_MAX];
+	char guest[SOCK_ADDRESS_TEXT_MAX];
 	struct forward_info info;
 
 	f->dirty = true;
@@ -120,7 +122,7 @@ static void row_changed(struct forward *f, struct forward_row *row)
 
 static void row_say_gone(struct forward *f, struct forward_row *row)
 {
-	char guest[ADDRESS_TEXT_MAX];
+	char guest[SOCK_ADDRESS_TEXT_MAX];
 	struct forward_info info;
 
 	forward_row_info(row, &info, guest);
@@ -154,7 +156,10 @@ static void on_accepted(void *ctx, struct endpoint_claim *claim, int fd)
 		forward_conn_refuse(fd);
 		return;
 	}
-	forward_conn_start(f->conns, f->mux, fd, &claim->target, row->traffic);
+	if (claim->socket)
+		forward_conn_start_unix(f->conns, f->mux, fd, claim->socket, row->traffic);
+	else
+		forward_conn_start(f->conns, f->mux, fd, &claim->target, row->traffic);
 }
 
 static void on_datagram(void *ctx, struct endpoint_claim *claim, struct udp_port *port, const struct udp_client *from,
@@ -197,7 +202,7 @@ static void row_hold(struct forward *f, struct forward_row *row)
 	}
 	row->holds = true;
 	f->holding++;
-	if (forward_row_claim(row, f->endpoints) < 0)
+	if (forward_row_claim(row, f->endpoints, f->world) < 0)
 		log_error("port %u: not forwarded: out of memory", row->at.port);
 }
 
@@ -419,12 +424,14 @@ static int by_place(const void *a, const void *b)
 		return x->at.port < y->at.port ? -1 : 1;
 	if (x->at.family != y->at.family)
 		return x->at.family < y->at.family ? -1 : 1;
+	if (x->socket && y->socket)
+		return strcmp(x->socket, y->socket);
 	return memcmp(x->at.addr, y->at.addr, sizeof(x->at.addr));
 }
 
 static void row_show(const struct forward_row *row, forward_list_cb *cb, void *ctx)
 {
-	char guest[ADDRESS_TEXT_MAX];
+	char guest[SOCK_ADDRESS_TEXT_MAX];
 	struct forward_info info;
 
 	/* The row of the static rule is the one to show. */
@@ -482,27 +489,15 @@ void forward_try_rules(const struct forward *f, const struct rules *rules, uint1
 
 /* --- static ports ------------------------------------------------------------------------------------------------ */
 
-static struct listener listener_of(const struct rule_static *port)
-{
-	struct listener l = {.proto = LISTENER_TCP, .port = port->guest_port};
-
-	l.family = port->guest.family == AF_INET ? 4 : 6;
-	memcpy(l.addr, port->guest.bytes, l.family == 4 ? 4 : 16);
-	return l;
-}
-
 static int forward_add_static(struct forward *f, const struct rule_static *port)
 {
-	struct listener l = listener_of(port);
-	struct forward_row *row = forward_row_new(&l);
+	struct forward_row *row = forward_row_new_static(port, f->world);
 
 	if (!row)
 		return -ENOMEM;
-	row->is_static = row->is_wanted = true;
-	row->verdict = port->host;
+	row->is_wanted = true;
 	TAILQ_INSERT_TAIL(&f->rows, row, next);
-	if (forward_row_wants(row))
-		row_hold(f, row);
+	row_hold(f, row);
 	row_changed(f, row);
 	return 0;
 }
@@ -522,13 +517,10 @@ static int forward_open_static(struct forward *f)
 
 static struct forward_row *row_of_static(const struct forward *f, const struct rule_static *port)
 {
-	struct listener l = listener_of(port);
-	struct forward_place place = forward_place_of(&l);
 	struct forward_row *row;
 
 	TAILQ_FOREACH(row, &f->rows, next)
-	if (row->is_static && !row->is_wanted && !memcmp(&row->place, &place, sizeof(place)) &&
-	    forward_verdict_equal(&row->verdict, &port->host))
+	if (!row->is_wanted && forward_row_is_static(row, port, f->world))
 		return row;
 	return NULL;
 }
@@ -570,13 +562,10 @@ static void forward_drop_static(struct forward *f)
 
 static bool has_static(const struct forward *f, const struct rule_static *port)
 {
-	struct listener l = listener_of(port);
-	struct forward_place place = forward_place_of(&l);
 	const struct forward_row *row;
 
 	TAILQ_FOREACH(row, &f->rows, next)
-	if (row->is_static && !memcmp(&row->place, &place, sizeof(place)) &&
-	    forward_verdict_equal(&row->verdict, &port->host))
+	if (forward_row_is_static(row, port, f->world))
 		return true;
 	return false;
 }
@@ -628,8 +617,8 @@ void forward_set_rules(struct forward *f, const struct rules *rules, const struc
 
 /* --- life ------------------------------------------------------------------------------------------------------- */
 
-struct forward *forward_new(struct loop *loop, const struct rules *rules, const struct forward_limits *limits,
-			    const struct forward_events *events, void *ctx)
+struct forward *forward_new(struct loop *loop, const struct rules *rules, const struct socket_world *world,
+			    const struct forward_limits *limits, const struct forward_events *events, void *ctx)
 {
 	struct forward *f = calloc(1, sizeof(*f));
 
@@ -637,6 +626,7 @@ struct forward *forward_new(struct loop *loop, const struct rules *rules, const 
 		return NULL;
 	f->loop = loop;
 	f->rules = rules;
+	f->world = world;
 	f->max_forwards = limits->max_forwards;
 	f->events = events;
 	f->ctx = ctx;

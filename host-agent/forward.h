@@ -3,8 +3,9 @@
  * forward: what the guest listens on answers on the host. Port reports in, loopback listeners out.
  *
  * Each listener the guest reports is matched against the rules once and kept with its verdict; those that are to be
- * forwarded claim one or two host addresses, which are counted (endpoint.h). A connection to one becomes a stream to
- * the guest. Nothing here trusts the guest: how much it can report is bounded, and it never names a host address.
+ * forwarded claim one or two host addresses, which are counted (endpoint.h). So do ports and sockets of the guest that
+ * a rule has from start to end, which no report brings. A connection to one becomes a stream to the guest. Nothing here
+ * trusts the guest: how much it can report is bounded, and it never names a host address.
  */
 #ifndef HOMEPORT_FORWARD_H
 #define HOMEPORT_FORWARD_H
@@ -18,6 +19,7 @@ struct forward;
 struct loop;
 struct mux;
 struct rules;
+struct socket_world;
 
 /* Names by forward_state_name(): what `status --json` shows. */
 enum forward_state {
@@ -43,9 +45,9 @@ struct forward_events {
 
 /* One row of status; the strings live until the callback returns. Text of the guest is printable. */
 struct forward_info {
-	const char *proto;   /* "tcp", "udp" */
-	const char *guest;   /* "127.0.0.1:8080", "[::1]:8080" */
-	const char *host[2]; /* the same form */
+	const char *proto;   /* "tcp", "udp", "unix": of the guest's end */
+	const char *guest;   /* "127.0.0.1:8080", "[::1]:8080", "/run/docker.sock" */
+	const char *host[2]; /* the same forms */
 	size_t host_count;
 	uint16_t guest_port, host_port; /* host_port: 0 where there is none */
 	const char *rule;               /* which rule says so: "portForwards[0]", "the default rule" */
@@ -63,9 +65,12 @@ struct forward_info {
 
 typedef void forward_list_cb(void *ctx, const struct forward_info *info);
 
-/* rules must outlive it, or be replaced. The listeners of static rules are opened now. NULL: out of memory. */
-struct forward *forward_new(struct loop *loop, const struct rules *rules, const struct forward_limits *limits,
-			    const struct forward_events *events, void *ctx);
+/*
+ * rules must outlive it, or be replaced; world, which says what the templates in paths stand for, must outlive it. What
+ * the rules have from start to end is listened on now. NULL: out of memory.
+ */
+struct forward *forward_new(struct loop *loop, const struct rules *rules, const struct socket_world *world,
+			    const struct forward_limits *limits, const struct forward_events *events, void *ctx);
 
 /* Closes every listener and connection. NULL is fine. Not from inside `changed` or a list callback. */
 void forward_free(struct forward *f);

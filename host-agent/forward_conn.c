@@ -6,7 +6,9 @@
  */
 #include "forward_conn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
+#include "sock_address.h"
 #include "wire.h"
 
 struct forward_conn {
@@ -82,28 +85,24 @@ static const struct mux_stream_events opening_events = {
 	.closed = on_no_closed,
 };
 
-static struct mux_stream *stream_to(struct forward_conns *all, struct mux *mux, const struct tcp_target *target)
+/* With the arguments that are put down in all->args. NULL: there is no mux, no memory, or no stream to be had. */
+static struct mux_stream *open_stream(struct forward_conns *all, struct mux *mux, enum mux_kind kind)
 {
-	wire_buf_reset(&all->args);
-	tcp_target_put(&all->args, target);
 	if (!mux || all->args.failed)
 		return NULL;
-	return mux_open(mux, MUX_KIND_TCP, all->args.data, all->args.len, &opening_events, all);
+	return mux_open(mux, kind, all->args.data, all->args.len, &opening_events, all);
 }
 
-void forward_conn_start(struct forward_conns *all, struct mux *mux, int fd, const struct tcp_target *target,
-			struct forward_traffic *traffic)
+/* Joins the two, or ends both. False: there was no stream, or no memory. */
+static bool conn_join(struct forward_conns *all, int fd, struct mux_stream *stream, struct forward_traffic *traffic)
 {
-	struct mux_stream *stream = stream_to(all, mux, target);
 	struct forward_conn *c = stream ? calloc(1, sizeof(*c)) : NULL;
 
 	if (!c) {
 		if (stream)
 			mux_stream_reset(stream, MUX_REASON_RESOURCES);
-		if (mux && log_limit_pass(&all->limit, loop_now_us(all->loop), 1))
-			log_warn("port %u: a connection was reset: too many connections, or no memory", target->port);
 		forward_conn_refuse(fd);
-		return;
+		return false;
 	}
 	c->all = all;
 	c->traffic = traffic;
@@ -113,6 +112,39 @@ void forward_conn_start(struct forward_conns *all, struct mux *mux, int fd, cons
 	c->relay = relay_new(all->loop, fd, stream, &traffic->bytes, on_relay_done, c);
 	if (!c->relay)
 		forward_conn_free(all, c);
+	return true;
+}
+
+static void log_lack(struct forward_conns *all, const struct mux *mux, const char *what)
+{
+	if (mux && log_limit_pass(&all->limit, loop_now_us(all->loop), 1))
+		log_warn("%s: a connection was reset: too many connections, or no memory", what);
+}
+
+void forward_conn_start(struct forward_conns *all, struct mux *mux, int fd, const struct tcp_target *target,
+			struct forward_traffic *traffic)
+{
+	char port[16];
+
+	wire_buf_reset(&all->args);
+	tcp_target_put(&all->args, target);
+	if (conn_join(all, fd, open_stream(all, mux, MUX_KIND_TCP), traffic))
+		return;
+	snprintf(port, sizeof(port), "port %u", target->port);
+	log_lack(all, mux, port);
+}
+
+void forward_conn_start_unix(struct forward_conns *all, struct mux *mux, int fd, const char *path,
+			     struct forward_traffic *traffic)
+{
+	char text[SOCK_ADDRESS_TEXT_MAX];
+	struct unix_target target;
+
+	snprintf(target.path, sizeof(target.path), "%s", path);
+	wire_buf_reset(&all->args);
+	unix_target_put(&all->args, &target);
+	if (!conn_join(all, fd, open_stream(all, mux, MUX_KIND_UNIX), traffic))
+		log_lack(all, mux, text_printable(text, sizeof(text), path, strlen(path)));
 }
 
 struct forward_conns *forward_conns_new(struct loop *loop)

@@ -32,4 +32,8 @@ void forward_conn_refuse(int fd);
 void forward_conn_start(struct forward_conns *all, struct mux *mux, int fd, const struct tcp_target *target,
 			struct forward_traffic *traffic);
 
+/* The same towards a unix socket of the guest's, of fewer than SOCKET_PATH_MAX bytes. */
+void forward_conn_start_unix(struct forward_conns *all, struct mux *mux, int fd, const char *path,
+			     struct forward_traffic *traffic);
+
 #endif

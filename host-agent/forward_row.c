@@ -39,11 +39,58 @@ struct forward_row *forward_row_new(const struct listener *l)
 	return row;
 }
 
+static struct listener listener_of(const struct rule_static *port)
+{
+	struct listener l = {.proto = LISTENER_TCP, .port = port->guest_port};
+
+	l.family = port->guest.family == AF_INET ? 4 : 6;
+	memcpy(l.addr, port->guest.bytes, l.family == 4 ? 4 : 16);
+	return l;
+}
+
+struct forward_row *forward_row_new_static(const struct rule_static *port, const struct socket_world *world)
+{
+	struct listener l = listener_of(port);
+	struct forward_row *row = forward_row_new(&l);
+
+	if (!row)
+		return NULL;
+	row->is_static = true;
+	row->verdict = port->host;
+	if (!port->guest_socket)
+		return row;
+	row->socket = socket_path_expand(port->guest_socket, &world->guest);
+	if (row->socket)
+		return row;
+	forward_row_free(row);
+	return NULL;
+}
+
+bool forward_row_is_static(const struct forward_row *row, const struct rule_static *port,
+			   const struct socket_world *world)
+{
+	struct listener l = listener_of(port);
+	struct forward_place place = forward_place_of(&l);
+	char *socket;
+	bool same;
+
+	if (!row->is_static || !row->socket != !port->guest_socket || memcmp(&row->place, &place, sizeof(place)) != 0 ||
+	    !forward_verdict_equal(&row->verdict, &port->host))
+		return false;
+	if (!row->socket)
+		return true;
+	socket = socket_path_expand(port->guest_socket, &world->guest);
+	same = socket && strcmp(socket, row->socket) == 0;
+	free(socket);
+	return same;
+}
+
 void forward_row_free(struct forward_row *row)
 {
 	if (!row)
 		return;
 	forward_row_release(row);
+	free(row->socket);
 	forward_traffic_unref(row->traffic);
 	free(row);
 }
@@ -104,7 +151,7 @@ bool forward_row_judge(struct forward_row *row, const struct rules *rules)
 
 bool forward_row_wants(const struct forward_row *row)
 {
-	return row->verdict.action == RULE_FORWARD && row->verdict.host_count > 0;
+	return row->verdict.action == RULE_FORWARD;
 }
 
 /* Where the guest is asked to connect to: what listens on every address is reached on loopback. */
@@ -122,14 +169,41 @@ static struct tcp_target target_of(const struct listener *l)
 	return t;
 }
 
-int forward_row_claim(struct forward_row *row, struct endpoints *endpoints)
+static void claim_prepare(struct forward_row *row, struct endpoint_claim *claim)
+{
+	claim->owner = row;
+	claim->proto = row->at.proto;
+	claim->socket = row->socket;
+	if (row->socket)
+		memset(&claim->target, 0, sizeof(claim->target));
+	else
+		claim->target = target_of(&row->at);
+}
+
+static int claim_host_socket(struct forward_row *row, struct endpoints *endpoints, const struct socket_world *world)
+{
+	char *path = socket_path_expand(row->verdict.host_socket, &world->host);
+	int rc = path ? 0 : -ENOMEM;
+
+	if (rc == 0 && !(row->fault = socket_path_fault(path))) {
+		claim_prepare(row, &row->claims[0]);
+		rc = endpoint_claim_path(endpoints, path, &row->claims[0]);
+	}
+	free(path);
+	return rc;
+}
+
+int forward_row_claim(struct forward_row *row, struct endpoints *endpoints, const struct socket_world *world)
 {
 	int rc = 0;
 
+	row->fault = row->socket ? socket_path_fault(row->socket) : NULL;
+	if (row->fault)
+		return 0;
+	if (row->verdict.host_socket)
+		return claim_host_socket(row, endpoints, world);
 	for (size_t i = 0; i < row->verdict.host_count && rc == 0; i++) {
-		row->claims[i].owner = row;
-		row->claims[i].proto = row->at.proto;
-		row->claims[i].target = target_of(&row->at);
+		claim_prepare(row, &row->claims[i]);
 		rc = endpoint_claim(endpoints, &row->verdict.host[i], row->verdict.host_port, &row->claims[i]);
 	}
 	if (rc < 0)
@@ -140,8 +214,8 @@ int forward_row_claim(struct forward_row *row, struct endpoints *endpoints)
 void forward_row_claim_again(struct forward_row *row, struct endpoints *endpoints, struct endpoint_claim claims[2])
 {
 	for (size_t i = 0; i < row->verdict.host_count && row->claims[i].endpoint; i++) {
-		claims[i] =
-			(struct endpoint_claim){.owner = row, .proto = row->at.proto, .target = row->claims[i].target};
+		claims[i] = (struct endpoint_claim){
+			.owner = row, .proto = row->at.proto, .target = row->claims[i].target, .socket = row->socket};
 		if (endpoint_claim(endpoints, &row->verdict.host[i], row->verdict.host_port, &claims[i]) < 0)
 			claims[i].endpoint = NULL;
 	}
@@ -176,7 +250,7 @@ static void info_of_claims(const struct forward_row *row, struct forward_info *i
 	const char *absent = NULL;
 
 	info->state = FORWARD_FORWARDED;
-	for (size_t i = 0; i < row->verdict.host_count; i++) {
+	for (size_t i = 0; i < sizeof(row->claims) / sizeof(row->claims[0]) && row->claims[i].endpoint; i++) {
 		const char *why = NULL;
 		enum endpoint_state state = endpoint_claim_state(&row->claims[i], &why);
 
@@ -206,8 +280,8 @@ static void info_of_verdict(const struct forward_row *row, struct forward_info *
 	if (row->verdict.action != RULE_FORWARD) {
 		info->state = FORWARD_IGNORED;
 		info->reason = row->verdict.reason;
-	} else if (row->verdict.host_socket) {
-		info->reason = "ports are not forwarded to host sockets by this version";
+	} else if (row->fault) {
+		info->reason = row->fault;
 	} else if (row->holds) {
 		info->reason = "out of memory";
 	} else {
@@ -215,11 +289,18 @@ static void info_of_verdict(const struct forward_row *row, struct forward_info *
 	}
 }
 
-void forward_row_info(const struct forward_row *row, struct forward_info *info, char guest[ADDRESS_TEXT_MAX])
+static const char *guest_text(const struct forward_row *row, char guest[SOCK_ADDRESS_TEXT_MAX])
+{
+	if (row->socket)
+		return text_printable(guest, SOCK_ADDRESS_TEXT_MAX, row->socket, strlen(row->socket));
+	return address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port);
+}
+
+void forward_row_info(const struct forward_row *row, struct forward_info *info, char guest[SOCK_ADDRESS_TEXT_MAX])
 {
 	*info = (struct forward_info){
-		.proto = listener_proto_name(row->at.proto),
-		.guest = address_text(guest, row->at.family, row->at.addr, row->at.scope, row->at.port),
+		.proto = row->socket ? "unix" : listener_proto_name(row->at.proto),
+		.guest = guest_text(row, guest),
 		.guest_port = row->at.port,
 		.host_port = row->verdict.host_port,
 		.rule = row->verdict.reason,

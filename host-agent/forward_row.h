@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * forward_row: one listener of the guest, or one port of a static rule: what the rules say about it, the addresses of
- * the host it claims, and how it stands. Part of forward.c, which keeps the rows.
+ * forward_row: one listener of the guest, or one port or socket that a rule has from start to end: what the rules say
+ * about it, the addresses of the host it claims, and how it stands. Part of forward.c, which keeps the rows.
  */
 #ifndef HOMEPORT_FORWARD_ROW_H
 #define HOMEPORT_FORWARD_ROW_H
@@ -19,6 +19,8 @@
 #include "forward.h"
 #include "forward_conn.h"
 #include "rules.h"
+#include "sock_address.h"
+#include "socket_path.h"
 
 /* What makes two reports of different snapshots the same listener. Compared as bytes. */
 struct forward_place {
@@ -33,10 +35,12 @@ struct forward_row {
 	UT_hash_handle hh_stale; /* by place, while it waits to be named by a new one */
 	struct forward_place place;
 	struct listener at;
+	char *socket;                            /* of the guest's, instead of `at`; NULL */
 	char process[128], user[132], unit[256]; /* printable */
 	struct rule_verdict verdict;
 	struct endpoint_claim claims[2];
 	struct forward_traffic *traffic;
+	const char *fault; /* why there can be no claim; NULL */
 	bool is_static;
 	bool is_wanted; /* of a static one: the rules have it */
 	bool stale;
@@ -51,6 +55,13 @@ struct forward_place forward_place_of(const struct listener *l);
 
 /* A row for the listener, not judged yet; NULL: out of memory. */
 struct forward_row *forward_row_new(const struct listener *l);
+
+/* A row for what a rule has from start to end. */
+struct forward_row *forward_row_new_static(const struct rule_static *port, const struct socket_world *world);
+
+/* Whether the row is for this of a rule's, and leads where that leads. */
+bool forward_row_is_static(const struct forward_row *row, const struct rule_static *port,
+			   const struct socket_world *world);
 
 /* Gives up its claims. NULL is fine. */
 void forward_row_free(struct forward_row *row);
@@ -67,17 +78,17 @@ void forward_row_ask(const struct forward_row *row, const struct rules *rules, s
 /* Asks the rules; returns whether the verdict asks for something else than before. */
 bool forward_row_judge(struct forward_row *row, const struct rules *rules);
 
-/* Whether the verdict is to forward it to addresses of the host. */
+/* Whether the verdict is to forward it. */
 bool forward_row_wants(const struct forward_row *row);
 
-/* Claims what the verdict names. Returns 0 or -ENOMEM, with nothing claimed. */
-int forward_row_claim(struct forward_row *row, struct endpoints *endpoints);
+/* Claims what the verdict names, if it can be. Returns 0 or -ENOMEM, with nothing claimed. */
+int forward_row_claim(struct forward_row *row, struct endpoints *endpoints, const struct socket_world *world);
 void forward_row_release(struct forward_row *row);
 
 /* Claims once more what the row holds, as far as there is memory: the caller releases what is in `claims`. */
 void forward_row_claim_again(struct forward_row *row, struct endpoints *endpoints, struct endpoint_claim claims[2]);
 
 /* Fills in how it stands; guest is where info->guest is written. */
-void forward_row_info(const struct forward_row *row, struct forward_info *info, char guest[ADDRESS_TEXT_MAX]);
+void forward_row_info(const struct forward_row *row, struct forward_info *info, char guest[SOCK_ADDRESS_TEXT_MAX]);
 
 #endif

@@ -324,7 +324,7 @@ int forward_arg_parse(const char *text, struct rule_spec *out, char *why)
 	}
 	spec.origin = origin;
 	if (strchr(text, '/') != NULL)
-		r = refuse(why, "\"%.200s\": sockets are not supported by this version (TCP only)", text);
+		r = refuse(why, "\"%.200s\": a socket goes into portForwards of the configuration file", text);
 	else
 		r = take_static(text, copy, &spec, why);
 	if (r == 0)

@@ -155,7 +155,8 @@ static int check_socket(const char *key, const char *path, bool absolute, char *
 {
 	static const char *const templates[] = {"Home", "User", "UID", "Name", "Dir"};
 	size_t fixed = 0;
-	bool templated = strncmp(path, "{{", 2) == 0;
+	/* What these two stand for is absolute. */
+	bool templated = strncmp(path, "{{.Home}}", 9) == 0 || strncmp(path, "{{.Dir}}", 8) == 0;
 
 	if (path[0] == '\0')
 		return refuse(why, "%s: is empty; write the path of a socket", key);
@@ -187,10 +188,19 @@ static int check_socket(const char *key, const char *path, bool absolute, char *
 	return 0;
 }
 
+static bool host_port_written(const struct rule_spec *spec)
+{
+	return spec->host_port != 0 || range_written(&spec->host_port_range);
+}
+
+static bool guest_port_written(const struct rule_spec *spec)
+{
+	return spec->guest_port != 0 || range_written(&spec->guest_port_range);
+}
+
 static int fill_ends(struct rule *rule, const struct rule_spec *spec, char *why)
 {
-	bool host_written = spec->host_port != 0 || range_written(&spec->host_port_range);
-	bool guest_written = spec->guest_port != 0 || range_written(&spec->guest_port_range);
+	bool host_written = host_port_written(spec), guest_written = guest_port_written(spec);
 	int r;
 
 	rule->guest_ports = (struct rule_range){1, RULE_PORT_MAX};
@@ -238,6 +248,21 @@ static int check_static(const struct rule_spec *spec, char *why)
 		return refuse(why, "static: needs a guestPort or a guestPortRange");
 	if (spec->process != NULL || spec->user != NULL || spec->unit != NULL)
 		return refuse(why, "static: is there before anything listens, so it cannot ask who listens");
+	return 0;
+}
+
+/* A socket is a stream's end: datagrams have none. */
+static int fill_socket(struct rule *rule, const struct rule_spec *spec, char *why)
+{
+	const char *key = spec->guest_socket != NULL ? "guestSocket" : "hostSocket";
+
+	if (spec->guest_socket == NULL && spec->host_socket == NULL)
+		return 0;
+	if (spec->proto == RULE_PROTO_UDP)
+		return refuse(why, "%s: carries no datagrams; remove it or proto: udp", key);
+	if (spec->guest_socket != NULL && (spec->process != NULL || spec->user != NULL || spec->unit != NULL))
+		return refuse(why, "guestSocket: is there before anything listens, so it cannot ask who listens");
+	rule->proto = RULE_PROTO_TCP;
 	return 0;
 }
 
@@ -328,7 +353,8 @@ int rule_fill(struct rule *rule, const struct rule_spec *spec, char *why)
 			      .is_static = spec->is_static,
 			      .by_hand = spec->by_hand};
 	if ((r = fill_guest_address(rule, spec, why)) < 0 || (r = fill_host_address(rule, spec, why)) < 0 ||
-	    (r = fill_ends(rule, spec, why)) < 0 || (r = check_static(spec, why)) < 0)
+	    (r = fill_ends(rule, spec, why)) < 0 || (r = check_static(spec, why)) < 0 ||
+	    (r = fill_socket(rule, spec, why)) < 0)
 		return r;
 	if (spec->process != NULL && (r = fill_process(rule, spec->process, why)) < 0)
 		return r;

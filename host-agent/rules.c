@@ -267,25 +267,44 @@ static bool never_forwarded(const struct rules *rules, unsigned port)
 	return false;
 }
 
+/* Where a rule has its port or socket in the guest, and what it leads to. */
+static void static_fill(const struct rule *rule, unsigned port, struct rule_static *out)
+{
+	*out = (struct rule_static){.guest_socket = rule->guest_socket, .guest = rule->guest};
+	if (rule->guest_socket == NULL)
+		out->guest_port = (uint16_t)port;
+	verdict_forward(rule, port, &out->host);
+}
+
+/* Of the rule, the first port from `port` on that it has; RULE_PORT_MAX + 1 when there is none. */
+static unsigned static_port(const struct rules *rules, const struct rule *rule, unsigned port)
+{
+	if (port < rule->guest_ports.first)
+		port = rule->guest_ports.first;
+	while (port <= rule->guest_ports.last && never_forwarded(rules, port))
+		port++;
+	return port <= rule->guest_ports.last ? port : RULE_PORT_MAX + 1;
+}
+
 bool rules_static_next(const struct rules *rules, size_t *cursor, struct rule_static *out)
 {
 	/* The cursor is the place to go on at: rule * 65536 + port. */
 	for (size_t i = *cursor >> 16, port = *cursor & 0xffff; i < rules->count; i++, port = 0) {
 		const struct rule *rule = &rules->list[i];
 
+		if (rule->guest_socket != NULL && !rule->ignore) {
+			static_fill(rule, rule->guest_ports.first, out);
+			*cursor = (i + 1) << 16;
+			return true;
+		}
 		if (!rule->is_static)
 			continue;
-		if (port < rule->guest_ports.first)
-			port = rule->guest_ports.first;
-		while (port <= rule->guest_ports.last && never_forwarded(rules, (unsigned)port))
-			port++;
-		if (port > rule->guest_ports.last)
+		port = static_port(rules, rule, (unsigned)port);
+		if (port > RULE_PORT_MAX)
 			continue;
-		out->guest = rule->guest;
+		static_fill(rule, (unsigned)port, out);
 		if (rule_address_is_unspecified(&rule->guest))
 			out->guest = rule->guest.family == AF_INET ? rule_loopback4 : rule_loopback6;
-		out->guest_port = (uint16_t)port;
-		verdict_forward(rule, (unsigned)port, &out->host);
 		*cursor = (i << 16) + port + 1;
 		return true;
 	}

@@ -106,8 +106,9 @@ struct rule_verdict {
 	bool by_hand;            /* the rule is */
 };
 
-/* One port of a static rule: it is forwarded from start to end. */
+/* What a rule has from start to end: a port of a static rule, or a socket of the guest's. */
 struct rule_static {
+	const char *guest_socket;  /* NULL, or the path as written, its {{…}} unexpanded; then there is no port */
 	struct rule_address guest; /* where to dial in the guest: never unspecified */
 	uint16_t guest_port;
 	struct rule_verdict host; /* action RULE_FORWARD */
@@ -143,8 +144,8 @@ int rules_add(struct rules *rules, const struct rule_spec *spec, char *why);
 void rules_match(const struct rules *rules, const struct listener_key *listener, struct rule_verdict *out);
 
 /*
- * Walks the ports of the static rules: start with *cursor 0, and call until it returns false. Ports that are never
- * forwarded are left out.
+ * Walks the ports of the static rules and the sockets of the guest's: start with *cursor 0, and call until it returns
+ * false. Ports that are never forwarded are left out.
  */
 bool rules_static_next(const struct rules *rules, size_t *cursor, struct rule_static *out);
 

@@ -277,4 +277,6 @@ void runtime_dir_clean(const struct runtime_dir *dir)
 		snprintf(path, sizeof(path), "%s/%s", dir->run, names[i]);
 		unlink(path);
 	}
+	snprintf(path, sizeof(path), "%s/sock", dir->run);
+	rmdir(path);
 }

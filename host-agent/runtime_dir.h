@@ -2,7 +2,8 @@
 /*
  * runtime_dir: the folders of one session on the host, and the few small files in them.
  *
- *	$XDG_RUNTIME_DIR/homeport/NAME/  control (the socket), pid (locked while an agent runs), lock (held by `up`)
+ *	$XDG_RUNTIME_DIR/homeport/NAME/  control (the socket), pid (locked while an agent runs), lock (held by `up`),
+ *	                                 sock/ (forwarded sockets whose rules name no other folder)
  *	$XDG_STATE_HOME/homeport/NAME/   instance, log
  *
  * Both are 0700 and ours, or refused. Without XDG_RUNTIME_DIR the first lies below the state folder.
@@ -56,7 +57,7 @@ void runtime_dir_limit_log(const struct runtime_dir *dir);
 void runtime_dir_log_path(const struct runtime_dir *dir, char path[RUNTIME_PATH_MAX]);
 void runtime_dir_socket_path(const struct runtime_dir *dir, char path[RUNTIME_PATH_MAX]);
 
-/* Removes what an agent leaves behind when it ends: the control socket and the pid file, and the folder if empty. */
+/* Removes what an agent leaves behind when it ends: the control socket and the pid file, and sock/ if it is empty. */
 void runtime_dir_clean(const struct runtime_dir *dir);
 
 #endif

@@ -29,6 +29,7 @@ static void check_targets(const uint8_t *data, size_t size)
 {
 	struct sftp_target sftp;
 	struct tcp_target tcp;
+	struct unix_target path;
 	struct wire_buf out = {0};
 
 	if (tcp_target_get(data, size, &tcp) == 0) {
@@ -38,6 +39,12 @@ static void check_targets(const uint8_t *data, size_t size)
 	wire_buf_reset(&out);
 	if (sftp_target_get(data, size, &sftp) == 0) {
 		sftp_target_put(&out, &sftp);
+		must(out.len == size && memcmp(out.data, data, size) == 0);
+	}
+	wire_buf_reset(&out);
+	if (unix_target_get(data, size, &path) == 0) {
+		must(path.path[0] == '/' && strlen(path.path) < SOCKET_PATH_MAX);
+		unix_target_put(&out, &path);
 		must(out.len == size && memcmp(out.data, data, size) == 0);
 	}
 	wire_buf_free(&out);

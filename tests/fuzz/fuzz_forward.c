@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	log_set_level(LOG_LEVEL_ERROR);
 	must(loop && rules && rules_add(rules, &ignore, why) == 0);
-	f = forward_new(loop, rules, &limits, NULL, NULL);
+	f = forward_new(loop, rules, NULL, &limits, NULL, NULL);
 	must(f != NULL);
 	while ((n = control_msg_get(data, size, &msg)) > 0) {
 		forward_message(f, &msg);

@@ -115,7 +115,10 @@ static void check_static(const struct rules *rules)
 		must(cursor > before);
 		before = cursor;
 		check_host(&port.host);
-		must(port.guest_port != 0 && port.guest_port != 22 && port.guest_port != OWN_PORT);
+		if (port.guest_socket != NULL)
+			must(port.guest_port == 0 && port.guest_socket[0] != '\0');
+		else
+			must(port.guest_port != 0 && port.guest_port != 22 && port.guest_port != OWN_PORT);
 		must(port.host.host_port == 0 || port.host.host_socket == NULL);
 	}
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,14 +49,25 @@ static int connect_to(int family, const void *addr, uint16_t port)
 	return -1;
 }
 
+static int connect_as_asked(enum mux_kind kind, const uint8_t *args, size_t len)
+{
+	struct unix_target u;
+	struct tcp_target t;
+
+	if (kind == MUX_KIND_UNIX) {
+		assert_int_equal(unix_target_get(args, len, &u), 0);
+		return dial_path(u.path);
+	}
+	assert_int_equal(kind, MUX_KIND_TCP);
+	assert_int_equal(tcp_target_get(args, len, &t), 0);
+	return connect_to(t.family == 4 ? AF_INET : AF_INET6, t.addr, t.port);
+}
+
 static void on_guest_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
 {
 	struct world *w = ctx;
-	struct tcp_target t;
-	int fd;
+	int fd = connect_as_asked(kind, args, len);
 
-	assert_int_equal(tcp_target_get(args, len, &t), 0);
-	fd = connect_to(t.family == 4 ? AF_INET : AF_INET6, t.addr, t.port);
 	if (fd < 0) {
 		mux_stream_refuse(stream, MUX_REASON_REFUSED);
 		return;
@@ -71,6 +83,11 @@ static void on_changed(void *ctx)
 {
 	((struct world *)ctx)->changes++;
 }
+
+const struct socket_world world_names = {
+	.host = {"/tmp", "me", 1000, "dev", "/tmp"},
+	.guest = {"/tmp", "you", 2000, "dev", "/tmp"},
+};
 
 const struct forward_events world_events = {.changed = on_changed};
 
@@ -98,7 +115,7 @@ struct world *world_new(const struct rule_spec *rule, unsigned max)
 	world_add_rule(w, &(struct rule_spec){.origin = "test", .guest_ip = GUEST, .host_ip = "localhost"});
 	w->timer = loop_timer_new(w->loop, on_stop, w);
 	w->pair = mux_pair_new(w->loop, on_guest_open, w);
-	w->forward = forward_new(w->loop, w->rules, &limits, &world_events, w);
+	w->forward = forward_new(w->loop, w->rules, &world_names, &limits, &world_events, w);
 	assert_non_null(w->forward);
 	forward_set_mux(w->forward, mux_pair_host(w->pair));
 	return w;
@@ -249,6 +266,40 @@ int dial6(uint16_t port)
 	static const uint8_t loopback[16] = {[15] = 1};
 
 	return connect_to(AF_INET6, loopback, port);
+}
+
+static struct sockaddr_un path_address(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	return un;
+}
+
+int listen_path(const char *path)
+{
+	struct sockaddr_un un = path_address(path);
+	struct timeval patience = {.tv_sec = 5};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (bind(fd, (struct sockaddr *)&un, sizeof(un)) == 0 && listen(fd, 5) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+int dial_path(const char *path)
+{
+	struct sockaddr_un un = path_address(path);
+	struct timeval patience = {.tv_sec = 5};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
+		return fd;
+	close(fd);
+	return -1;
 }
 
 bool answers(uint16_t port, bool six)

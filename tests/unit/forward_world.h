@@ -13,6 +13,7 @@
 #include "forward.h"
 #include "loop.h"
 #include "rules.h"
+#include "socket_path.h"
 
 #define GUEST "127.0.0.2"
 
@@ -30,6 +31,7 @@ struct world {
 };
 
 extern const struct forward_events world_events;
+extern const struct socket_world world_names;
 
 /* `rule`, if any, goes before the one that forwards all of GUEST to localhost. */
 struct world *world_new(const struct rule_spec *rule, unsigned max_forwards);
@@ -65,6 +67,8 @@ struct one row(struct world *w, const char *guest);
 int listen_at(const char *ip, uint16_t *port);
 int dial4(uint16_t port);
 int dial6(uint16_t port);
+int listen_path(const char *path);
+int dial_path(const char *path);
 
 /* Whether the host answers on the port. */
 bool answers(uint16_t port, bool six);

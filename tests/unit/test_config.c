@@ -447,8 +447,7 @@ static void what_is_not_built_yet_is_an_error_and_not_silence(void **state)
 static void rules_that_are_understood_and_not_done_are_warnings(void **state)
 {
 	static const struct mistake rows[] = {
-		{"portForwards:\n- guestSocket: /run/docker.sock\n  hostSocket: docker.sock\n",
-		 "f:2:3: warning: portForwards[0]: not forwarded by this version (ports only)"},
+		{"portForwards:\n- guestSocket: /run/docker.sock\n  hostSocket: docker.sock\n", ""},
 		{"portForwards:\n- guestPort: 80\n- guestPort: 53\n  proto: udp\n", ""},
 		{"portForwards:\n- guestPort: 22\n  hostPort: 2222\n",
 		 "f:2:3: warning: portForwards[0]: port 22 of the guest is never forwarded; the rule has no effect"},

@@ -337,6 +337,27 @@ static void open_arguments_come_back_and_nothing_else_does(void **state)
 	wire_buf_free(&out);
 }
 
+static void a_socket_of_the_guest_is_named_by_its_whole_path(void **state)
+{
+	char longest[SOCKET_PATH_MAX + 1] = "/";
+	struct unix_target target = {"/run/docker.sock"}, back;
+	struct wire_buf out = {0};
+
+	unix_target_put(&out, &target);
+	assert_int_equal(unix_target_get(out.data, out.len, &back), 0);
+	assert_string_equal(back.path, target.path);
+	assert_int_equal(unix_target_get(out.data, out.len - 1, &back), -EPROTO);
+	out.data[4] = 'r'; /* for the slash */
+	assert_int_equal(unix_target_get(out.data, out.len, &back), -EPROTO);
+	memset(longest + 1, 'x', sizeof(longest) - 2);
+	for (size_t len = SOCKET_PATH_MAX - 1; len <= SOCKET_PATH_MAX; len++) {
+		wire_buf_reset(&out);
+		wire_put_string(&out, longest, len);
+		assert_int_equal(unix_target_get(out.data, out.len, &back), len < SOCKET_PATH_MAX ? 0 : -EPROTO);
+	}
+	wire_buf_free(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -353,6 +374,7 @@ int main(void)
 		cmocka_unit_test(a_message_too_long_to_be_read_is_not_put),
 		cmocka_unit_test(each_message_has_one_sender),
 		cmocka_unit_test(open_arguments_come_back_and_nothing_else_does),
+		cmocka_unit_test(a_socket_of_the_guest_is_named_by_its_whole_path),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,9 +9,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "control_msg.h"
@@ -74,7 +76,12 @@ static const struct mux_stream_events stream_events = {
 
 static void on_guest_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
 {
-	dial_open(((struct world *)ctx)->dial, stream, kind, args, len);
+	struct world *w = ctx;
+
+	if (kind == MUX_KIND_UNIX)
+		dial_open_unix(w->dial, stream, args, len);
+	else
+		dial_open(w->dial, stream, kind, args, len);
 }
 
 static int on_message(void *ctx, const struct control_msg *msg)
@@ -121,7 +128,19 @@ static void world_free(struct world *w)
 	free(w);
 }
 
-/* Opens a stream to the address, with some bytes right behind; runs until it is answered or ended, at most a second. */
+/* Opens a stream, with some bytes right behind; runs until it is answered or ended, at most a second. */
+static void open_kind(struct world *w, enum mux_kind kind, const struct wire_buf *args, const char *say)
+{
+	w->accepted = w->fin = false;
+	w->reason = MUX_REASON_COUNT;
+	w->heard_len = 0;
+	w->stream = mux_open(mux_pair_host(w->pair), kind, args->data, args->len, &stream_events, w);
+	assert_int_equal(mux_stream_write(w->stream, say, strlen(say)), strlen(say));
+	/* ACCEPT waits for what the server says: nothing tells that there is a connection. */
+	for (int i = 0; i < 20 && w->stream; i++)
+		run_ms(w, 10);
+}
+
 static void open_to(struct world *w, const char *ip, uint16_t port, const char *say)
 {
 	struct tcp_target t = {.family = strchr(ip, ':') ? 6 : 4, .port = port};
@@ -129,15 +148,17 @@ static void open_to(struct world *w, const char *ip, uint16_t port, const char *
 
 	assert_int_equal(inet_pton(t.family == 4 ? AF_INET : AF_INET6, ip, t.addr), 1);
 	tcp_target_put(&args, &t);
-	w->accepted = w->fin = false;
-	w->reason = MUX_REASON_COUNT;
-	w->heard_len = 0;
-	w->stream = mux_open(mux_pair_host(w->pair), w->kind, args.data, args.len, &stream_events, w);
+	open_kind(w, w->kind, &args, say);
 	wire_buf_free(&args);
-	assert_int_equal(mux_stream_write(w->stream, say, strlen(say)), strlen(say));
-	/* ACCEPT waits for what the server says: nothing tells that there is a connection. */
-	for (int i = 0; i < 20 && w->stream; i++)
-		run_ms(w, 10);
+}
+
+static void open_path(struct world *w, const char *path, const char *say)
+{
+	struct wire_buf args = {0};
+
+	wire_put_cstring(&args, path);
+	open_kind(w, MUX_KIND_UNIX, &args, say);
+	wire_buf_free(&args);
 }
 
 static int bound_at(const char *ip, int type, uint16_t *port)
@@ -164,12 +185,12 @@ static int listen_at(const char *ip, uint16_t *port)
 	return fd;
 }
 
-static void check_answered(struct world *w, int listener, const char *ip, uint16_t port)
+/* Of a stream that said "hello": the server answers, and both end. */
+static void check_dialogue(struct world *w, int listener)
 {
 	char buf[8] = "";
 	int fd;
 
-	open_to(w, ip, port, "hello");
 	assert_false(w->accepted);
 	fd = accept(listener, NULL, NULL);
 	run_ms(w, 20);
@@ -186,6 +207,12 @@ static void check_answered(struct world *w, int listener, const char *ip, uint16
 	run_ms(w, 50);
 	assert_null(w->stream);
 	assert_int_equal(w->reason, MUX_REASON_NONE);
+}
+
+static void check_answered(struct world *w, int listener, const char *ip, uint16_t port)
+{
+	open_to(w, ip, port, "hello");
+	check_dialogue(w, listener);
 }
 
 static void what_was_said_behind_open_arrives_and_the_answer_comes_back(void **state)
@@ -239,6 +266,30 @@ static void arguments_that_are_none_are_prohibited(void **state)
 	w->stream = mux_open(mux_pair_host(w->pair), MUX_KIND_TCP, (const uint8_t *)"x", 1, &stream_events, w);
 	run_ms(w, 20);
 	assert_null(w->stream);
+	assert_int_equal(w->reason, MUX_REASON_PROHIBITED);
+	world_free(w);
+}
+
+static void a_unix_socket_is_reached_by_its_path(void **state)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct world *w = world_new();
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "/tmp/homeport-test-%d", getpid());
+	open_path(w, un.sun_path, "hello");
+	assert_int_equal(w->reason, MUX_REASON_NOT_FOUND);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	open_path(w, un.sun_path, "hello");
+	check_dialogue(w, fd);
+	close(fd);
+	open_path(w, un.sun_path, "hello");
+	assert_int_equal(w->reason, MUX_REASON_REFUSED);
+	unlink(un.sun_path);
+	open_path(w, "relative", "");
+	assert_int_equal(w->reason, MUX_REASON_PROHIBITED);
+	open_path(w, "", "");
 	assert_int_equal(w->reason, MUX_REASON_PROHIBITED);
 	world_free(w);
 }
@@ -375,6 +426,7 @@ int main(void)
 		cmocka_unit_test(a_port_nobody_listens_on_is_refused),
 		cmocka_unit_test(the_world_beyond_the_guest_is_prohibited),
 		cmocka_unit_test(arguments_that_are_none_are_prohibited),
+		cmocka_unit_test(a_unix_socket_is_reached_by_its_path),
 		cmocka_unit_test(a_stream_given_up_at_once_leaves_nothing),
 		cmocka_unit_test(a_connection_nobody_answers_waits_until_somebody_gives_up),
 		cmocka_unit_test(datagrams_pass_and_come_back_one_by_one),

@@ -87,7 +87,7 @@ static void two_ports_of_the_guest_do_not_share_one_of_the_host(void **state)
 	forward_free(w->forward);
 	world_add_rule(w,
 		       &(struct rule_spec){.origin = "c", .guest_ip = "127.0.0.3", .guest_port = b, .host_port = host});
-	w->forward = forward_new(w->loop, w->rules, &(struct forward_limits){10}, &world_events, w);
+	w->forward = forward_new(w->loop, w->rules, &world_names, &(struct forward_limits){10}, &world_events, w);
 	report(w, 1, GUEST, a);
 	report(w, 2, "127.0.0.3", b);
 	snprintf(guest, sizeof(guest), "127.0.0.3:%u", b);
@@ -446,7 +446,7 @@ static void what_changes_is_told_once_and_so_is_its_end(void **state)
 	char told[512] = "", want[256];
 
 	forward_free(w->forward);
-	w->forward = forward_new(w->loop, w->rules, &(struct forward_limits){10}, &events, told);
+	w->forward = forward_new(w->loop, w->rules, &world_names, &(struct forward_limits){10}, &events, told);
 	snapshot(w, CONTROL_PORTS_BEGIN, 1);
 	report(w, 1, GUEST, port);
 	snapshot(w, CONTROL_PORTS_END, 1);

@@ -396,7 +396,7 @@ static void a_bad_forward_is_refused(void **state)
 		{"a:b:c", form},
 		{"1-2-3:4", form},
 		{"8080:80,udp", "\"8080:80,udp\": only \",static\" may follow the ports"},
-		{"/run/a.sock:80", "\"/run/a.sock:80\": sockets are not supported by this version (TCP only)"},
+		{"/run/a.sock:80", "\"/run/a.sock:80\": a socket goes into portForwards of the configuration file"},
 		{"1-3:1-2", "hostPortRange: 3 ports cannot stand for the guest's 2; make both as long"},
 		{"nohost:1:2", "hostIP: \"nohost\" is neither an IP address nor localhost"},
 		{"1:localhost:2", "guestIP: \"localhost\" is not an IP address"},

@@ -434,6 +434,46 @@ static void static_ports_are_walked_without_the_denied_ones(void **state)
 	rules_free(rules);
 }
 
+static const char *static_text(const struct rule_static *s, char text[256])
+{
+	char guest[64], host[64];
+
+	inet_ntop(s->guest.family, s->guest.bytes, guest, sizeof(guest));
+	inet_ntop(s->host.host[0].family ? s->host.host[0].family : AF_INET, s->host.host[0].bytes, host, sizeof(host));
+	snprintf(text, 256, "%s:%u -> %s:%u x%zu, %s", s->guest_socket ? s->guest_socket : guest, s->guest_port,
+		 s->host.host_socket ? s->host.host_socket : host, s->host.host_port, s->host.host_count,
+		 s->host.reason);
+	return text;
+}
+
+static void sockets_of_the_guest_are_there_from_start_to_end(void **state)
+{
+	const struct rule_spec specs[] = {
+		{.origin = "a", .guest_socket = "/run/docker.sock", .host_socket = "docker.sock"},
+		{.origin = "b", .guest_port_range = {80, 81}, .host_port_range = {80, 81}, .is_static = true},
+		{.origin = "c", .guest_socket = "{{.Home}}/x.sock", .host_port = 2375, .host_ip = "localhost"},
+		{.origin = "d", .guest_socket = "/not", .ignore = true},
+		{.origin = "f", .guest_port = 5432, .host_socket = "pg.sock", .is_static = true},
+		{0},
+	};
+	static const char *const expected[] = {
+		"/run/docker.sock:0 -> docker.sock:0 x0, a", "127.0.0.1:80 -> 127.0.0.1:80 x1, b",
+		"127.0.0.1:81 -> 127.0.0.1:81 x1, b",        "{{.Home}}/x.sock:0 -> 127.0.0.1:2375 x2, c",
+		"127.0.0.1:5432 -> pg.sock:0 x0, f",
+	};
+	struct rules *rules = list_of(0, specs);
+	struct rule_static s;
+	size_t cursor = 0;
+	char text[256];
+
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		assert_true(rules_static_next(rules, &cursor, &s));
+		assert_string_equal(static_text(&s, text), expected[i]);
+	}
+	assert_false(rules_static_next(rules, &cursor, &s));
+	rules_free(rules);
+}
+
 static void a_rule_with_a_guest_socket_takes_no_port(void **state)
 {
 	const struct rule_spec specs[] = {
@@ -453,6 +493,7 @@ static void a_host_socket_answers_for_one_guest_port(void **state)
 	struct rules *rules = list_of(0, specs);
 
 	expect(rules, "0.0.0.0", 5432, "socket {{.Dir}}/pg.sock");
+	expect_proto(rules, RULE_PROTO_UDP, "127.0.0.1", 5432, "127.0.0.1 ::1 :5432"); /* no datagrams into a stream */
 	rules_free(rules);
 }
 
@@ -520,6 +561,14 @@ static void every_mistake_in_a_rule_is_one_sentence_that_names_the_field(void **
 		{{.guest_socket = "/a", .guest_port = 1, .host_socket = "b"},
 		 "guestSocket: is one end and guestPort another; remove one of the two"},
 		{{.guest_socket = "a", .host_socket = "b"}, "guestSocket: \"a\" is not an absolute path"},
+		{{.guest_socket = "{{.User}}/a", .host_socket = "b"},
+		 "guestSocket: \"{{.User}}/a\" is not an absolute path"},
+		{{.guest_socket = "/a", .host_socket = "b", .proto = RULE_PROTO_UDP},
+		 "guestSocket: carries no datagrams; remove it or proto: udp"},
+		{{.guest_port = 53, .host_socket = "b", .proto = RULE_PROTO_UDP},
+		 "hostSocket: carries no datagrams; remove it or proto: udp"},
+		{{.guest_socket = "/a", .host_socket = "b", .process = "x"},
+		 "guestSocket: is there before anything listens, so it cannot ask who listens"},
 		{{.guest_socket = "", .host_socket = "b"}, "guestSocket: is empty; write the path of a socket"},
 		{{.guest_socket = "/{{.Nme}}", .host_socket = "b"},
 		 "guestSocket: unknown template at \"{{.Nme}}\"; there are {{.Home}}, {{.User}}, {{.UID}}, {{.Name}} "
@@ -605,6 +654,7 @@ int main(void)
 		cmocka_unit_test(udp_that_is_no_server_needs_a_rule_of_its_own),
 		cmocka_unit_test(a_static_rule_keeps_its_ports_from_the_listeners),
 		cmocka_unit_test(static_ports_are_walked_without_the_denied_ones),
+		cmocka_unit_test(sockets_of_the_guest_are_there_from_start_to_end),
 		cmocka_unit_test(a_rule_with_a_guest_socket_takes_no_port),
 		cmocka_unit_test(a_host_socket_answers_for_one_guest_port),
 		cmocka_unit_test(a_rule_may_say_who_listens_and_what_is_not_known_never_matches),
