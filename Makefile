@@ -96,6 +96,7 @@ REPLAY_BINS := $(FUZZERS:%=$(BUILD)/replay/fuzz_%)
 home_of = $(firstword $(foreach d,common host-agent guest-agent,$(if $(wildcard $d/$1.c),$d)) common)
 UNIT_SIDE_forward_world := host-agent
 UNIT_SIDE_forward_socket := host-agent
+UNIT_SIDE_reverse_guest := guest-agent
 unit_side = $(or $(UNIT_SIDE_$1),$(call home_of,$1))
 fuzz_side = $(or $(FUZZ_SIDE_$1),$(call home_of,$1))
 

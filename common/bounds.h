@@ -58,8 +58,9 @@
 #define DIAL_TIMEOUT_US  10000000u
 #define DIAL_PENDING_MAX 1024u
 
-/* Unix sockets: sun_path with its NUL. */
+/* Unix sockets: sun_path with its NUL. Reverse forwards of a session: as many as there are rules. */
 #define SOCKET_PATH_MAX 108u
+#define LISTENS_MAX     1024u
 /* A unix socket whose queue is full is tried again so often, for as long as a connection may take. */
 #define DIAL_AGAIN_US 10000u
 

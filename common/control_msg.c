@@ -354,6 +354,61 @@ static int get_log(struct wire_reader *r, struct control_msg *msg)
 	return 0;
 }
 
+static void put_listen(struct wire_buf *out, const struct control_msg *msg)
+{
+	const struct control_listen *l = &msg->listen;
+
+	wire_put_u32(out, l->id);
+	wire_put_u8(out, l->family);
+	wire_put_bytes(out, l->addr, sizeof(l->addr));
+	wire_put_u16(out, l->port);
+	wire_put_cstring(out, l->path);
+}
+
+/* An address and a port, or a path: what the other kind has is zero. */
+static int get_listen(struct wire_reader *r, struct control_msg *msg)
+{
+	static const uint8_t zero[16];
+	struct control_listen *l = &msg->listen;
+	const uint8_t *addr;
+
+	l->id = wire_get_u32(r);
+	l->family = wire_get_u8(r);
+	if (l->family != 0)
+		get_address(r, l->family, l->addr);
+	else if ((addr = wire_get_bytes(r, sizeof(l->addr))))
+		r->bad |= memcmp(addr, zero, sizeof(zero)) != 0;
+	l->port = wire_get_u16(r);
+	get_text(r, l->path, sizeof(l->path));
+	if (!r->bad)
+		r->bad = l->family != 0 ? l->port == 0 || l->path[0] : l->port != 0 || l->path[0] != '/';
+	return 0;
+}
+
+static void put_unlisten(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u32(out, msg->unlisten_id);
+}
+
+static int get_unlisten(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->unlisten_id = wire_get_u32(r);
+	return 0;
+}
+
+static void put_listen_state(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u32(out, msg->listen_state.id);
+	wire_put_u32(out, msg->listen_state.error);
+}
+
+static int get_listen_state(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->listen_state.id = wire_get_u32(r);
+	msg->listen_state.error = wire_get_u32(r);
+	return 0;
+}
+
 /* --- the table ------------------------------------------------------------------------------------------------- */
 
 static const struct message messages[] = {
@@ -367,6 +422,9 @@ static const struct message messages[] = {
 	[CONTROL_PORT_REMOVE] = {"PORT_REMOVE", false, put_port_key, get_port_key},
 	[CONTROL_PORTS_END] = {"PORTS_END", false, put_epoch, get_epoch},
 	[CONTROL_LOG] = {"LOG", false, put_log, get_log},
+	[CONTROL_LISTEN] = {"LISTEN", true, put_listen, get_listen},
+	[CONTROL_LISTEN_STATE] = {"LISTEN_STATE", false, put_listen_state, get_listen_state},
+	[CONTROL_UNLISTEN] = {"UNLISTEN", true, put_unlisten, get_unlisten},
 };
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == CONTROL_TYPE_END, "a row for each message");
 
@@ -495,5 +553,21 @@ int unix_target_get(const uint8_t *data, size_t len, struct unix_target *t)
 	if (!wire_read_done(&r) || got.path[0] != '/')
 		return -EPROTO;
 	*t = got;
+	return 0;
+}
+
+void reverse_target_put(struct wire_buf *out, uint32_t id)
+{
+	wire_put_u32(out, id);
+}
+
+int reverse_target_get(const uint8_t *data, size_t len, uint32_t *id)
+{
+	struct wire_reader r = wire_reader(data, len);
+	uint32_t got = wire_get_u32(&r);
+
+	if (!wire_read_done(&r))
+		return -EPROTO;
+	*id = got;
 	return 0;
 }

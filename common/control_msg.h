@@ -29,6 +29,10 @@ enum control_type {
 	CONTROL_PORT_REMOVE,
 	CONTROL_PORTS_END,
 	CONTROL_LOG,
+	/* reverse forwards */
+	CONTROL_LISTEN,       /* host -> guest: listen there, for the host */
+	CONTROL_LISTEN_STATE, /* guest -> host: of one of these, whenever it changes */
+	CONTROL_UNLISTEN,     /* host -> guest: no more */
 	CONTROL_TYPE_END,
 };
 
@@ -103,6 +107,20 @@ struct listener {
 	char unit[256];   /* the systemd unit of the process */
 };
 
+/* Where the guest listens for the host: each connection opens a stream of kind reverse with this id. */
+struct control_listen {
+	uint32_t id;    /* the host's name for it in this session */
+	uint8_t family; /* 4 or 6; 0: a unix socket */
+	uint8_t addr[16];
+	uint16_t port;
+	char path[SOCKET_PATH_MAX]; /* of a unix socket, absolute; else "" */
+};
+
+struct control_listen_state {
+	uint32_t id;
+	uint32_t error; /* errno, tried again; 0: it listens */
+};
+
 struct control_msg {
 	enum control_type type;
 	union {
@@ -114,6 +132,9 @@ struct control_msg {
 		uint64_t ports_epoch; /* BEGIN and END */
 		struct listener port; /* ADD */
 		uint64_t port_key;    /* REMOVE */
+		struct control_listen listen;
+		uint32_t unlisten_id;
+		struct control_listen_state listen_state;
 		struct {
 			uint8_t level;
 			char text[CONTROL_TEXT_MAX];
@@ -162,5 +183,9 @@ struct unix_target {
 };
 void unix_target_put(struct wire_buf *out, const struct unix_target *t);
 int unix_target_get(const uint8_t *data, size_t len, struct unix_target *t); /* -EPROTO */
+
+/* OPEN(reverse): which LISTEN of the host's it is a connection of. */
+void reverse_target_put(struct wire_buf *out, uint32_t id);
+int reverse_target_get(const uint8_t *data, size_t len, uint32_t *id); /* -EPROTO */
 
 #endif

@@ -30,6 +30,7 @@ enum mux_kind {
 	MUX_KIND_TCP = 3,     /* host opens; arguments: control_msg.h, struct tcp_target */
 	MUX_KIND_UDP = 4,     /* the same, one a client; carries datagrams: datagram.h */
 	MUX_KIND_UNIX = 5,    /* host opens; arguments: control_msg.h, struct unix_target */
+	MUX_KIND_REVERSE = 6, /* guest opens; arguments: control_msg.h, the id of a LISTEN */
 };
 
 /* Why a stream was refused or reset. Names by mux_reason_name(). */

@@ -37,6 +37,7 @@
 #include "mux.h"
 #include "peer.h"
 #include "ports.h"
+#include "reverse.h"
 #include "wanted.h"
 #include "wire.h"
 
@@ -57,7 +58,8 @@ struct seat {
 	uint16_t ssh_port;
 	struct mux_stream *control;
 	struct wire_buf in;
-	bool configured; /* CONFIG came */
+	struct reverse *reverse; /* from the first LISTEN on; NULL: it listens for nobody */
+	bool configured;         /* CONFIG came */
 };
 
 struct instance {
@@ -341,6 +343,22 @@ static int on_config(struct instance *i, struct control_msg *msg)
 	return begin_ports(i);
 }
 
+static void on_reverse_message(void *ctx, const struct control_msg *msg)
+{
+	host_send(ctx, msg);
+}
+
+static const struct reverse_events reverse_events = {.message = on_reverse_message};
+
+static int on_listen(struct instance *i, const struct control_msg *msg)
+{
+	struct seat *seat = i->seat;
+
+	if (!seat->reverse)
+		seat->reverse = reverse_new(i->loop, peer_mux(seat->peer), &reverse_events, i);
+	return seat->reverse ? reverse_listen(seat->reverse, &msg->listen) : -ENOMEM;
+}
+
 static int on_message(struct instance *i, struct control_msg *msg)
 {
 	if (msg->type != CONTROL_CONFIG && !i->seat->configured)
@@ -352,6 +370,10 @@ static int on_message(struct instance *i, struct control_msg *msg)
 		return on_mount(i, msg);
 	case CONTROL_UNMOUNT:
 		return on_unmount(i, msg);
+	case CONTROL_LISTEN:
+		return on_listen(i, msg);
+	case CONTROL_UNLISTEN:
+		return i->seat->reverse ? reverse_unlisten(i->seat->reverse, msg->unlisten_id) : -EPROTO;
 	default:
 		return -EPROTO; /* ours to send, not the host's */
 	}
@@ -432,6 +454,8 @@ static void leave_seat(struct instance *i)
 {
 	struct mount_entry *e;
 
+	reverse_free(i->seat->reverse);
+	i->seat->reverse = NULL;
 	i->seat->instance = NULL;
 	i->seat = NULL;
 	loop_timer_stop(i->claim);

@@ -41,6 +41,7 @@
 #include "notify.h"
 #include "offload.h"
 #include "peer.h"
+#include "reverse.h"
 #include "runtime_dir.h"
 #include "shares.h"
 
@@ -91,6 +92,8 @@ bool agent_settled(const struct agent *a)
 	if (a->state != AGENT_CONNECTED || !a->guest_known)
 		return false;
 	if (a->config->max_forwards > 0 && !a->ports_known)
+		return false;
+	if (a->reverse && !reverse_is_settled(a->reverse))
 		return false;
 	for (size_t i = 0; i < a->plan.count; i++)
 		if (a->mounts[i].outdated ||
@@ -265,13 +268,20 @@ static void on_peer_dead(void *ctx, enum session_reason reason, const char *text
 	}
 }
 
-/* The guest may open its shares and nothing else: no connection to a host address, ever. */
+/*
+ * The guest may open its shares, and what a reverse rule names, by numbers it was given, and nothing else: it never
+ * names an address of the host.
+ */
 static void on_peer_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
 {
 	struct agent *a = ctx;
 	struct sftp_target target;
 	struct served *share;
 
+	if (kind == MUX_KIND_REVERSE && a->reverse) {
+		reverse_open(a->reverse, stream, args, len);
+		return;
+	}
 	if (kind != MUX_KIND_SFTP || sftp_target_get(args, len, &target) < 0) {
 		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
 		return;

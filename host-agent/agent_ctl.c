@@ -22,6 +22,7 @@
 #include "forward.h"
 #include "log.h"
 #include "loop.h"
+#include "reverse.h"
 #include "runtime_dir.h"
 
 #define EXIT_OK            0
@@ -98,8 +99,21 @@ static const char *kind_of(const char *end)
 	return end[0] == '/' ? "socket" : "port";
 }
 
+static void reverse_line(struct ctl_client *client, const struct forward_info *info)
+{
+	if (info->state == FORWARD_FORWARDED)
+		ctl_client_line(client, 'o', "reverse %s: guest %s", info->host[0], info->guest);
+	else
+		ctl_client_line(client, 'e', "homeport: reverse: %s does not answer in the guest: %s", info->host[0],
+				info->reason ? info->reason : forward_state_name(info->state));
+}
+
 void agent_ctl_port_line(struct ctl_client *client, const struct forward_info *info)
 {
+	if (info->reverse) {
+		reverse_line(client, info);
+		return;
+	}
 	switch (info->state) {
 	case FORWARD_FORWARDED:
 		ctl_client_line(client, 'o', "%s %s%s%s: guest %s%s%s%s", kind_of(info->host[0]), info->host[0],
@@ -156,6 +170,8 @@ static void tell_settled(struct agent *a, struct ctl_client *client)
 			mount_lines(&a->mounts[i], client);
 	if (a->forward)
 		forward_list(a->forward, on_port, client);
+	if (a->reverse)
+		reverse_list(a->reverse, on_port, client);
 	for (size_t i = 0; i < a->plan.count; i++)
 		if (a->mounts[i].status == MOUNT_FAILED)
 			ctl_client_line(client, 'e', "homeport: mount: %s", a->mounts[i].text);

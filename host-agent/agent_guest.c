@@ -19,6 +19,7 @@
 #include "loop.h"
 #include "mux.h"
 #include "peer.h"
+#include "reverse.h"
 #include "rules.h"
 #include "runtime_dir.h"
 
@@ -132,6 +133,16 @@ static void on_port(void *ctx, const struct forward_info *info, bool gone)
 
 static const struct forward_events forward_events = {.changed = on_forward_changed, .port = on_port};
 
+static void on_reverse_send(void *ctx, const struct control_msg *msg)
+{
+	struct agent *a = ctx;
+
+	if (a->control)
+		guest_send(a, msg);
+}
+
+static const struct reverse_events reverse_events = {.send = on_reverse_send, .changed = on_forward_changed};
+
 /*
  * The guest says which port its sshd has; which one we dial we know ourselves. That is often a port of this host's
  * loopback, which whoever runs the VM listens on: a guest that got it when the VM starts anew would be what answers us,
@@ -158,8 +169,10 @@ struct rules *agent_guest_rules(const struct agent *a, const struct config *conf
 static void forward_end(struct agent *a)
 {
 	forward_free(a->forward);
+	reverse_free(a->reverse);
 	rules_free(a->rules);
 	a->forward = NULL;
+	a->reverse = NULL;
 	a->rules = NULL;
 }
 
@@ -172,9 +185,11 @@ static int forward_make(struct agent *a)
 		.guest = {a->guest.home, a->guest.user, a->guest.uid, a->dir->name, a->dir->run},
 	};
 	a->rules = agent_guest_rules(a, a->config);
-	if (a->rules)
+	if (a->rules) {
 		a->forward = forward_new(a->loop, a->rules, &a->world, &limits, &forward_events, a);
-	if (a->forward)
+		a->reverse = reverse_new(a->loop, a->rules, &a->world, &reverse_events, a);
+	}
+	if (a->forward && a->reverse)
 		return 0;
 	forward_end(a);
 	return -ENOMEM;
@@ -220,6 +235,8 @@ static int on_guest(struct agent *a, const struct control_msg *msg)
 		 text_printable(hostname, sizeof(hostname), guest->hostname, strlen(guest->hostname)),
 		 text_printable(user, sizeof(user), guest->user, strlen(guest->user)),
 		 text_printable(version, sizeof(version), guest->agent_version, strlen(guest->agent_version)));
+	if (a->reverse)
+		reverse_begin(a->reverse);
 	return 0;
 }
 
@@ -327,6 +344,9 @@ static int on_message(struct agent *a, const struct control_msg *msg)
 	case CONTROL_PORT_ADD:
 	case CONTROL_PORT_REMOVE:
 		break;
+	case CONTROL_LISTEN_STATE:
+		rc = a->reverse ? reverse_state(a->reverse, &msg->listen_state) : -EPROTO;
+		break;
 	case CONTROL_LOG:
 		on_log(a, msg->log.level, msg->log.text);
 		return 0;
@@ -424,6 +444,8 @@ void agent_guest_end(struct agent *a)
 	}
 	if (a->forward)
 		forward_set_mux(a->forward, NULL);
+	if (a->reverse)
+		reverse_end(a->reverse);
 }
 
 void agent_guest_free(struct agent *a)

@@ -28,6 +28,7 @@
 #include "notify.h"
 #include "offload.h"
 #include "problems.h"
+#include "reverse.h"
 #include "rules.h"
 
 int agent_config_set(struct agent *a, struct config *next)
@@ -42,6 +43,8 @@ int agent_config_set(struct agent *a, struct config *next)
 	}
 	if (rules) {
 		forward_set_rules(a->forward, rules, &limits);
+		if (reverse_set_rules(a->reverse, rules, &a->world) < 0)
+			log_error("out of memory: what answers in the guest is as it was");
 		rules_free(a->rules);
 		a->rules = rules;
 	}

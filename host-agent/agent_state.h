@@ -36,6 +36,7 @@ struct mux_stream;
 struct offload;
 struct peer;
 struct problems;
+struct reverse;
 struct rules;
 struct runtime_dir;
 struct served;
@@ -125,9 +126,9 @@ struct agent {
 	struct guest_builds builds; /* what the link brings along; none with a guestCommand */
 	struct peer *peer;          /* NULL: no session */
 	struct shares *shares;
-	struct rules
-		*rules; /* with forward, from the first GUEST on: they need to know the guest's ssh port and home */
+	struct rules *rules; /* these three from the first GUEST on: they need to know the guest's ssh port and home */
 	struct forward *forward;
+	struct reverse *reverse;
 	struct socket_world world;
 	char host_home[PATH_MAX], host_user[64];
 

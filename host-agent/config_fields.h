@@ -69,7 +69,6 @@ extern const struct config_type config_type_host_path;  /* struct config_path; ~
 extern const struct config_type config_type_guest_path; /* char *; absolute, not / */
 extern const struct config_type config_type_bool;       /* bool */
 extern const struct config_type config_type_flag;       /* bool, written only when true */
-extern const struct config_type config_type_never;      /* bool that may only be false in this version */
 extern const struct config_type config_type_choice;     /* enum rule_choice */
 extern const struct config_type config_type_proto;      /* enum rule_proto */
 extern const struct config_type config_type_locks;      /* bool: true for "host" */

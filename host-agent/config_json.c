@@ -45,11 +45,6 @@ static void write_bool(struct json *j, const struct config_field *field)
 	write_type(j, "boolean");
 }
 
-static void write_never(struct json *j, const struct config_field *field)
-{
-	json_bool(j, "const", false);
-}
-
 static void write_words(struct json *j, const char *const words[])
 {
 	json_open(j, "enum", '[');
@@ -144,7 +139,6 @@ static const struct {
 	{&config_type_guest_path, write_guest_path},
 	{&config_type_bool, write_bool},
 	{&config_type_flag, write_bool},
-	{&config_type_never, write_never},
 	{&config_type_choice, write_bool},
 	{&config_type_proto, write_proto},
 	{&config_type_locks, write_locks},

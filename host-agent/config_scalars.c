@@ -203,17 +203,6 @@ const struct config_type config_type_flag = {
 	"true or false", CONFIG_NODE_SCALAR, bool_read, bool_is_true, bool_write, bool_equal, config_nothing_to_free,
 };
 
-static void never_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
-		       void *at)
-{
-	if (read_boolean(reader, field, key->value) == 1)
-		config_complain(reader, field, key, "not supported by this version; remove it");
-}
-
-const struct config_type config_type_never = {
-	"true or false", CONFIG_NODE_SCALAR, never_read, bool_is_true, bool_write, bool_equal, config_nothing_to_free,
-};
-
 static void choice_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
 			void *at)
 {

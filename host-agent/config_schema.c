@@ -149,7 +149,9 @@ const struct config_field config_forward_fields[] = {
 	 FIELD(text, rule_spec, process)},
 	{.key = "user", .about = "The user that listens.", FIELD(text, rule_spec, user)},
 	{.key = "unit", .about = "The systemd unit that listens.", FIELD(text, rule_spec, unit)},
-	{.key = "reverse", .about = "From the guest to the host.", FIELD(never, rule_spec, reverse)},
+	{.key = "reverse",
+	 .about = "A port or socket of the host's that answers in the guest.",
+	 FIELD(flag, rule_spec, reverse)},
 	{.key = "access",
 	 .about = "Who may connect: any user, or self, who is homeport's own.",
 	 FIELD(access, rule_spec, self_only)},
@@ -305,7 +307,7 @@ void config_warn_forward(const struct rule_spec *spec, struct problem_place plac
 	bool single22 =
 		spec->guest_port == 22 || (spec->guest_port_range.first == 22 && spec->guest_port_range.last == 22);
 
-	if (!spec->ignore && single22)
+	if (!spec->ignore && !spec->reverse && single22)
 		problems_add(problems, PROBLEM_WARNING, place,
 			     "%s: port 22 of the guest is never forwarded; the rule has no effect", spec->origin);
 }

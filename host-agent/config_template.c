@@ -79,7 +79,7 @@ static void write_entry(const struct template *t, const struct config_field *lis
 	char lead[64];
 
 	for (const struct config_field *field = list->fields; field->key != NULL; field++) {
-		if (field->type == &config_type_not_yet || field->type == &config_type_never)
+		if (field->type == &config_type_not_yet)
 			continue;
 		snprintf(lead, sizeof(lead), "#   %-18s", field->key);
 		write_prose(t->out, lead, "#                     ", field->about);

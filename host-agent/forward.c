@@ -152,7 +152,8 @@ static void on_accepted(void *ctx, struct endpoint_claim *claim, int fd)
 	const struct forward_row *row = claim->owner;
 	struct forward *f = ctx;
 
-	if (row->verdict.self_only && !client_is_self(f, fd, row)) {
+	/* A socket of the host's is its user's alone anyway. */
+	if (row->verdict.self_only && !row->verdict.host_socket && !client_is_self(f, fd, row)) {
 		forward_conn_refuse(fd);
 		return;
 	}

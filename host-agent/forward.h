@@ -61,6 +61,7 @@ struct forward_info {
 	unsigned connections; /* open now */
 	uint64_t bytes_in;    /* from the host into the guest */
 	uint64_t bytes_out;
+	bool reverse; /* the guest's end is the one that is listened at (reverse.h) */
 };
 
 typedef void forward_list_cb(void *ctx, const struct forward_info *info);

@@ -226,10 +226,10 @@ static int fill_ends(struct rule *rule, const struct rule_spec *spec, char *why)
 			return r;
 		if (host_written)
 			return refuse(why, "hostSocket: is one end and hostPort another; remove one of the two");
-		if (spec->guest_socket == NULL && range_length(&rule->guest_ports) != 0)
+		if (spec->guest_socket == NULL && !spec->reverse && range_length(&rule->guest_ports) != 0)
 			return refuse(why, "hostSocket: needs one guestPort or a guestSocket, not a range of ports");
 	}
-	if (spec->guest_socket == NULL && spec->host_socket == NULL &&
+	if (spec->guest_socket == NULL && spec->host_socket == NULL && !spec->reverse &&
 	    range_length(&rule->guest_ports) != range_length(&rule->host_ports))
 		return refuse(why, "hostPortRange: %u ports cannot stand for the guest's %u; make both as long",
 			      range_length(&rule->host_ports) + 1, range_length(&rule->guest_ports) + 1);
@@ -260,9 +260,42 @@ static int fill_socket(struct rule *rule, const struct rule_spec *spec, char *wh
 		return 0;
 	if (spec->proto == RULE_PROTO_UDP)
 		return refuse(why, "%s: carries no datagrams; remove it or proto: udp", key);
-	if (spec->guest_socket != NULL && (spec->process != NULL || spec->user != NULL || spec->unit != NULL))
+	if (spec->guest_socket != NULL && !spec->reverse &&
+	    (spec->process != NULL || spec->user != NULL || spec->unit != NULL))
 		return refuse(why, "guestSocket: is there before anything listens, so it cannot ask who listens");
 	rule->proto = RULE_PROTO_TCP;
+	return 0;
+}
+
+/*
+ * A reverse rule is one listener of the guest's and one service of the host's. Whichever port is not written is the
+ * other's.
+ */
+static int fill_reverse(struct rule *rule, const struct rule_spec *spec, char *why)
+{
+	if (!spec->reverse)
+		return 0;
+	if (spec->proto == RULE_PROTO_UDP)
+		return refuse(why, "reverse: is for TCP and unix sockets; remove it or proto: udp");
+	if (spec->ignore || spec->is_static)
+		return refuse(why, "reverse: goes not with %s; remove one of the two",
+			      spec->ignore ? "ignore" : "static");
+	if (spec->process != NULL || spec->user != NULL || spec->unit != NULL)
+		return refuse(why, "reverse: listens itself, so it cannot ask who listens in the guest");
+	if (spec->self_only)
+		return refuse(why, "access: is for who connects on the host; remove it or reverse");
+	if (spec->guest_ip_must_be_zero != RULE_UNSET)
+		return refuse(why, "reverse: listens at guestIP; remove guestIPMustBeZero");
+	if (spec->guest_socket == NULL && !guest_port_written(spec)) {
+		if (!host_port_written(spec))
+			return refuse(why, "reverse: needs a guestPort or a guestSocket to listen at");
+		rule->guest_ports = rule->host_ports;
+	}
+	if (spec->host_socket == NULL && !host_port_written(spec))
+		rule->host_ports = rule->guest_ports;
+	if ((spec->guest_socket == NULL && range_length(&rule->guest_ports) != 0) ||
+	    (spec->host_socket == NULL && range_length(&rule->host_ports) != 0))
+		return refuse(why, "reverse: needs one port or socket at each end, not a range of ports");
 	return 0;
 }
 
@@ -351,10 +384,11 @@ int rule_fill(struct rule *rule, const struct rule_spec *spec, char *why)
 			      .self_only = spec->self_only,
 			      .ignore = spec->ignore,
 			      .is_static = spec->is_static,
+			      .reverse = spec->reverse,
 			      .by_hand = spec->by_hand};
 	if ((r = fill_guest_address(rule, spec, why)) < 0 || (r = fill_host_address(rule, spec, why)) < 0 ||
 	    (r = fill_ends(rule, spec, why)) < 0 || (r = check_static(spec, why)) < 0 ||
-	    (r = fill_socket(rule, spec, why)) < 0)
+	    (r = fill_socket(rule, spec, why)) < 0 || (r = fill_reverse(rule, spec, why)) < 0)
 		return r;
 	if (spec->process != NULL && (r = fill_process(rule, spec->process, why)) < 0)
 		return r;

@@ -34,6 +34,7 @@ struct rule {
 	bool ignore;
 	bool is_static;
 	bool by_hand;
+	bool reverse;
 };
 
 extern const struct rule_address rule_loopback4; /* 127.0.0.1 */

@@ -194,7 +194,7 @@ static bool fallback_refuses(const struct listener_key *listener, const struct r
 static bool rule_matches(const struct rule *rule, const struct listener_key *listener,
 			 const struct rule_address *address)
 {
-	if (rule->guest_socket != NULL || rule->is_static)
+	if (rule->guest_socket != NULL || rule->is_static || rule->reverse)
 		return false;
 	if (rule->proto != RULE_PROTO_ANY && rule->proto != listener->proto)
 		return false;
@@ -205,12 +205,20 @@ static bool rule_matches(const struct rule *rule, const struct listener_key *lis
 	return rule_takes_owner(rule, listener);
 }
 
-static bool static_covers(const struct rules *rules, const struct listener_key *listener)
+/*
+ * The rule that has the port whether or not anything listens, or NULL. What listens where a reverse rule does is we
+ * ourselves: to forward it would lead the host's service back to the host, in the worst case to itself.
+ */
+static const struct rule *static_cover(const struct rules *rules, const struct listener_key *listener)
 {
-	for (size_t i = 0; listener->proto == RULE_PROTO_TCP && i < rules->count; i++)
-		if (rules->list[i].is_static && rule_range_has(&rules->list[i].guest_ports, listener->port))
-			return true;
-	return false;
+	for (size_t i = 0; listener->proto == RULE_PROTO_TCP && i < rules->count; i++) {
+		const struct rule *rule = &rules->list[i];
+
+		if ((rule->is_static || (rule->reverse && rule->guest_socket == NULL)) &&
+		    rule_range_has(&rule->guest_ports, listener->port))
+			return rule;
+	}
+	return NULL;
 }
 
 static void verdict_forward(const struct rule *rule, unsigned guest_port, struct rule_verdict *out)
@@ -231,13 +239,15 @@ static void verdict_forward(const struct rule *rule, unsigned guest_port, struct
 void rules_match(const struct rules *rules, const struct listener_key *listener, struct rule_verdict *out)
 {
 	struct rule_address address = rule_address_make(listener->family, listener->address);
-	bool covered = static_covers(rules, listener);
+	const struct rule *cover = static_cover(rules, listener);
 
 	for (size_t i = 0; i < rules->count; i++) {
 		const struct rule *rule = &rules->list[i];
 
-		if (covered && !rule->any_address) {
-			*out = (struct rule_verdict){.action = RULE_STATIC, .reason = "a static rule has this port"};
+		if (cover != NULL && !rule->any_address) {
+			*out = (struct rule_verdict){.action = RULE_STATIC,
+						     .reason = cover->reverse ? "a reverse rule has this port"
+									      : "a static rule has this port"};
 			return;
 		}
 		if (!rule_matches(rule, listener, &address))
@@ -292,7 +302,7 @@ bool rules_static_next(const struct rules *rules, size_t *cursor, struct rule_st
 	for (size_t i = *cursor >> 16, port = *cursor & 0xffff; i < rules->count; i++, port = 0) {
 		const struct rule *rule = &rules->list[i];
 
-		if (rule->guest_socket != NULL && !rule->ignore) {
+		if (rule->guest_socket != NULL && !rule->reverse && !rule->ignore) {
 			static_fill(rule, rule->guest_ports.first, out);
 			*cursor = (i + 1) << 16;
 			return true;
@@ -306,6 +316,18 @@ bool rules_static_next(const struct rules *rules, size_t *cursor, struct rule_st
 		if (rule_address_is_unspecified(&rule->guest))
 			out->guest = rule->guest.family == AF_INET ? rule_loopback4 : rule_loopback6;
 		*cursor = (i << 16) + port + 1;
+		return true;
+	}
+	return false;
+}
+
+bool rules_reverse_next(const struct rules *rules, size_t *cursor, struct rule_static *out)
+{
+	for (size_t i = *cursor; i < rules->count; i++) {
+		if (!rules->list[i].reverse)
+			continue;
+		static_fill(&rules->list[i], rules->list[i].guest_ports.first, out);
+		*cursor = i + 1;
 		return true;
 	}
 	return false;

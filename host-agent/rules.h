@@ -58,7 +58,7 @@ struct rule_spec {
 	const char *user;
 	const char *unit;
 	bool self_only; /* who connects on the host is to be the agent's user */
-	bool reverse;
+	bool reverse;   /* a service of the host's answers in the guest */
 	bool ignore;
 	bool is_static;
 	bool by_hand; /* of a command, not of the configuration */
@@ -89,7 +89,7 @@ struct listener_key {
 enum rule_action {
 	RULE_NONE,    /* no rule matches: not forwarded */
 	RULE_IGNORE,  /* a rule says so: not forwarded */
-	RULE_STATIC,  /* a static rule covers the port: its forward is there whether or not anything listens */
+	RULE_STATIC,  /* a static or reverse rule has the port, whether or not anything listens */
 	RULE_FORWARD, /* to host[0..host_count) at host_port, or to host_socket */
 	RULE_ACTIONS
 };
@@ -106,12 +106,12 @@ struct rule_verdict {
 	bool by_hand;            /* the rule is */
 };
 
-/* What a rule has from start to end: a port of a static rule, or a socket of the guest's. */
+/* What a rule has from start to end: a port of a static rule, a socket of the guest's, or one end each in reverse. */
 struct rule_static {
 	const char *guest_socket;  /* NULL, or the path as written, its {{…}} unexpanded; then there is no port */
-	struct rule_address guest; /* where to dial in the guest: never unspecified */
+	struct rule_address guest; /* where to dial in the guest: never unspecified; in reverse where to listen */
 	uint16_t guest_port;
-	struct rule_verdict host; /* action RULE_FORWARD */
+	struct rule_verdict host; /* action RULE_FORWARD; in reverse where to connect to */
 };
 
 struct rules;
@@ -148,6 +148,9 @@ void rules_match(const struct rules *rules, const struct listener_key *listener,
  * false. Ports that are never forwarded are left out.
  */
 bool rules_static_next(const struct rules *rules, size_t *cursor, struct rule_static *out);
+
+/* Walks the reverse rules, in the same way. */
+bool rules_reverse_next(const struct rules *rules, size_t *cursor, struct rule_static *out);
 
 /*
  * Reads an IPv4 or IPv6 address (no scope, no brackets; ::ffff:1.2.3.4 becomes 1.2.3.4). False, with `out` untouched,

@@ -12,6 +12,7 @@
 #include "json.h"
 #include "log.h"
 #include "peer.h"
+#include "reverse.h"
 #include "runtime_dir.h"
 #include "shares.h"
 #include "table.h"
@@ -91,6 +92,7 @@ static void json_port(void *ctx, const struct forward_info *info)
 	json_u64(j, "connections", info->connections);
 	json_u64(j, "bytes_in", info->bytes_in);
 	json_u64(j, "bytes_out", info->bytes_out);
+	json_bool(j, "reverse", info->reverse);
 	json_close(j, '}');
 }
 
@@ -99,6 +101,8 @@ static void json_ports(struct json *j, const char *key, const struct agent *a)
 	json_open(j, key, '[');
 	if (a->forward)
 		forward_list(a->forward, json_port, j);
+	if (a->reverse)
+		reverse_list(a->reverse, json_port, j);
 	json_close(j, ']');
 }
 
@@ -234,8 +238,8 @@ static void human_port(void *ctx, const struct forward_info *info)
 		table_add(t, "");
 		table_add(t, "");
 	}
-	table_addf(t, "%s%s%s%s", forward_state_name(info->state), info->by_hand ? ", by hand" : "",
-		   info->reason ? ": " : "", info->reason ? info->reason : "");
+	table_addf(t, "%s%s%s%s%s", info->reverse ? "reverse, " : "", forward_state_name(info->state),
+		   info->by_hand ? ", by hand" : "", info->reason ? ": " : "", info->reason ? info->reason : "");
 }
 
 static void human_ports(const struct agent *a, const char *indent, FILE *out)
@@ -247,6 +251,8 @@ static void human_ports(const struct agent *a, const char *indent, FILE *out)
 		table_add(&t, head[i]);
 	if (a->forward)
 		forward_list(a->forward, human_port, &t);
+	if (a->reverse)
+		reverse_list(a->reverse, human_port, &t);
 	if (t.count > t.columns)
 		table_print(&t, indent, out);
 	else

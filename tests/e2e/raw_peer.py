@@ -22,7 +22,8 @@ BANNER = b"\x00homeport\r\n\x01"
 HELLO, DATA, ACK, PING, PONG, GOODBYE = range(1, 7)
 OPEN, ACCEPT, REFUSE, MUX_DATA, CREDIT, LIMITED, FIN, RESET = range(1, 9)
 CONFIG, MOUNT, UNMOUNT, GUEST, MOUNT_STATE, PORTS_BEGIN, PORT_ADD, PORT_REMOVE, PORTS_END, LOG = range(1, 11)
-KIND_CONTROL, KIND_SFTP, KIND_TCP = 1, 2, 3
+LISTEN, LISTEN_STATE = 11, 12
+KIND_CONTROL, KIND_SFTP, KIND_TCP, KIND_UNIX, KIND_REVERSE = 1, 2, 3, 5, 6
 MOUNTING, MOUNTED, FAILED, UNMOUNTED = range(4)
 UNKNOWN_SESSION = 4
 
@@ -65,6 +66,7 @@ class Peer:
         self.next_id = 2
         self.seen = []  # mux frames that came: (stream, type, payload)
         self.mounts = []  # ids the host asked for
+        self.listens = []  # of LISTEN
         self.messages = bytearray()
         self.credit = 256 << 10  # of the control stream
 
@@ -150,6 +152,8 @@ class Peer:
                 break
             if what == MOUNT:
                 self.mounts.append(struct.unpack_from(">I", self.messages, 5)[0])
+            if what == LISTEN:
+                self.listens.append(struct.unpack_from(">I", self.messages, 5)[0])
             del self.messages[:4 + n]
 
     def send(self, data):

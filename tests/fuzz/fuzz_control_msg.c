@@ -30,6 +30,7 @@ static void check_targets(const uint8_t *data, size_t size)
 	struct sftp_target sftp;
 	struct tcp_target tcp;
 	struct unix_target path;
+	uint32_t id;
 	struct wire_buf out = {0};
 
 	if (tcp_target_get(data, size, &tcp) == 0) {
@@ -45,6 +46,11 @@ static void check_targets(const uint8_t *data, size_t size)
 	if (unix_target_get(data, size, &path) == 0) {
 		must(path.path[0] == '/' && strlen(path.path) < SOCKET_PATH_MAX);
 		unix_target_put(&out, &path);
+		must(out.len == size && memcmp(out.data, data, size) == 0);
+	}
+	wire_buf_reset(&out);
+	if (reverse_target_get(data, size, &id) == 0) {
+		reverse_target_put(&out, id);
 		must(out.len == size && memcmp(out.data, data, size) == 0);
 	}
 	wire_buf_free(&out);

@@ -57,6 +57,7 @@ static void spec_set(struct rule_spec *spec, const char *line)
 	}
 	spec->ignore |= strcmp(line, "ignore") == 0;
 	spec->is_static |= strcmp(line, "static") == 0;
+	spec->reverse |= strcmp(line, "reverse") == 0;
 	spec->proto = strcmp(line, "udp") == 0   ? RULE_PROTO_UDP
 		      : strcmp(line, "tcp") == 0 ? RULE_PROTO_TCP
 						 : spec->proto;
@@ -123,6 +124,18 @@ static void check_static(const struct rules *rules)
 	}
 }
 
+static void check_reverse(const struct rules *rules)
+{
+	struct rule_static at;
+	size_t cursor = 0, n = 0;
+
+	while (rules_reverse_next(rules, &cursor, &at)) {
+		check_host(&at.host);
+		must((at.guest_socket != NULL) == (at.guest_port == 0));
+		must(++n <= RULES_MAX);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct rules *rules = rules_new(OWN_PORT);
@@ -148,6 +161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 	}
 	check_static(rules);
+	check_reverse(rules);
 	rules_free(rules);
 	free(text);
 	return 0;

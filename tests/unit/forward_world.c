@@ -254,6 +254,22 @@ int listen_at(const char *ip, uint16_t *port)
 	return fd;
 }
 
+int listen6(uint16_t port)
+{
+	struct sockaddr_in6 in6 = {
+		.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct timeval patience = {.tv_sec = 5};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int on = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (bind(fd, (struct sockaddr *)&in6, sizeof(in6)) == 0 && listen(fd, 5) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
 int dial4(uint16_t port)
 {
 	static const uint8_t loopback[4] = {127, 0, 0, 1};

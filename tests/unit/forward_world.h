@@ -67,6 +67,7 @@ struct one row(struct world *w, const char *guest);
 int listen_at(const char *ip, uint16_t *port);
 int dial4(uint16_t port);
 int dial6(uint16_t port);
+int listen6(uint16_t port); /* on ::1 */
 int listen_path(const char *path);
 int dial_path(const char *path);
 

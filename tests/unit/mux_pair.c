@@ -10,7 +10,7 @@
 struct mux_pair {
 	struct mux *host, *guest;
 	struct loop_hook *hook;
-	mux_pair_open_cb *guest_open;
+	mux_pair_open_cb *guest_open, *host_open;
 	void *ctx;
 };
 
@@ -23,7 +23,12 @@ static void on_guest_open(void *ctx, struct mux_stream *stream, enum mux_kind ki
 
 static void on_host_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
 {
-	mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
+	struct mux_pair *p = ctx;
+
+	if (p->host_open)
+		p->host_open(p->ctx, stream, kind, args, len);
+	else
+		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
 }
 
 static void on_pending(void *ctx)
@@ -79,4 +84,14 @@ void mux_pair_free(struct mux_pair *p)
 struct mux *mux_pair_host(struct mux_pair *p)
 {
 	return p->host;
+}
+
+struct mux *mux_pair_guest(struct mux_pair *p)
+{
+	return p->guest;
+}
+
+void mux_pair_on_host_open(struct mux_pair *p, mux_pair_open_cb *host_open)
+{
+	p->host_open = host_open;
 }

@@ -16,5 +16,9 @@ struct mux_pair *mux_pair_new(struct loop *loop, mux_pair_open_cb *guest_open, v
 void mux_pair_free(struct mux_pair *p);
 
 struct mux *mux_pair_host(struct mux_pair *p);
+struct mux *mux_pair_guest(struct mux_pair *p);
+
+/* What the guest opens is the callee's, instead of being refused; ctx as above. */
+void mux_pair_on_host_open(struct mux_pair *p, mux_pair_open_cb *host_open);
 
 #endif

@@ -437,8 +437,6 @@ static void what_is_not_built_yet_is_an_error_and_not_silence(void **state)
 		 "f:2:3: acl: true does not go with ownership: virtual; leave one of them out"},
 		{"mounts:\n- location: /a\n  locks: true\n", "f:3:10: locks: expected guest or host, found \"true\""},
 		{"mounts:\n- location: /a\n  sync: true\n", "f:3:3: sync: not supported by this version; remove it"},
-		{"portForwards:\n- guestPort: 80\n  reverse: true\n",
-		 "f:3:3: reverse: not supported by this version; remove it"},
 	};
 
 	EXPECT_MISTAKES(rows);
@@ -448,6 +446,7 @@ static void rules_that_are_understood_and_not_done_are_warnings(void **state)
 {
 	static const struct mistake rows[] = {
 		{"portForwards:\n- guestSocket: /run/docker.sock\n  hostSocket: docker.sock\n", ""},
+		{"portForwards:\n- guestPort: 22\n  reverse: true\n", ""},
 		{"portForwards:\n- guestPort: 80\n- guestPort: 53\n  proto: udp\n", ""},
 		{"portForwards:\n- guestPort: 22\n  hostPort: 2222\n",
 		 "f:2:3: warning: portForwards[0]: port 22 of the guest is never forwarded; the rule has no effect"},
@@ -466,6 +465,8 @@ static void the_fields_of_a_rule_must_fit_together(void **state)
 		 "f:2:3: hostPortRange: 1 ports cannot stand for the guest's 65535; make both as long"},
 		{"portForwards:\n- guestIP: 127.0.0.1\n  guestIPMustBeZero: true\n",
 		 "f:3:22: guestIPMustBeZero: true goes only with guestIP 0.0.0.0, not with 127.0.0.1"},
+		{"portForwards:\n- guestPort: 53\n  proto: udp\n  reverse: true\n",
+		 "f:4:12: reverse: is for TCP and unix sockets; remove it or proto: udp"},
 		{"portForwards:\n- guestPort: 1\n  hostIP: myhost\n",
 		 "f:3:11: hostIP: \"myhost\" is neither an IP address nor localhost"},
 	};

@@ -112,6 +112,11 @@ static void every_message_comes_back_as_it_was_put(void **state)
 		{.type = CONTROL_PORT_REMOVE, .port_key = 7},
 		{.type = CONTROL_PORTS_END, .ports_epoch = 9},
 		{.type = CONTROL_LOG, .log = {.level = 1, .text = "a line"}},
+		{.type = CONTROL_LISTEN, .listen = {.id = 1, .family = 4, .addr = {127, 0, 0, 1}, .port = 5432}},
+		{.type = CONTROL_LISTEN, .listen = {.id = 2, .family = 6, .addr = {[15] = 1}, .port = 1}},
+		{.type = CONTROL_LISTEN, .listen = {.id = 3, .path = "/run/a.sock"}},
+		{.type = CONTROL_LISTEN_STATE, .listen_state = {.id = 3, .error = EADDRINUSE}},
+		{.type = CONTROL_UNLISTEN, .unlisten_id = 2},
 	};
 	struct control_msg back;
 
@@ -260,6 +265,26 @@ static void listeners_have_one_spelling(void **state)
 	assert_true(get_of(&msg) > 0);
 }
 
+static void a_place_to_listen_at_is_an_address_or_a_path(void **state)
+{
+	static const struct control_listen bad[] = {
+		{.id = 1, .family = 5, .port = 1},
+		{.id = 1, .family = 4, .addr = {127, 0, 0, 1}},
+		{.id = 1, .family = 4, .addr = {127, 0, 0, 1, 1}, .port = 1},
+		{.id = 1, .family = 4, .port = 1, .path = "/a"},
+		{.id = 1},
+		{.id = 1, .path = "a"},
+		{.id = 1, .path = "/a", .port = 1},
+		{.id = 1, .path = "/a", .addr = {1}},
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct control_msg msg = {.type = CONTROL_LISTEN, .listen = bad[i]};
+
+		assert_int_equal(get_of(&msg), -EPROTO);
+	}
+}
+
 static void lengths_are_checked_before_the_bytes_are_there(void **state)
 {
 	static const uint8_t huge[] = {0xff, 0xff, 0xff, 0xff}, empty[] = {0, 0, 0, 0};
@@ -312,6 +337,8 @@ static void each_message_has_one_sender(void **state)
 	assert_true(control_type_from_host(CONTROL_CONFIG));
 	assert_true(control_type_from_host(CONTROL_MOUNT));
 	assert_false(control_type_from_host(CONTROL_PORT_ADD));
+	assert_true(control_type_from_host(CONTROL_LISTEN));
+	assert_false(control_type_from_host(CONTROL_LISTEN_STATE));
 	assert_string_equal(control_type_name(CONTROL_PORT_ADD), "PORT_ADD");
 	assert_string_equal(control_type_name((enum control_type)99), "?");
 }
@@ -342,6 +369,7 @@ static void a_socket_of_the_guest_is_named_by_its_whole_path(void **state)
 	char longest[SOCKET_PATH_MAX + 1] = "/";
 	struct unix_target target = {"/run/docker.sock"}, back;
 	struct wire_buf out = {0};
+	uint32_t id = 0;
 
 	unix_target_put(&out, &target);
 	assert_int_equal(unix_target_get(out.data, out.len, &back), 0);
@@ -355,6 +383,11 @@ static void a_socket_of_the_guest_is_named_by_its_whole_path(void **state)
 		wire_put_string(&out, longest, len);
 		assert_int_equal(unix_target_get(out.data, out.len, &back), len < SOCKET_PATH_MAX ? 0 : -EPROTO);
 	}
+	wire_buf_reset(&out);
+	reverse_target_put(&out, 7);
+	assert_int_equal(reverse_target_get(out.data, out.len, &id), 0);
+	assert_int_equal(id, 7);
+	assert_int_equal(reverse_target_get(out.data, out.len - 1, &id), -EPROTO);
 	wire_buf_free(&out);
 }
 
@@ -369,6 +402,7 @@ int main(void)
 		cmocka_unit_test(shares_are_sorted_and_begin_with_the_root),
 		cmocka_unit_test(a_mount_without_shares_or_with_too_many_is_refused),
 		cmocka_unit_test(listeners_have_one_spelling),
+		cmocka_unit_test(a_place_to_listen_at_is_an_address_or_a_path),
 		cmocka_unit_test(lengths_are_checked_before_the_bytes_are_there),
 		cmocka_unit_test(bytes_that_are_none_of_ours_are_refused),
 		cmocka_unit_test(a_message_too_long_to_be_read_is_not_put),

@@ -453,6 +453,7 @@ static void sockets_of_the_guest_are_there_from_start_to_end(void **state)
 		{.origin = "b", .guest_port_range = {80, 81}, .host_port_range = {80, 81}, .is_static = true},
 		{.origin = "c", .guest_socket = "{{.Home}}/x.sock", .host_port = 2375, .host_ip = "localhost"},
 		{.origin = "d", .guest_socket = "/not", .ignore = true},
+		{.origin = "e", .guest_socket = "/listens/here", .host_port = 1, .reverse = true},
 		{.origin = "f", .guest_port = 5432, .host_socket = "pg.sock", .is_static = true},
 		{0},
 	};
@@ -471,6 +472,43 @@ static void sockets_of_the_guest_are_there_from_start_to_end(void **state)
 		assert_string_equal(static_text(&s, text), expected[i]);
 	}
 	assert_false(rules_static_next(rules, &cursor, &s));
+	rules_free(rules);
+}
+
+static void a_reverse_rule_listens_in_the_guest_and_keeps_its_port_from_being_forwarded(void **state)
+{
+	const struct rule_spec specs[] = {
+		{.origin = "a", .guest_port = 5432, .reverse = true},
+		{.origin = "b", .host_port = 6379, .host_ip = "localhost", .reverse = true},
+		{.origin = "c", .guest_port = 80, .host_port = 8080, .guest_ip = "0.0.0.0", .reverse = true},
+		{.origin = "d", .guest_port = 81, .host_socket = "a.sock", .reverse = true},
+		{.origin = "e", .guest_socket = "/run/a.sock", .host_socket = "/b", .reverse = true},
+		{.origin = "f", .guest_socket = "/run/b.sock", .host_port = 22, .reverse = true},
+		{.origin = "g", .guest_port = 90},
+		{0},
+	};
+	static const char *const expected[] = {
+		"127.0.0.1:5432 -> 127.0.0.1:5432 x1, a",
+		"127.0.0.1:6379 -> 127.0.0.1:6379 x2, b",
+		"0.0.0.0:80 -> 127.0.0.1:8080 x1, c",
+		"127.0.0.1:81 -> a.sock:0 x0, d",
+		"/run/a.sock:0 -> /b:0 x0, e",
+		"/run/b.sock:0 -> 127.0.0.1:22 x1, f",
+	};
+	struct rules *rules = list_of(0, specs);
+	struct rule_static s;
+	size_t cursor = 0;
+	char text[256];
+
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		assert_true(rules_reverse_next(rules, &cursor, &s));
+		assert_string_equal(static_text(&s, text), expected[i]);
+	}
+	assert_false(rules_reverse_next(rules, &cursor, &s));
+	expect(rules, "127.0.0.1", 5432, "static: a reverse rule has this port");
+	expect(rules, "127.0.0.1", 81, "static: a reverse rule has this port");
+	expect(rules, "127.0.0.1", 90, "127.0.0.1 :90");
+	expect(rules, "127.0.0.1", 22, "ignore: never forwarded: port 22 of the guest");
 	rules_free(rules);
 }
 
@@ -569,6 +607,22 @@ static void every_mistake_in_a_rule_is_one_sentence_that_names_the_field(void **
 		 "hostSocket: carries no datagrams; remove it or proto: udp"},
 		{{.guest_socket = "/a", .host_socket = "b", .process = "x"},
 		 "guestSocket: is there before anything listens, so it cannot ask who listens"},
+		{{.guest_port = 53, .reverse = true, .proto = RULE_PROTO_UDP},
+		 "reverse: is for TCP and unix sockets; remove it or proto: udp"},
+		{{.guest_port = 1, .reverse = true, .ignore = true},
+		 "reverse: goes not with ignore; remove one of the two"},
+		{{.guest_port = 1, .reverse = true, .is_static = true},
+		 "reverse: goes not with static; remove one of the two"},
+		{{.guest_port = 1, .reverse = true, .user = "x"},
+		 "reverse: listens itself, so it cannot ask who listens in the guest"},
+		{{.guest_port = 1, .reverse = true, .guest_ip_must_be_zero = RULE_YES},
+		 "reverse: listens at guestIP; remove guestIPMustBeZero"},
+		{{.reverse = true}, "reverse: needs a guestPort or a guestSocket to listen at"},
+		{{.reverse = true, .host_socket = "a"}, "reverse: needs a guestPort or a guestSocket to listen at"},
+		{{.reverse = true, .guest_port_range = RANGE(1, 2)},
+		 "reverse: needs one port or socket at each end, not a range of ports"},
+		{{.reverse = true, .guest_port = 1, .host_port_range = RANGE(1, 2)},
+		 "reverse: needs one port or socket at each end, not a range of ports"},
 		{{.guest_socket = "", .host_socket = "b"}, "guestSocket: is empty; write the path of a socket"},
 		{{.guest_socket = "/{{.Nme}}", .host_socket = "b"},
 		 "guestSocket: unknown template at \"{{.Nme}}\"; there are {{.Home}}, {{.User}}, {{.UID}}, {{.Name}} "
@@ -655,6 +709,7 @@ int main(void)
 		cmocka_unit_test(a_static_rule_keeps_its_ports_from_the_listeners),
 		cmocka_unit_test(static_ports_are_walked_without_the_denied_ones),
 		cmocka_unit_test(sockets_of_the_guest_are_there_from_start_to_end),
+		cmocka_unit_test(a_reverse_rule_listens_in_the_guest_and_keeps_its_port_from_being_forwarded),
 		cmocka_unit_test(a_rule_with_a_guest_socket_takes_no_port),
 		cmocka_unit_test(a_host_socket_answers_for_one_guest_port),
 		cmocka_unit_test(a_rule_may_say_who_listens_and_what_is_not_known_never_matches),
