@@ -30,6 +30,7 @@
 #include "chan.h"
 #include "control_msg.h"
 #include "dial.h"
+#include "etc_hosts.h"
 #include "greeter.h"
 #include "listener_source.h"
 #include "log.h"
@@ -59,6 +60,7 @@ struct seat {
 	struct mux_stream *control;
 	struct wire_buf in;
 	struct reverse *reverse; /* from the first LISTEN on; NULL: it listens for nobody */
+	bool named;              /* and the host has its name in /etc/hosts */
 	bool configured;         /* CONFIG came */
 };
 
@@ -331,6 +333,22 @@ static int begin_ports(struct instance *i)
 	return 0;
 }
 
+/*
+ * Root alone may, and where it cannot be there is no name: the ports are there all the same. What an agent that was
+ * killed has left is taken away by the next session.
+ */
+static void name_host(struct instance *i, bool present)
+{
+	int rc;
+
+	if (geteuid() != 0)
+		return;
+	rc = etc_hosts_set(ETC_HOSTS, i->id, present);
+	if (rc < 0 && rc != -ENOENT)
+		log_warn("%s: host.homeport.internal is not %s: %s", ETC_HOSTS, present ? "added" : "removed",
+			 strerror(-rc));
+}
+
 static int on_config(struct instance *i, struct control_msg *msg)
 {
 	if (i->seat->configured)
@@ -339,6 +357,7 @@ static int on_config(struct instance *i, struct control_msg *msg)
 	i->config = msg->config;
 	log_info("host %s: connected", i->config.instance_name);
 	send_guest(i);
+	name_host(i, false);
 	loop_timer_set(i->claim, CLAIM_US);
 	return begin_ports(i);
 }
@@ -354,6 +373,10 @@ static int on_listen(struct instance *i, const struct control_msg *msg)
 {
 	struct seat *seat = i->seat;
 
+	if (msg->listen.family && !seat->named) {
+		seat->named = true;
+		name_host(i, true);
+	}
 	if (!seat->reverse)
 		seat->reverse = reverse_new(i->loop, peer_mux(seat->peer), &reverse_events, i);
 	return seat->reverse ? reverse_listen(seat->reverse, &msg->listen) : -ENOMEM;
@@ -454,6 +477,9 @@ static void leave_seat(struct instance *i)
 {
 	struct mount_entry *e;
 
+	if (i->seat->named)
+		name_host(i, false);
+	i->seat->named = false;
 	reverse_free(i->seat->reverse);
 	i->seat->reverse = NULL;
 	i->seat->instance = NULL;

@@ -143,6 +143,27 @@ def test_it_outlives_a_cut_cable_and_comes_back_with_either_agent(homeport, lab,
     server.close()
 
 
+def test_the_host_has_a_name_where_the_agent_is_root(homeport, host, guest):
+    path = guest.path("/etc/hosts")
+    before = open(path, "rb").read()
+    server = listen(host, 9008)
+    rules = f"portForwards:\n- {{guestPort: 8008, hostPort: 9008, reverse: true}}\n"
+    homeport.write_config("guest-root", f"ssh:\n  configFile: {homeport.lab.ssh_config()}\nmounts: []\n{rules}")
+    homeport.name = "guest-root"
+    assert homeport.run("up", "guest-root").returncode == 0, homeport.logs()
+    now = open(path, "rb").read()
+    assert now.endswith(before) and now.startswith(b"127.0.0.1 host.homeport.internal # homeport ")
+    assert os.stat(path).st_mode & 0o7777 == 0o644
+    assert guest.cmd(["getent", "hosts", "host.homeport.internal"]).stdout.split()[0] == "127.0.0.1"
+    exchange(connect(guest, 8008), server)
+    homeport.down()
+    assert open(path, "rb").read() == before
+    # As the login user it is left alone.
+    up(homeport, [reverse(guestPort=8008, hostPort=9008)])
+    assert open(path, "rb").read() == before
+    server.close()
+
+
 def test_a_guest_opens_nothing_that_no_reverse_rule_names(homeport, host, guest):
     """Numbers that were not given, those of other rules, another kind's arguments: each is refused."""
     server, secret = listen(host, 9009), listen(host, 9010)
