@@ -224,7 +224,7 @@ int agent_ctl_begin(struct agent *a);
 void agent_ctl_end(struct agent *a);
 void agent_ctl_update(struct agent *a); /* tells the commands that listen */
 struct watcher *agent_ctl_watch(struct agent *a, struct ctl_client *client, enum watcher_kind kind);
-void agent_ctl_mount_line(const struct agent_mount *mount, size_t share, struct ctl_client *client);
+void agent_ctl_mount_line(const struct agent_mount *mount, size_t index, struct ctl_client *client);
 void agent_ctl_port_line(struct ctl_client *client, const struct forward_info *info);
 
 /* status.c */

@@ -137,9 +137,10 @@ static int already_up(const struct options *options, const struct desired *desir
 		return cmd_fail(EXIT_FAILED, "up: an agent of another version runs %s; `homeport down %s` ends it",
 				dir->name, dir->name);
 	if (!config_equal(running, desired->config)) {
+		bool live = desired->file && config_same_session(running, desired->config);
+
 		cmd_fail(EXIT_FAILED, "up: %s is already up, with other options; `homeport %s %s` %s:", dir->name,
-			 desired->file ? "reload" : "down", dir->name,
-			 desired->file ? "reads the file again" : "first, to change");
+			 live ? "reload" : "down", dir->name, live ? "reads the file again" : "first, to change");
 		config_diff(running, desired->config, stderr);
 		return EXIT_FAILED;
 	}

@@ -438,6 +438,14 @@ static size_t diff_fields(const struct config_field *fields, const char *section
 	return n;
 }
 
+bool config_same_session(const struct config *a, const struct config *b)
+{
+	for (const struct config_field *field = config_top_fields; field->key != NULL; field++)
+		if (!field->live && !config_field_equal(field, a, b))
+			return false;
+	return (a->max_forwards == 0) == (b->max_forwards == 0);
+}
+
 size_t config_diff_session(const struct config *running, const struct config *wanted, FILE *out)
 {
 	size_t n = diff_fields(config_ssh_fields, "ssh.", &running->ssh, &wanted->ssh, false, out);

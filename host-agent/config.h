@@ -144,6 +144,9 @@ void config_show(const struct config *config, FILE *out);
 /* Whether two configurations ask for the same. The order of rules counts, that of mounts does not. */
 bool config_equal(const struct config *a, const struct config *b);
 
+/* Whether a running session can become the other. */
+bool config_same_session(const struct config *a, const struct config *b);
+
 /* Writes one line for each difference, "KEY: this here, that wanted"; returns how many there are. */
 size_t config_diff(const struct config *running, const struct config *wanted, FILE *out);
 

@@ -34,7 +34,8 @@
 #define SHARE_DEATHS_MAX       5u
 #define SHARE_DEATHS_WITHIN_US 10000000u
 #define SHARE_KILL_AFTER_US    1000000u
-#define SHARE_RETIRE_US        2000000u
+/* What is withdrawn may still take what was written: a guest gives an unmount 2 s. */
+#define SHARE_RETIRE_US 3000000u
 /* A guest that opens streams without end starts processes without end: so many of a share may be there at once, those
  * that were given up and have not gone (a disk hangs) included, and so many be started in SHARE_DEATHS_WITHIN_US. */
 #define SHARE_SERVERS_MAX 4u

@@ -280,6 +280,14 @@ def test_a_reload_without_a_connection_is_for_when_there_is_one(dev, homeport, l
     assert cat(guest, "/tmp/a/x") == "a\n"
 
 
+def test_what_was_typed_in_some_folder_is_found_again_from_there(homeport, lab, host_home):
+    folder, name = os.path.split(lab.ssh_config())
+    assert homeport.run("up", "-F", name, "--no-mount", "guest", cwd=folder).returncode == 0
+    homeport.name = "guest"
+    done = homeport.run("reload", "guest", cwd="/")
+    assert (done.returncode, done.stdout) == (0, "guest: nothing has changed\n"), done.stderr
+
+
 def test_up_says_that_a_reload_would_do(dev, homeport, host_home):
     dev.up("mounts: []\n")
     dev.write("mounts: []\nportForwards:\n- {guestPort: 8221, ignore: true}\n")
@@ -287,6 +295,8 @@ def test_up_says_that_a_reload_would_do(dev, homeport, host_home):
     assert done.returncode == 1 and "`homeport reload dev` reads the file again" in done.stderr
     dev.reload()
     assert homeport.run("up", "dev").stdout.startswith("dev is already up\n")
+    dev.write("  port: 23\nmounts: []\n")
+    assert "`homeport down dev` first, to change" in homeport.run("up", "dev").stderr
 
 
 # ------------------------------------------------------------------------------------------------------------ by hand
@@ -335,6 +345,23 @@ def test_a_path_of_any_bytes_is_mounted_by_hand(homeport, lab, guest, host_home)
     assert done.returncode == 0, done.stderr
     assert mounts_of(homeport)["/tmp/odd"]["source_bytes"] == "L2hvbWUvbWUvb2QlZCDpCg=="
     assert homeport.run("umount", "guest", "/tmp/odd").returncode == 0
+
+
+@pytest.mark.timeout(120)
+def test_folders_come_and_go_more_often_than_a_mount_has_room_for(homeport, guest, host_home):
+    """Of a mount's 64 places each is used once; then it is mounted anew, and what was asked for is there."""
+    host_home.write("src/x", "x\n")
+    homeport.up("--no-ports", "--mount", "~:/tmp/home:w")
+    for i in range(70):
+        assert homeport.run("mount", "guest", f"~/src:/tmp/home/way{i}").returncode == 0
+        if i % 8 == 0:
+            assert cat(guest, f"/tmp/home/way{i}/x") == "x\n"
+        assert homeport.run("umount", "guest", f"/tmp/home/way{i}").returncode == 0
+    assert homeport.run("mount", "guest", "~/src:/tmp/home/last:w").returncode == 0
+    assert cat(guest, "/tmp/home/last/x") == "x\n" and len(guest.mounts("fuse.homeport")) == 1
+    servers = [line for _, line in homeport.lab.host.processes().values() if " sftp-server " in line]
+    wait_until(lambda: len([line for _, line in homeport.lab.host.processes().values()
+                            if " sftp-server " in line]) == 2, what=f"two servers, not {servers}")
 
 
 def test_what_cannot_be_mounted_says_why(homeport, guest, host_home):

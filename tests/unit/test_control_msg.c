@@ -346,7 +346,7 @@ static void each_message_has_one_sender(void **state)
 static void open_arguments_come_back_and_nothing_else_does(void **state)
 {
 	struct tcp_target tcp = {.family = 6, .addr = {[15] = 1}, .scope = 2, .port = 80}, tcp_back;
-	struct sftp_target sftp = {.mount_id = 4, .share = 1}, sftp_back;
+	struct sftp_target sftp = {.mount_id = 4, .share = 70000}, sftp_back;
 	struct wire_buf out = {0};
 
 	tcp_target_put(&out, &tcp);
