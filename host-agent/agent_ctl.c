@@ -4,6 +4,7 @@
  *
  *	status text|json [watch]	ports text|json [watch]
  *	events text|json		each change from now on
+ *	listens				the host's addresses it listens on, for another session
  *	config				the configuration that was read, as YAML
  *	wait				progress until all is as wanted; what `up` prints; its exit status
  *	why				what `wait` still waits for
@@ -337,6 +338,19 @@ static void answer_config(struct agent *a, struct ctl_client *client)
 	free(shown.text);
 }
 
+static void on_address(void *ctx, const char *address)
+{
+	ctl_client_text(ctx, 'o', address, strlen(address));
+}
+
+/* For another session, which finds one of these taken. */
+static void answer_listens(struct agent *a, struct ctl_client *client)
+{
+	if (a->forward)
+		forward_each_address(a->forward, on_address, client);
+	ctl_client_exit(client, EXIT_OK);
+}
+
 static void on_request(void *ctx, struct ctl_client *client, const char *line)
 {
 	static const struct {
@@ -362,6 +376,8 @@ static void on_request(void *ctx, struct ctl_client *client, const char *line)
 	}
 	if (!strcmp(line, "events text") || !strcmp(line, "events json")) {
 		watch(a, client, WATCHER_EVENTS, !strcmp(line, "events json"));
+	} else if (!strcmp(line, "listens")) {
+		answer_listens(a, client);
 	} else if (!strcmp(line, "config")) {
 		answer_config(a, client);
 	} else if (!strcmp(line, "wait")) {

@@ -371,6 +371,18 @@ const char *endpoint_claim_address(const struct endpoint_claim *claim)
 	return claim->endpoint->text;
 }
 
+void endpoints_each_open(const struct endpoints *all, void (*cb)(void *ctx, const char *address), void *ctx)
+{
+	char text[SOCK_ADDRESS_TEXT_MAX + 8];
+
+	for (const struct endpoint *e = all->by_key; e; e = e->hh.next) {
+		if (e->state != ENDPOINT_OPEN)
+			continue;
+		snprintf(text, sizeof(text), "%s %s", listener_proto_name((uint8_t)e->key.proto), e->text);
+		cb(ctx, text);
+	}
+}
+
 /* --- life ------------------------------------------------------------------------------------------------------- */
 
 struct endpoints *endpoints_new(struct loop *loop, const struct endpoint_events *events, void *ctx)

@@ -71,6 +71,9 @@ void endpoint_release(struct endpoint_claim *claim);
 /* How it stands; *why (NULL when open) lives until the endpoint changes. */
 enum endpoint_state endpoint_claim_state(const struct endpoint_claim *claim, const char **why);
 
+/* Calls cb with each address that is listened on, behind its protocol: "tcp 127.0.0.1:80". */
+void endpoints_each_open(const struct endpoints *all, void (*cb)(void *ctx, const char *address), void *ctx);
+
 /* The host's address, as text that lives as long as the claim. */
 const char *endpoint_claim_address(const struct endpoint_claim *claim);
 

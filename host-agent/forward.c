@@ -460,6 +460,11 @@ void forward_list(struct forward *f, forward_list_cb *cb, void *ctx)
 	free(sorted);
 }
 
+void forward_each_address(const struct forward *f, void (*cb)(void *ctx, const char *address), void *ctx)
+{
+	endpoints_each_open(f->endpoints, cb, ctx);
+}
+
 static void on_turn_end(void *ctx)
 {
 	struct forward *f = ctx;

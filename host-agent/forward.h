@@ -100,6 +100,9 @@ void forward_message(struct forward *f, const struct control_msg *msg);
 /* Calls cb for each row, in the order of the guest's ports. */
 void forward_list(struct forward *f, forward_list_cb *cb, void *ctx);
 
+/* Calls cb with each address of the host that is listened on. */
+void forward_each_address(const struct forward *f, void (*cb)(void *ctx, const char *address), void *ctx);
+
 const char *forward_state_name(enum forward_state state);
 
 #endif

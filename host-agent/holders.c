@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Ports to processes, by /proc/net/tcp and udp (who listens: address, user, inode) and /proc/PID/fd (which process has
- * the inode; only our own ones, or all as root). Users are named from /etc/passwd alone: asking the name service may
- * wait for a network. Runs on the loop's thread.
+ * the inode; only our own ones, or all as root). Another session of this user cannot be looked into, and is asked
+ * (siblings.h). Runs on the loop's thread.
  */
 #include "holders.h"
 
@@ -15,8 +15,10 @@
 
 #include <netinet/tcp.h>
 
+#include "address.h"
 #include "control_msg.h"
 #include "loop.h"
+#include "siblings.h"
 #include "sockowner.h"
 
 #define REST_US     1000000u
@@ -51,6 +53,7 @@ struct holders {
 	struct loop *loop;
 	struct loop_timer *timer;
 	struct sockowner *owner;
+	struct siblings *siblings;
 	void (*known)(void *ctx);
 	void *ctx;
 	struct holder *rows;
@@ -162,6 +165,22 @@ static void holders_look(struct holders *h)
 		h->unknown = 0;
 }
 
+/* Whether one of them may be another agent of ours. */
+static bool any_may_be_sibling(const struct holders *h)
+{
+	char name[64];
+
+	for (size_t i = 0; i < h->count; i++) {
+		const struct holder *row = &h->rows[i];
+
+		if (row->uid != geteuid())
+			continue;
+		if (!row->pid || !strcmp(sockowner_name(row->pid, name, sizeof(name)), "homeport"))
+			return true;
+	}
+	return false;
+}
+
 static void on_holders_timer(void *ctx)
 {
 	struct holders *h = ctx;
@@ -173,6 +192,8 @@ static void on_holders_timer(void *ctx)
 		return;
 	}
 	h->looking = false;
+	if (any_may_be_sibling(h))
+		siblings_refresh(h->siblings);
 	h->known(h->ctx);
 }
 
@@ -197,9 +218,22 @@ static bool holder_covers(const struct holder *row, const struct rule_address *a
 	return row->address.family == address->family && memcmp(row->address.bytes, address->bytes, sizeof(any)) == 0;
 }
 
+static const char *sibling_of(const struct holders *h, const struct holder *row)
+{
+	char address[ADDRESS_TEXT_MAX], text[ADDRESS_TEXT_MAX + 8];
+	uint8_t family = row->address.family == AF_INET ? 4 : 6;
+
+	if (row->uid != geteuid())
+		return NULL;
+	address_text(address, family, row->address.bytes, 0, row->port);
+	snprintf(text, sizeof(text), "%s %s", listener_proto_name(row->proto), address);
+	return siblings_name(h->siblings, text);
+}
+
 char *holders_describe(const struct holders *h, uint8_t proto, const struct rule_address *address, uint16_t port,
 		       char *dst, size_t size)
 {
+	const char *session;
 	char name[64];
 
 	snprintf(dst, size, "another process");
@@ -208,7 +242,10 @@ char *holders_describe(const struct holders *h, uint8_t proto, const struct rule
 
 		if (row->proto != proto || row->port != port || !holder_covers(row, address))
 			continue;
-		if (row->pid) {
+		session = sibling_of(h, row);
+		if (session) {
+			snprintf(dst, size, "homeport %s", session);
+		} else if (row->pid) {
 			sockowner_name(row->pid, name, sizeof(name));
 			snprintf(dst, size, "%s (pid %u)", name[0] ? name : "a process that is gone", row->pid);
 		} else {
@@ -233,8 +270,9 @@ struct holders *holders_new(struct loop *loop, void (*known)(void *ctx), void *c
 	h->known = known;
 	h->ctx = ctx;
 	h->owner = sockowner_new();
+	h->siblings = siblings_new(loop, known, ctx);
 	h->timer = loop_timer_new(loop, on_holders_timer, h);
-	if (!h->owner || !h->timer) {
+	if (!h->owner || !h->siblings || !h->timer) {
 		holders_free(h);
 		return NULL;
 	}
@@ -247,6 +285,7 @@ void holders_free(struct holders *h)
 		return;
 	loop_timer_free(h->timer);
 	sockowner_free(h->owner);
+	siblings_free(h->siblings);
 	free(h->rows);
 	free(h);
 }

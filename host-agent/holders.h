@@ -22,8 +22,8 @@ void holders_free(struct holders *h); /* NULL is fine */
 void holders_refresh(struct holders *h);
 
 /*
- * Writes who keeps this address of a protocol (LISTENER_TCP, LISTENER_UDP) busy: "python3 (pid 42)", "a process of
- * www-data", or "another process" when nothing better is known (yet). Returns dst.
+ * Writes who keeps this address of a protocol (LISTENER_TCP, LISTENER_UDP) busy: "python3 (pid 42)", "homeport dev", "a
+ * process of www-data", or "another process" when nothing better is known (yet). Returns dst.
  */
 char *holders_describe(const struct holders *h, uint8_t proto, const struct rule_address *address, uint16_t port,
 		       char *dst, size_t size);

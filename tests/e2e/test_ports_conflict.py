@@ -60,6 +60,23 @@ def test_a_holder_of_another_user_is_named_by_its_user(homeport, host, guest):
     server.close()
 
 
+def test_a_port_that_another_session_has_is_shown_with_its_name(homeport, guest):
+    """It is the second one's as soon as the first has gone."""
+    first, second = listen(guest, 8103), listen(guest, 8104)
+    homeport.up("--no-mount", "--name", "dev", "--port-forward", "18103:8103", "--port-forward", "18199:8104")
+    homeport.up("--no-mount", "--name", "test", "--port-forward", "18103:8104", "--port-forward", "18198:8103")
+    row = wait_until(lambda: next((p for p in homeport.status("test")["ports"] if p["guest"] == "127.0.0.1:8104"
+                                   and "homeport" in (p["reason"] or "")), None), timeout=5)
+    assert (row["state"], row["reason"]) == ("conflict", "127.0.0.1:18103 is in use by homeport dev")
+    assert not [p for p in homeport.status("dev")["ports"] if p["state"] == "conflict"]
+    homeport.down("dev")
+    wait_until(lambda: not [p for p in homeport.status("test")["ports"] if p["state"] == "conflict"])
+    homeport.down("test")
+    homeport.name = "test"
+    for server in (first, second):
+        server.close()
+
+
 def test_the_guests_ssh_port_is_never_forwarded(homeport, host, guest):
     homeport.up("--no-mount")
     row = row_when(homeport, "0.0.0.0:22", "ignored")
