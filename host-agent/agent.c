@@ -41,6 +41,7 @@
 #include "notify.h"
 #include "offload.h"
 #include "peer.h"
+#include "port_command.h"
 #include "reverse.h"
 #include "runtime_dir.h"
 #include "shares.h"
@@ -510,6 +511,10 @@ static int begin(struct agent *a)
 	    !a->stop_timer || !a->watchdog || !a->shares)
 		return -ENOMEM;
 	rc = know_user(a);
+	a->on_forward = port_command_new(a->loop, a->dir->name);
+	if (!rc)
+		rc = a->on_forward ? port_command_set(a->on_forward, a->config->on_forward, a->config->on_forward_count)
+				   : -ENOMEM;
 	if (!rc)
 		rc = agent_ctl_begin(a);
 	if (!rc)
@@ -526,6 +531,7 @@ static void end(struct agent *a)
 	offload_cancel(a->reader);
 	agent_ctl_end(a);
 	agent_guest_free(a);
+	port_command_free(a->on_forward);
 	peer_free(a->peer);
 	link_free(a->link);
 	guest_builds_close(&a->builds);

@@ -19,6 +19,7 @@
 #include "loop.h"
 #include "mux.h"
 #include "peer.h"
+#include "port_command.h"
 #include "reverse.h"
 #include "rules.h"
 #include "runtime_dir.h"
@@ -128,7 +129,10 @@ static void on_forward_changed(void *ctx)
 
 static void on_port(void *ctx, const struct forward_info *info, bool gone)
 {
-	agent_event_port(ctx, info, gone);
+	struct agent *a = ctx;
+
+	agent_event_port(a, info, gone);
+	port_command_port(a->on_forward, info, gone);
 }
 
 static const struct forward_events forward_events = {.changed = on_forward_changed, .port = on_port};

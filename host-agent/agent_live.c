@@ -27,6 +27,7 @@
 #include "log.h"
 #include "notify.h"
 #include "offload.h"
+#include "port_command.h"
 #include "problems.h"
 #include "reverse.h"
 #include "rules.h"
@@ -48,6 +49,9 @@ int agent_config_set(struct agent *a, struct config *next)
 		rules_free(a->rules);
 		a->rules = rules;
 	}
+	if (!config_same_command(a->config, next) &&
+	    port_command_set(a->on_forward, next->on_forward, next->on_forward_count) < 0)
+		log_error("session %s: onForward: out of memory; it is not run any more", a->dir->name);
 	config_free(a->config);
 	a->config = next;
 	agent_changed(a);

@@ -35,6 +35,7 @@ struct loop_timer;
 struct mux_stream;
 struct offload;
 struct peer;
+struct port_command;
 struct problems;
 struct reverse;
 struct rules;
@@ -131,6 +132,7 @@ struct agent {
 	struct reverse *reverse;
 	struct socket_world world;
 	char host_home[PATH_MAX], host_user[64];
+	struct port_command *on_forward;
 
 	/* The control stream; NULL when the session has none (yet). */
 	struct mux_stream *control;

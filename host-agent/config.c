@@ -54,6 +54,11 @@ bool config_mount_equal(const struct config_mount *a, const struct config_mount 
 	return config_fields_equal(config_mount_fields, a, b);
 }
 
+bool config_same_command(const struct config *a, const struct config *b)
+{
+	return config_field_equal(&config_top_fields[CONFIG_TOP_ON_FORWARD], a, b);
+}
+
 void config_remove_mount(struct config *config, const char *mount_point)
 {
 	for (size_t i = 0; i < config->mount_count; i++) {
@@ -282,6 +287,8 @@ void config_swap_live(struct config *a, struct config *b)
 	SWAP(default_mounts);
 	SWAP(forwards);
 	SWAP(forward_count);
+	SWAP(on_forward);
+	SWAP(on_forward_count);
 	if (a->max_forwards != 0 && b->max_forwards != 0)
 		SWAP(max_forwards);
 }

@@ -20,6 +20,7 @@
 #define CONFIG_SIZE_MAX          (1u << 20) /* bytes of a file */
 #define CONFIG_MOUNTS_MAX        CONTROL_MOUNTS_MAX
 #define CONFIG_SSH_OPTIONS_MAX   64
+#define CONFIG_COMMAND_MAX       32    /* words of onForward */
 #define CONFIG_TARGET_MAX        1023  /* bytes of a mount point: what a mount's state message can name */
 #define CONFIG_MAX_FORWARDS      4096  /* default: more than a developer's machine listens on */
 #define CONFIG_MAX_FORWARDS_MOST 16384 /* as many as there are streams */
@@ -65,7 +66,9 @@ struct config {
 	size_t forward_count;
 	unsigned session_timeout_s;
 	unsigned max_forwards; /* 0: the guest is not even asked for its ports */
-	char *guest_command;   /* NULL: homeport-guest is found in the guest, or brought along */
+	char **on_forward;     /* a program and its arguments; NULL: none */
+	size_t on_forward_count;
+	char *guest_command; /* NULL: homeport-guest is found in the guest, or brought along */
 };
 
 /* A configuration of defaults: ~ (which is `home`, an absolute path) read-only at the same path. NULL: no memory. */
@@ -101,6 +104,8 @@ const struct config_mount *config_find_mount(const struct config *config, const 
 bool config_mount_equal(const struct config_mount *a, const struct config_mount *b);
 bool config_forward_equal(const struct rule_spec *a, const struct rule_spec *b);
 
+bool config_same_command(const struct config *a, const struct config *b); /* onForward */
+
 /* Removes the mount with this mount point, or each rule that is equal, if there is one. */
 void config_remove_mount(struct config *config, const char *mount_point);
 void config_remove_forward(struct config *config, const struct rule_spec *spec);
@@ -123,8 +128,8 @@ int config_forward_clone(const struct rule_spec *spec, struct rule_spec *out);
 int config_mount_clone(const struct config_mount *mount, struct config_mount *out);
 
 /*
- * Exchanges what a running session can change between the two: mounts, port rules, how many ports. But a session that
- * does not forward ports at all, or does, keeps to that.
+ * Exchanges what a running session can change between the two: mounts, port rules, how many ports, onForward. But a
+ * session that does not forward ports at all, or does, keeps to that.
  */
 void config_swap_live(struct config *a, struct config *b);
 

@@ -53,7 +53,7 @@ static void read_field(struct config_reader *reader, const struct config_field *
 		config_complain(reader, field, key, "not supported by this version; remove it");
 	else if (value->kind == CONFIG_NODE_BAD)
 		return;
-	else if (value->kind == field->type->kind)
+	else if (value->kind == field->type->kind || field->type->kind == CONFIG_NODE_KINDS)
 		field->type->read(reader, field, key, field_at(field, whole));
 	else if (value->kind == CONFIG_NODE_SCALAR && value->text[0] == '\0')
 		config_complain(reader, field, key, "expected %s, found nothing; remove the key or give it a value",
@@ -438,6 +438,78 @@ static int texts_own(const struct config_field *field, void *at)
 
 const struct config_type config_type_texts = {
 	"a list of texts", CONFIG_NODE_LIST, texts_read, texts_is_set, texts_write, texts_equal, texts_free, texts_own,
+};
+
+/* ---- a command: a list of texts, or one text that is the program's path ---- */
+
+static void append_text(struct config_reader *reader, const struct config_field *field, void *at, char *text)
+{
+	char **item = text != NULL ? list_append(reader, field, at) : NULL;
+
+	if (item != NULL)
+		*item = text;
+	else
+		free(text);
+}
+
+/* The program: a path of the host, or (in a list) a name that is looked for in PATH. */
+static void append_program(struct config_reader *reader, const struct config_field *field,
+			   const struct config_node *node, bool may_be_name, void *at)
+{
+	const char *text = config_read_text(reader, field, node), *wrong = NULL;
+	char *path = NULL;
+	int r;
+
+	if (text == NULL)
+		return;
+	if (may_be_name && text[0] != '~' && strchr(text, '/') == NULL) {
+		append_text(reader, field, at, config_copy(reader, text));
+		return;
+	}
+	r = config_path_expand(text, reader->home, &path, &wrong);
+	reader->no_memory |= r == -ENOMEM;
+	if (r == -EINVAL)
+		config_complain(reader, field, node, "\"%.200s\" %s", text, wrong);
+	else if (r == 0)
+		append_text(reader, field, at, path);
+}
+
+static void command_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+			 void *at)
+{
+	const struct config_node *value = key->value, *node = value->children;
+
+	if (value->kind == CONFIG_NODE_SCALAR) {
+		append_program(reader, field, value, false, at);
+		return;
+	}
+	if (value->kind != CONFIG_NODE_LIST || node == NULL) {
+		config_complain(reader, field, value, "expected a program's path, or a list that begins with one");
+		return;
+	}
+	for (size_t index = 0; node != NULL && !list_is_too_long(reader, field, node, index); index++) {
+		const char *text;
+
+		if (node->kind != CONFIG_NODE_SCALAR)
+			config_complain(reader, field, node, "expected a text, found %s",
+					config_node_kind_name(node->kind));
+		else if (index == 0)
+			append_program(reader, field, node, true, at);
+		else if ((text = config_read_text(reader, field, node)) != NULL)
+			append_text(reader, field, at, config_copy(reader, text));
+		node = node->next;
+	}
+}
+
+const struct config_type config_type_command = {
+	"a program's path, or a list that begins with one",
+	CONFIG_NODE_KINDS,
+	command_read,
+	texts_is_set,
+	texts_write,
+	texts_equal,
+	texts_free,
+	texts_own,
 };
 
 const struct config_type config_type_not_yet = {"", CONFIG_NODE_BAD, NULL, NULL, NULL, NULL, NULL, NULL};

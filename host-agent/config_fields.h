@@ -48,8 +48,8 @@ struct config_field {
  * read can be written and compared, because nobody wrote that twice.
  */
 struct config_type {
-	const char *expected; /* completes "expected …" where the kind of node is wrong */
-	enum config_node_kind kind;
+	const char *expected;       /* completes "expected …" where the kind of node is wrong */
+	enum config_node_kind kind; /* CONFIG_NODE_KINDS: more than one, the type looks itself */
 	void (*read)(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
 		     void *at);
 	bool (*is_set)(const struct config_field *field, const void *at);
@@ -81,6 +81,7 @@ extern const struct config_type config_type_duration;   /* unsigned seconds, alw
 extern const struct config_type config_type_section;    /* a struct of its own */
 extern const struct config_type config_type_list;       /* a pointer to structs, and a size_t count */
 extern const struct config_type config_type_texts;      /* char **, and a size_t count */
+extern const struct config_type config_type_command;    /* char **, and a size_t count: a program and its arguments */
 extern const struct config_type config_type_not_yet;    /* no value: the key is known, what it asks for is not built */
 
 /* Reads a mapping into the struct at `to`; what is wrong goes to the reader's problems and leaves its field as it was.

@@ -130,6 +130,19 @@ static void write_texts(struct json *j, const struct config_field *field)
 	json_close(j, '}');
 }
 
+static void write_command(struct json *j, const struct config_field *field)
+{
+	json_open(j, "anyOf", '[');
+	json_open(j, NULL, '{');
+	write_host_path(j, field);
+	json_close(j, '}');
+	json_open(j, NULL, '{');
+	write_texts(j, field);
+	json_u64(j, "minItems", 1);
+	json_close(j, '}');
+	json_close(j, ']');
+}
+
 static const struct {
 	const struct config_type *type;
 	void (*write)(struct json *j, const struct config_field *field);
@@ -151,6 +164,7 @@ static const struct {
 	{&config_type_section, write_section},
 	{&config_type_list, write_list},
 	{&config_type_texts, write_texts},
+	{&config_type_command, write_command},
 };
 
 /* ---- the tables ---- */

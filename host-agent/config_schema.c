@@ -184,6 +184,17 @@ const struct config_field config_top_fields[] = {
 			       .finish = finish_mount,
 			       .omit = omit_mounts,
 			       .live = true},
+	[CONFIG_TOP_ON_FORWARD] = {.key = "onForward",
+				   .about = "A program to run when a port of the guest begins or ceases to answer: its "
+					    "path, or a list of it and its arguments. What happened is in its "
+					    "environment.",
+				   .example = "[notify-send, a port of the guest]",
+				   FIELD(command, config, on_forward),
+				   .item_size = sizeof(char *),
+				   .count_offset = offsetof(struct config, on_forward_count) -
+						   offsetof(struct config, on_forward),
+				   .most = CONFIG_COMMAND_MAX,
+				   .live = true},
 	{.key = "portForwards",
 	 .about = "Which listeners of the guest answer where on this machine. The first rule that matches decides; "
 		  "what none matches answers at the same port of both loopback addresses.",

@@ -12,6 +12,7 @@
 enum {
 	CONFIG_TOP_SSH,
 	CONFIG_TOP_MOUNTS,
+	CONFIG_TOP_ON_FORWARD,
 };
 
 extern const struct config_field config_top_fields[];     /* struct config */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A running session changes: only what differs is touched, and what stays keeps its connections and its open files."""
 import os
+import re
 import signal
 import socket
 
@@ -54,6 +55,7 @@ class Holder:
         self.guest = guest
         self.process = guest.popen(["python3", "-uc", f"""
 import os
+import re
 os.chdir({folder!r})
 f = open("held", "w+")
 print("there", flush=True)
@@ -530,3 +532,36 @@ def test_any_bytes_on_the_control_socket_do_no_harm(homeport, host):
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
     assert homeport.status()["state"] == "connected" and by_hand(homeport) == ([], [], [])
+
+
+# ---------------------------------------------------------------------------------------------------------- onForward
+
+
+def test_a_program_is_told_of_each_port_and_no_shell_sees_what_the_guest_says(dev, homeport, guest, host_home):
+    host_home.write("told.sh", """#!/bin/sh
+echo "$1|$HOMEPORT_EVENT|$HOMEPORT_NAME|$HOMEPORT_PROTO|$HOMEPORT_GUEST|$HOMEPORT_HOST|$HOMEPORT_PROCESS" >>~/told
+[ "$HOMEPORT_GUEST" != 127.0.0.1:8502 ] || exec sleep 1000
+""", mode=0o755)
+
+    def told():
+        try:
+            return open(host_home / "told").read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    dev.up("mounts: []\nonForward: [~/told.sh, \"; touch ~/$(id)\"]\n")
+    first, stuck = listen(guest, 8501), listen(guest, 8502)
+    wait_until(lambda: len(told()) == 2)
+    line = next(line for line in told() if "8501" in line)
+    assert re.fullmatch(r"; touch ~/\$\(id\)\|forwarded\|dev\|tcp\|127\.0\.0\.1:8501\|127\.0\.0\.1:8501 "
+                        r"\[::1\]:8501\|(\w+)?", line), line
+    first.close()
+    wait_until(lambda: any("|gone|dev|tcp|127.0.0.1:8501|127.0.0.1:8501 [::1]:8501|" in line for line in told()))
+    dev.reload("mounts: []\n")
+    third = listen(guest, 8503)
+    wait_until(lambda: ports_of(homeport).get("127.0.0.1:8503", {}).get("state") == "forwarded")
+    assert len(told()) == 3 and sorted(os.listdir(host_home.here)) == ["told", "told.sh"]
+    homeport.down()
+    assert not [line for _, line in homeport.lab.host.processes().values() if line == "sleep 1000"]
+    for server in (stuck, third):
+        server.close()

@@ -662,6 +662,36 @@ static void a_difference_is_told_by_key(void **state)
 	config_free(same);
 }
 
+static void a_command_is_a_path_or_a_list_of_words(void **state)
+{
+	static const struct mistake mistakes[] = {
+		{"onForward: notify\n", "f:1:12: onForward: \"notify\" is not an absolute path; begin it with / or ~/"},
+		{"onForward: []\n", "f:1:12: onForward: expected a program's path, or a list that begins with one"},
+		{"onForward: {a: b}\n", "f:1:12: onForward: expected a program's path, or a list that begins with one"},
+		{"onForward: [x, [y]]\n", "f:1:16: onForward: expected a text, found a list"},
+		{"onForward: [./x]\n", "f:1:13: onForward: \"./x\" is not an absolute path; begin it with / or ~/"},
+	};
+	struct config *path = config_of("onForward: ~/bin/told\n");
+	struct config *list = config_of("onForward: [notify-send, -u, \"$x; y\"]\n");
+	struct config *none = config_of("");
+	char *text = shown(list);
+
+	assert_int_equal(path->on_forward_count, 1);
+	assert_string_equal(path->on_forward[0], "/home/me/bin/told");
+	assert_int_equal(list->on_forward_count, 3);
+	assert_string_equal(list->on_forward[0], "notify-send");
+	assert_non_null(strstr(text, "onForward: [\"notify-send\", \"-u\", \"$x; y\"]\n"));
+	assert_false(config_same_command(path, list));
+	config_swap_live(path, none);
+	assert_int_equal(path->on_forward_count, 0);
+	assert_int_equal(none->on_forward_count, 1);
+	expect_mistakes(mistakes, sizeof(mistakes) / sizeof(mistakes[0]));
+	free(text);
+	config_free(path);
+	config_free(list);
+	config_free(none);
+}
+
 /* With everything that has memory of its own. */
 #define FULL                                                                                                      \
 	"ssh: {host: vm, user: me, configFile: ~/f, identityFile: ~/i, hostKey: 'SHA256:"                         \
@@ -776,6 +806,7 @@ int main(void)
 		cmocka_unit_test(what_is_shown_reads_back_as_the_same),
 		cmocka_unit_test(what_is_shown_is_the_effective_configuration),
 		cmocka_unit_test(a_difference_is_told_by_key),
+		cmocka_unit_test(a_command_is_a_path_or_a_list_of_words),
 		cmocka_unit_test(a_clone_is_equal_and_has_memory_of_its_own),
 		cmocka_unit_test(what_a_running_session_can_change_is_exchanged_and_the_rest_is_told),
 		cmocka_unit_test(the_rules_of_a_configuration_are_matched_in_its_order),
