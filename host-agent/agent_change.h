@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 struct agent;
+struct by_hand;
 struct offload;
 struct watcher;
 
@@ -43,6 +44,26 @@ struct change {
 
 /* The answer is over, after what was said. */
 void agent_change_answer(struct watcher *w, int status);
+
+/* The answer is an error: "homeport: COMMAND: ...". */
+void change_refuse(struct watcher *w, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void change_refuse_errno(struct watcher *w, int error);
+
+/* Makes true what `next` says instead of what was changed by hand before; it is taken, or cleared. False: refused. */
+bool change_make_true(struct agent *a, struct watcher *w, struct by_hand *next);
+
+/* change_mount.c, change_forward.c: the commands' rows. */
+void change_mount_begin(struct agent *a, struct watcher *w);
+void change_mount_end(struct agent *a, struct watcher *w);
+void change_umount_begin(struct agent *a, struct watcher *w);
+void change_umount_end(struct agent *a, struct watcher *w);
+void change_forward_begin(struct agent *a, struct watcher *w);
+void change_forward_end(struct agent *a, struct watcher *w);
+void change_unforward_begin(struct agent *a, struct watcher *w);
+void change_unforward_end(struct agent *a, struct watcher *w);
+
+/* Whether its mount is one that failed: that is not written down. */
+bool change_mount_failed(const struct agent *a, const struct change *change);
 
 /* agent_save.c: writes what the command changed into the session's file. False: there is nothing to wait for. */
 bool agent_save_begin(struct agent *a, struct watcher *w);

@@ -117,7 +117,9 @@ static void saving_done(void *ctx, void *job)
 {
 	struct watcher *w = ctx;
 	struct agent *a = w->change->agent;
+	const char *words = w->change->words;
 	struct saving *s = job;
+	char text[2400];
 
 	w->change->saving = NULL;
 	if (s->rc < 0) {
@@ -125,7 +127,8 @@ static void saving_done(void *ctx, void *job)
 		ctl_client_line(w->client, 'e', "homeport: %s: not saved: %s", w->change->command->name, s->why);
 	} else {
 		take_saved(a, &s->changes);
-		log_info("session %s: saved: %s", a->dir->name, w->change->words);
+		log_info("session %s: saved: %s", a->dir->name,
+			 text_printable(text, sizeof(text), words, strlen(words)));
 		ctl_client_line(w->client, 'o', "saved in %s", s->file);
 	}
 	agent_changed(a);

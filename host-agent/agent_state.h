@@ -2,7 +2,8 @@
 /*
  * agent_state: the struct behind agent.h, for the files that are the agent together: agent.c (life and death),
  * agent_mounts.c (what is mounted), agent_guest.c (what is said to the guest), agent_live.c (what changes while it
- * runs), agent_ctl.c (what the commands ask), status.c (what they are shown).
+ * runs), agent_ctl.c (what the commands ask), agent_change.c and change_*.c, agent_save.c (the commands that change
+ * it), agent_events.c and status.c (what is told and shown).
  */
 #ifndef HOMEPORT_AGENT_STATE_H
 #define HOMEPORT_AGENT_STATE_H
