@@ -251,27 +251,33 @@ static void offer_value(struct completion *c, const char *option, size_t length)
 
 /* ---- places ---- */
 
-/* Commands, or the second words of one that has two. */
-static void offer_commands(const struct completion *c, const char *first)
+/* Commands; of those with two words the first, once. */
+static void offer_commands(const struct completion *c)
 {
-	char last[32] = "";
+	char last[32] = "", word[32];
 
 	for (int i = 0; i < COMMANDS; i++) {
-		const char *name = command_name((enum command)i), *space = strchr(name, ' ');
-		size_t length = space != NULL ? (size_t)(space - name) : strlen(name);
-		char word[32];
+		const char *name = command_name((enum command)i);
+		size_t length = strcspn(name, " ");
 
-		if (first != NULL && (space == NULL || strlen(first) != length || strncmp(name, first, length) != 0))
-			continue;
-		snprintf(word, sizeof(word), "%.*s", first != NULL ? 31 : (int)length,
-			 first != NULL ? space + 1 : name);
+		snprintf(word, sizeof(word), "%.*s", (int)length, name);
 		if (strcmp(word, last) != 0)
-			offer(c, word, first != NULL || space == NULL ? command_summary((enum command)i) : NULL);
-		snprintf(last, sizeof(last), "%s", word);
+			offer(c, word, name[length] == '\0' ? command_summary((enum command)i) : NULL);
+		strcpy(last, word);
 	}
-	if (first == NULL) {
-		offer(c, "--help", NULL);
-		offer(c, "--version", NULL);
+	offer(c, "--help", NULL);
+	offer(c, "--version", NULL);
+}
+
+/* The second words of commands that have two. */
+static void offer_second_words(const struct completion *c, const char *first)
+{
+	for (int i = 0; i < COMMANDS; i++) {
+		const char *name = command_name((enum command)i);
+		size_t length = strlen(first);
+
+		if (strncmp(name, first, length) == 0 && name[length] == ' ')
+			offer(c, name + length + 1, command_summary((enum command)i));
 	}
 }
 
@@ -332,9 +338,9 @@ int cmd_complete(int argc, char **argv)
 	struct completion c = {.typed = argc > 0 ? argv[argc - 1] : "", .lead = ""};
 
 	if (argc <= 1)
-		offer_commands(&c, NULL);
+		offer_commands(&c);
 	else if (argc == 2 && strcmp(argv[0], "config") == 0)
-		offer_commands(&c, argv[0]);
+		offer_second_words(&c, argv[0]);
 	else
 		complete_word(&c, argc, argv);
 	return EXIT_DONE;
