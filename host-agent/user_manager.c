@@ -103,3 +103,19 @@ int user_manager_state(const char *unit, char state[UNIT_STATE_MAX])
 	clear(&output);
 	return state[0] ? 0 : -ENOENT;
 }
+
+/* `--timestamp=unix` prints "@1700000000"; a unit that never ended has no time at all. */
+time_t user_manager_ended(const char *unit)
+{
+	const char *const argv[] = {"systemctl", "--user",           "show", "--property=InactiveEnterTimestamp",
+				    "--value",   "--timestamp=unix", unit,   NULL};
+	struct child_output output;
+	time_t when = 0;
+
+	if (run(argv, &output) < 0)
+		return 0;
+	if (succeeded(&output) && output.out[0] == '@')
+		when = (time_t)strtoll(output.out + 1, NULL, 10);
+	clear(&output);
+	return when;
+}

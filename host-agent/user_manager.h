@@ -7,6 +7,7 @@
 #define HOMEPORT_USER_MANAGER_H
 
 #include <stdbool.h>
+#include <time.h>
 
 #define UNIT_NAME_MAX        128 /* homeport@NAME.service */
 #define UNIT_STATE_MAX       32
@@ -26,5 +27,8 @@ int user_manager_tell(const char *verb, const char *option, const char *unit, ch
 
 /* The unit's state: "active", "activating", "inactive", "failed" ... 0, or a negative errno where nobody answers. */
 int user_manager_state(const char *unit, char state[UNIT_STATE_MAX]);
+
+/* When the unit last ended, in seconds since the epoch; 0 where it never did, or nobody answers. */
+time_t user_manager_ended(const char *unit);
 
 #endif

@@ -178,6 +178,28 @@ def test_a_session_that_is_up_by_hand_is_left_alone(fake, homeport, lab):
     assert homeport.status()["pid"] == before
 
 
+@pytest.mark.parametrize("state, ended, journal", [
+    ("active", "", True), ("failed", "", True),
+    ("inactive", "", False), ("inactive", "@1", False), ("inactive", "@9999999999", True),
+])
+def test_logs_are_of_whoever_ran_the_session_last(fake, homeport, lab, state, ended, journal):
+    """`up` has left a file; the unit's are in the journal."""
+    homeport.up("--no-mount", "--no-ports")
+    homeport.down()
+    fake.answer(says={"is-active": state, "show": ended})
+    with open(fake.folder + "/journalctl", "w") as f:
+        f.write('#!/bin/sh\necho "journal: $*"\n')
+    os.chmod(fake.folder + "/journalctl", 0o755)
+    lab.host.cmd("mkdir -p /run/systemd/system")
+    done, _ = fake.run("logs", "guest", "-f") if journal else fake.run("logs", "guest")
+    lab.host.cmd("rmdir /run/systemd/system")
+    assert done.returncode == 0, done.stderr
+    if journal:
+        assert done.stdout == "journal: --user --no-pager -o short-iso -u homeport@guest.service -f --no-tail\n"
+    else:
+        assert "session guest: connected" in done.stdout
+
+
 # ------------------------------------------------------------------------------------------------------------- the units
 
 

@@ -142,6 +142,25 @@ def test_logs_show_what_happened_and_follow(homeport, host_home):
     assert "session guest: stopped" in homeport.run("logs", "guest").stdout
 
 
+def test_logs_are_followed_behind_a_rotation(homeport, host_home):
+    homeport.up("--no-mount", "--no-ports")
+    homeport.down()
+    path = homeport.env["XDG_STATE_HOME"] + "/homeport/guest/log"
+    following = homeport.popen("logs", "-f", "guest", stdout=-1, stderr=-3, text=True)
+    while "session guest: stopped" not in following.stdout.readline():
+        pass
+    for number in range(5):
+        with open(path, "a") as log:
+            log.write(f"the last of {number}\n")
+        os.rename(path, path + ".1")
+        with open(path, "w") as log:
+            log.write(f"the first of {number + 1}\n")
+        assert following.stdout.readline() == f"the last of {number}\n"
+        assert following.stdout.readline() == f"the first of {number + 1}\n"
+    following.kill()
+
+
+
 def test_the_guests_own_status_names_the_host_and_its_mounts(homeport, guest, host_home):
     none = guest.cmd(["homeport-guest", "status"], user="plain", check=False)
     assert (none.returncode, none.stderr) == (3, "homeport-guest: status: nothing is running\n")
