@@ -20,6 +20,13 @@
 #include "cancel.h"
 
 #define END_WAIT_MS 1000
+/* For what a proxy was given last to leave it: it reads, encrypts and writes a few packets. */
+#define GRACE_MS 300
+
+/* Children that end in threads of their own, for the exit of the process. */
+static pthread_mutex_t ending_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ending_less = PTHREAD_COND_INITIALIZER;
+static unsigned ending;
 
 static int64_t now_ms(void)
 {
@@ -180,26 +187,35 @@ int child_collect(struct child *child, struct cancel *cancel, int timeout_ms, st
 	return 0;
 }
 
-static void child_ask(struct child *child)
+static void child_close(struct child *child)
 {
 	close_fd(&child->fd);
 	close_fd(&child->err);
-	kill(child->pid, SIGTERM);
 }
 
-static void child_reap(struct child *child)
+/* Whether it has ended within the time; it is reaped then. */
+static bool child_has_ended(struct child *child, int wait_ms)
 {
 	const struct timespec tick = {.tv_nsec = 5000000};
-	int64_t deadline = now_ms() + END_WAIT_MS;
-	bool insisted = false;
+	int64_t deadline = now_ms() + wait_ms;
 
 	while (waitpid(child->pid, NULL, WNOHANG) == 0) {
-		if (!insisted && now_ms() >= deadline) {
-			kill(child->pid, SIGKILL);
-			insisted = true;
-		}
+		if (now_ms() >= deadline)
+			return false;
 		nanosleep(&tick, NULL);
 	}
+	child->pid = 0;
+	return true;
+}
+
+static void child_insist(struct child *child)
+{
+	kill(child->pid, SIGTERM);
+	if (child_has_ended(child, END_WAIT_MS))
+		return;
+	kill(child->pid, SIGKILL);
+	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	child->pid = 0;
 }
 
@@ -207,35 +223,75 @@ void child_end(struct child *child)
 {
 	if (child->pid == 0)
 		return;
-	child_ask(child);
-	child_reap(child);
+	child_close(child);
+	child_insist(child);
 }
 
 static void *end_thread(void *arg)
 {
 	struct child *child = arg;
 
-	child_reap(child);
+	if (!child_has_ended(child, GRACE_MS))
+		child_insist(child);
 	free(child);
+	pthread_mutex_lock(&ending_lock);
+	ending--;
+	pthread_cond_broadcast(&ending_less);
+	pthread_mutex_unlock(&ending_lock);
 	return NULL;
+}
+
+void child_end_all(void)
+{
+	struct timespec deadline;
+
+	/* What has not ended in its time has been asked to by then. */
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_nsec += (GRACE_MS + 100) * 1000000;
+	deadline.tv_sec += deadline.tv_nsec / 1000000000;
+	deadline.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&ending_lock);
+	while (ending > 0 && pthread_cond_timedwait(&ending_less, &ending_lock, &deadline) == 0)
+		;
+	pthread_mutex_unlock(&ending_lock);
+}
+
+static void end_all_at_exit(void)
+{
+	atexit(child_end_all);
+}
+
+static bool start_end_thread(const struct child *child)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct child *copy = malloc(sizeof(*copy));
+	pthread_t thread;
+
+	if (!copy)
+		return false;
+	*copy = *child;
+	pthread_once(&once, end_all_at_exit);
+	pthread_mutex_lock(&ending_lock);
+	ending++;
+	pthread_mutex_unlock(&ending_lock);
+	if (pthread_create(&thread, NULL, end_thread, copy) == 0) {
+		pthread_detach(thread);
+		return true;
+	}
+	pthread_mutex_lock(&ending_lock);
+	ending--;
+	pthread_mutex_unlock(&ending_lock);
+	free(copy);
+	return false;
 }
 
 void child_end_later(struct child *child)
 {
-	struct child *copy;
-	pthread_t thread;
-
 	if (child->pid == 0)
 		return;
-	/* At once, and not by the thread: the process may exit before that has begun. */
-	child_ask(child);
-	copy = malloc(sizeof(*copy));
-	if (copy)
-		*copy = *child;
+	child_close(child);
 	/* Without memory for it, a zombie until we end: better than a loop that waits. */
-	if (!copy || pthread_create(&thread, NULL, end_thread, copy) != 0)
-		free(copy);
-	else
-		pthread_detach(thread);
+	if (!start_end_thread(child))
+		kill(child->pid, SIGTERM);
 	*child = (struct child){.fd = -1, .err = -1};
 }

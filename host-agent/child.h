@@ -43,7 +43,13 @@ int child_collect(struct child *child, struct cancel *cancel, int timeout_ms, st
 /* Closes its descriptors, asks it to end, insists after a second, and reaps it. Fine when there is none. */
 void child_end(struct child *child);
 
-/* The same without waiting: a thread of its own does it. For the loop. */
+/*
+ * The same without waiting, for the loop: a thread of its own does it, and gives the child a moment first. A proxy sees
+ * that its socket is closed, and passes on what it was given last, such as the GOODBYE of a session.
+ */
 void child_end_later(struct child *child);
+
+/* Waits until those of child_end_later() have ended, or were asked to: 400 ms at most. exit() does it too. */
+void child_end_all(void);
 
 #endif

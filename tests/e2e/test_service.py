@@ -312,7 +312,7 @@ def test_the_unit_is_up_when_all_is_mounted_and_comes_back_when_it_dies_or_hangs
                                                                               host_home):
     host_home.write("src/a", "a\n")
     proxy = f"ProxyCommand=ssh -F {lab.ssh_config()} -W %h:%p guest"
-    done = homeport.run("enable", "-F", lab.ssh_config(), "--mount", "~/src:/far:w", "guest")
+    done = homeport.run("enable", "-F", lab.ssh_config(), "-o", proxy, "--mount", "~/src:/far:w", "guest")
     homeport.name = "guest"
     assert done.returncode == 0, done.stderr + open(homeport.folder + "/unit.log").read()
     assert done.stdout.splitlines()[-1] == "mount /far: /home/me/src, writable"

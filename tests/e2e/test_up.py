@@ -123,6 +123,15 @@ def test_down_unmounts_although_somebody_stands_in_it(homeport, guest, host_home
     holder.kill()
 
 
+def test_down_through_a_proxy_ends_the_session_in_the_guest_too(homeport, lab, guest, host_home):
+    """The goodbye is still in the proxy's hands when the agent has nothing more to do."""
+    proxy = f"ProxyCommand=ssh -F {lab.ssh_config()} -W %h:%p guest"
+    for _ in range(3):
+        homeport.up("-o", proxy, "--no-mount", "--no-ports")
+        homeport.down()
+        wait_until(lambda: not any("serve" in line for _, line in guest.processes().values()), timeout=5)
+
+
 def test_up_again_with_the_same_options_says_so(homeport, host_home):
     homeport.up("--mount", "~")
     done = homeport.up("--mount", "~")

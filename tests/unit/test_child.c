@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,6 +146,7 @@ static void a_proxy_is_asked_to_end_before_its_agent_is_gone(void **state)
 		int rc = child_start_proxy(argv, &child);
 
 		child_end_later(&child);
+		child_end_all();
 		_exit(rc < 0);
 	}
 	close(tied[1]);
@@ -153,6 +155,27 @@ static void a_proxy_is_asked_to_end_before_its_agent_is_gone(void **state)
 	assert_int_equal(read(tied[0], &byte, 1), 0);
 	alarm(0);
 	close(tied[0]);
+}
+
+/* It takes its time to read, and has all the same what was written before the end. */
+static void a_proxy_passes_on_what_it_was_given_last(void **state)
+{
+	int out[2];
+	char script[64], got[16] = "";
+	struct child child = {0};
+
+	assert_int_equal(pipe(out), 0);
+	snprintf(script, sizeof(script), "sleep 0.05; exec cat >&%d", out[1]);
+	const char *const argv[] = {"sh", "-c", script, NULL};
+
+	assert_int_equal(child_start_proxy(argv, &child), 0);
+	assert_int_equal(write(child.fd, "goodbye", 7), 7);
+	child_end_later(&child);
+	child_end_all();
+	close(out[1]);
+	assert_int_equal(read(out[0], got, sizeof(got)), 7);
+	assert_string_equal(got, "goodbye");
+	close(out[0]);
 }
 
 int main(void)
@@ -167,6 +190,7 @@ int main(void)
 		cmocka_unit_test(a_child_starts_with_no_signal_blocked),
 		cmocka_unit_test(a_proxy_speaks_through_one_socket),
 		cmocka_unit_test(a_proxy_is_asked_to_end_before_its_agent_is_gone),
+		cmocka_unit_test(a_proxy_passes_on_what_it_was_given_last),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
