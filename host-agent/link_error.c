@@ -32,6 +32,14 @@ const char *link_error_kind_name(enum link_error_kind kind)
 	return (unsigned)kind < LINK_ERROR_KIND_COUNT ? kinds[kind].name : "unknown";
 }
 
+/* What a guest's sshd says may be in it, and it goes into the log and to the service manager, line by line. */
+static void flatten(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = ' ';
+}
+
 void link_error_set(struct link_error *err, enum link_error_kind kind, const char *fmt, ...)
 {
 	va_list args;
@@ -42,6 +50,7 @@ void link_error_set(struct link_error *err, enum link_error_kind kind, const cha
 	va_start(args, fmt);
 	vsnprintf(err->sentence, sizeof(err->sentence), fmt, args);
 	va_end(args);
+	flatten(err->sentence);
 }
 
 void link_error_advise(struct link_error *err, const char *fmt, ...)

@@ -39,7 +39,10 @@ struct link_error {
 /* "resolve", "refused", ...: for the journal and events. */
 const char *link_error_kind_name(enum link_error_kind kind);
 
-/* Fills in kind, permanent (by the kind) and the sentence; empties the advice. What does not fit is cut. */
+/*
+ * Fills in kind, permanent (by the kind) and the sentence, which is made one line; empties the advice. What does not
+ * fit is cut.
+ */
 void link_error_set(struct link_error *err, enum link_error_kind kind, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void link_error_advise(struct link_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
