@@ -348,6 +348,35 @@ def test_what_cannot_begin_is_tried_again_until_it_can(manager, homeport, lab, g
     assert in_guest(guest, "cat /later/a").stdout == "a\n"
 
 
+# ------------------------------------------------------------------------------------------------------- without systemd
+
+
+def test_a_loop_of_sh_is_a_service_manager_too(homeport, lab, guest, host_home):
+    """The manual's recipe for any init, in its own words, but for how long it waits."""
+    page = open(f"{REPOSITORY}/host-agent/homeport.1").read()
+    [loop] = re.findall(r"^until homeport run dev; do sleep 10; done$", page, re.M)
+    loop = loop.replace("homeport", homeport.binary).replace("sleep 10", "sleep 0.1")
+    homeport.write_config("dev", f"ssh: {{host: guest, configFile: {lab.ssh_config()}}}\n"
+                                 "mounts: [{location: ~/late, mountPoint: /late}]\n")
+    env = {name: value for name, value in homeport.env.items() if name != "XDG_RUNTIME_DIR"}
+    running = lab.host.popen(["sh", "-c", loop], user="me", env=env, stderr=-3, stdout=-3)
+    homeport.env = env
+    homeport.name = "dev"
+    host_home.write("late/a", "a\n")
+
+    def pid():
+        status = homeport.status()
+        return status and status["state"] == "connected" and status["mounts"][0]["state"] == "mounted" and status["pid"]
+
+    first = wait_until(pid, timeout=20)
+    lab.host.kill(first, signal.SIGKILL)
+    wait_until(lambda: pid() not in (first, None, False), timeout=20)
+    assert in_guest(guest, "cat /late/a").stdout == "a\n"
+    assert homeport.down().returncode == 0
+    assert running.wait(timeout=10) == 0
+    homeport.env["XDG_RUNTIME_DIR"] = homeport.folder + "/run"
+
+
 # ------------------------------------------------------------------------------------------------- what a manager is told
 
 
