@@ -21,6 +21,8 @@
 #include "new_file.h"
 #include "options.h"
 
+#define SCHEMA_BESIDE "/../share/homeport/homeport.schema.json"
+
 enum { EXIT_DONE = 0, EXIT_WRONG = 2 };
 
 /* Warnings alone are fine; the list is printed in both cases. */
@@ -136,6 +138,29 @@ static bool file_exists(void *ctx, const char *path)
 	return there;
 }
 
+/* Where `make install` puts the schema, beside the folder of this program; false where it is not. */
+static bool find_schema(char path[PATH_MAX])
+{
+	char program[PATH_MAX], beside[PATH_MAX + sizeof(SCHEMA_BESIDE)];
+	ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+
+	if (length < 0)
+		return false;
+	program[length] = '\0';
+	*strrchr(program, '/') = '\0';
+	snprintf(beside, sizeof(beside), "%s%s", program, SCHEMA_BESIDE);
+	return realpath(beside, path) != NULL;
+}
+
+static void print_template(FILE *out, const char *name, char *home)
+{
+	char schema[PATH_MAX];
+
+	if (find_schema(schema))
+		fprintf(out, "# yaml-language-server: $schema=%s\n", schema);
+	config_template_write(out, name, file_exists, home);
+}
+
 /* A file of the name, for it alone to be changed: what is there already stays. */
 static int write_template(const char *name, const char *folder, char *home)
 {
@@ -145,7 +170,7 @@ static int write_template(const char *name, const char *folder, char *home)
 	int r = -ENOMEM;
 
 	if (out != NULL) {
-		config_template_write(out, name, file_exists, home);
+		print_template(out, name, home);
 		r = fclose(out) == 0 ? config_file_path(folder, name, path) : -ENOMEM;
 	}
 	if (r == 0)
@@ -177,6 +202,6 @@ int cmd_init(const struct options *options)
 	}
 	if (name != NULL)
 		return write_template(name, folder, home);
-	config_template_write(stdout, "vm", file_exists, home);
+	print_template(stdout, "vm", home);
 	return EXIT_DONE;
 }

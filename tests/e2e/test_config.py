@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import jsonschema
@@ -183,6 +184,18 @@ def test_init_without_a_name_writes_to_standard_output_alone(person):
     done = person.run("init")
     assert done.returncode == 0 and yaml.safe_load(done.stdout) == {"ssh": {"host": "vm"}}
     assert list(person.folder.iterdir()) == []
+
+
+def test_init_tells_an_editor_where_the_schema_is_installed(person):
+    (person.home / "bin").mkdir()
+    (person.home / "share/homeport").mkdir(parents=True)
+    schema = person.home / "share/homeport/homeport.schema.json"
+    schema.write_text("{}")
+    shutil.copy(HOMEPORT, person.home / "bin")
+    shown = subprocess.run([person.home / "bin/homeport", "init"], capture_output=True, text=True, timeout=20).stdout
+    first, rest = shown.split("\n", 1)
+    assert first == f"# yaml-language-server: $schema={schema}"
+    assert rest.startswith("# vm, for") and person.run("init").stdout.startswith("# vm, for")
 
 
 @pytest.mark.parametrize("key_there", [False, True])
