@@ -50,6 +50,8 @@ struct reverse {
 	size_t count;
 	uint32_t last_id;
 	bool in_session;
+	uint32_t *withdrawn; /* numbers of this session's the guest was told to forget */
+	size_t withdrawn_count;
 	struct log_limit limit;
 };
 
@@ -91,14 +93,22 @@ static struct reverse_row *row_find(const struct reverse *r, uint32_t id)
 	return NULL;
 }
 
+static bool was_withdrawn(const struct reverse *r, uint32_t id)
+{
+	for (size_t i = 0; i < r->withdrawn_count; i++)
+		if (r->withdrawn[i] == id)
+			return true;
+	return false;
+}
+
 int reverse_state(struct reverse *r, const struct control_listen_state *state)
 {
 	struct reverse_row *row = row_find(r, state->id);
 	char why[sizeof(row->reason)];
 
-	/* Of one that is no more it was on its way. */
+	/* It may have been on its way. */
 	if (!row)
-		return state->id >= 1 && state->id <= r->last_id ? 0 : -EPROTO;
+		return was_withdrawn(r, state->id) ? 0 : -EPROTO;
 	row->answered = true;
 	if (state->error == 0) {
 		row_set(r, row, FORWARD_FORWARDED, "");
@@ -168,6 +178,7 @@ void reverse_begin(struct reverse *r)
 void reverse_end(struct reverse *r)
 {
 	r->in_session = false;
+	r->withdrawn_count = 0;
 	for (size_t i = 0; i < r->count; i++) {
 		struct reverse_row *row = &r->rows[i];
 
@@ -339,21 +350,34 @@ static void rows_log_faults(const struct reverse *r)
 				 r->rows[i].reason);
 }
 
-int reverse_set_rules(struct reverse *r, const struct rules *rules, const struct socket_world *world)
+/* Of those that were not moved. There is room for all of them. */
+static void rows_withdraw(struct reverse *r)
 {
-	struct reverse_row *rows;
-	size_t count;
-	int rc = make_rows(r, rules, world, &rows, &count);
-
-	if (rc < 0)
-		return rc;
-	rows_keep(r, rows, count);
 	for (size_t i = 0; i < r->count; i++) {
 		struct control_msg msg = {.type = CONTROL_UNLISTEN, .unlisten_id = r->rows[i].listen.id};
 
-		if (r->rows[i].traffic && r->rows[i].asked)
-			r->events->send(r->ctx, &msg);
+		if (!r->rows[i].traffic || !r->rows[i].asked)
+			continue;
+		r->withdrawn[r->withdrawn_count++] = msg.unlisten_id;
+		r->events->send(r->ctx, &msg);
 	}
+}
+
+int reverse_set_rules(struct reverse *r, const struct rules *rules, const struct socket_world *world)
+{
+	uint32_t *withdrawn = reallocarray(r->withdrawn, r->withdrawn_count + r->count + 1, sizeof(*withdrawn));
+	struct reverse_row *rows;
+	size_t count;
+	int rc;
+
+	if (!withdrawn)
+		return -ENOMEM;
+	r->withdrawn = withdrawn;
+	rc = make_rows(r, rules, world, &rows, &count);
+	if (rc < 0)
+		return rc;
+	rows_keep(r, rows, count);
+	rows_withdraw(r);
 	rows_free(r->rows, r->count);
 	r->rows = rows;
 	r->count = count;
@@ -390,5 +414,6 @@ void reverse_free(struct reverse *r)
 		return;
 	dialer_free(r->dialer);
 	rows_free(r->rows, r->count);
+	free(r->withdrawn);
 	free(r);
 }

@@ -25,7 +25,7 @@ HOMES = [
      re.compile(r"^guest-agent/(fuse_\w+|mount|invalidator)\.[ch]$"), "libfuse"),
     (re.compile(r"^yaml\.h$"), re.compile(r"^host-agent/config\w*\.[ch]$"), "libyaml"),
     (re.compile(r"^linux/(netlink|sock_diag|inet_diag)\.h$"),
-     re.compile(r"^(guest-agent/sockdiag|host-agent/route_watch)\.c$"), "netlink"),
+     re.compile(r"^(guest-agent/sockdiag|host-agent/(route_watch|peer_owner))\.c$"), "netlink"),
 ]
 NEVER = [  # (file, header of the project it must not reach, why)
     (re.compile(r"^host-agent/fsop"), re.compile(r"^(mux|session|chan\w*|relay|peer|link)\.h$"), "no mux, no ssh here"),
