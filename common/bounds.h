@@ -48,9 +48,8 @@
 /* Ports. What a guest reports and a host keeps; more than any machine listens on, and a bound on what one may claim. */
 #define PORTS_LISTENERS_MAX 16384u
 #define PORTS_FORWARDS_MAX  4096u /* maxForwards, unless configured */
-/* UDP. What a datagram of IPv6 can hold (of IPv4 20 bytes less); a client that is silent for so long is gone (RFC 4787
- * asks for two minutes of those who forward for others, half of them for known services); and how many clients are
- * served at once, a descriptor of the guest's each. */
+/* UDP. What a datagram of IPv6 can hold (of IPv4 20 bytes less); a client with whom nothing passed for so long is gone;
+ * and how many clients are served at once, a descriptor of the guest's each. */
 #define UDP_DATAGRAM_MAX 65527u
 #define UDP_IDLE_US      90000000u
 #define UDP_FLOWS_MAX    1024u

@@ -57,23 +57,30 @@ static void use_single_port(unsigned *single, struct rule_range *range)
 	*range = (struct rule_range){0};
 }
 
-void change_forward_begin(struct agent *a, struct watcher *w)
+/* False: it was refused. */
+static bool take_argument(struct watcher *w, int (*parse)(const char *text, struct rule_spec *spec, char *why),
+			  struct rule_spec *spec)
 {
 	char why[ARG_WHY_MAX];
+	int rc = parse(w->change->argument, spec, why);
+
+	if (rc == -EINVAL)
+		change_refuse(w, ANSWER_WRONG, "%s", why);
+	else if (rc < 0)
+		change_refuse_errno(w, rc);
+	return rc == 0;
+}
+
+void change_forward_begin(struct agent *a, struct watcher *w)
+{
 	struct rule_spec spec;
 	struct by_hand next;
-	int rc;
+	int rc = 0;
 
 	if (refuse_without_ports(a, w))
 		return;
-	rc = forward_arg_parse(w->change->argument, &spec, why);
-	if (rc < 0) {
-		if (rc == -EINVAL)
-			change_refuse(w, ANSWER_WRONG, "%s", why);
-		else
-			change_refuse_errno(w, rc);
+	if (!take_argument(w, forward_arg_parse, &spec))
 		return;
-	}
 	use_single_port(&spec.guest_port, &spec.guest_port_range);
 	use_single_port(&spec.host_port, &spec.host_port_range);
 	if (!has_by_hand(a, &spec)) {
@@ -221,7 +228,6 @@ static int unforward(struct agent *a, struct by_hand *next, const struct rule_sp
 
 void change_unforward_begin(struct agent *a, struct watcher *w)
 {
-	char why[ARG_WHY_MAX];
 	struct rule_spec spec;
 	struct by_hand next;
 	size_t changes = 0;
@@ -229,14 +235,8 @@ void change_unforward_begin(struct agent *a, struct watcher *w)
 
 	if (refuse_without_ports(a, w))
 		return;
-	rc = parse_host_part(w->change->argument, &spec, why);
-	if (rc < 0) {
-		if (rc == -EINVAL)
-			change_refuse(w, ANSWER_WRONG, "%s", why);
-		else
-			change_refuse_errno(w, rc);
+	if (!take_argument(w, parse_host_part, &spec))
 		return;
-	}
 	rc = by_hand_clone(&a->by_hand, &next);
 	if (!rc) {
 		rc = unforward(a, &next, &spec, w->change->words, &changes);

@@ -105,6 +105,10 @@ void config_fields_free(const struct config_field *fields, void *of);
  * can be freed in both cases. */
 int config_fields_own(const struct config_field *fields, void *of);
 
+/* The two words of a field whose type is a bool that is written as one of them. */
+#define CONFIG_WORD_MAX 16
+void config_words_of(const struct config_field *field, char no[CONFIG_WORD_MAX], char yes[CONFIG_WORD_MAX]);
+
 /* Whether the text is a time such as 24h, 30m, 10s or 1h30m, from 1 to `most` seconds. */
 bool config_duration_parse(const char *text, unsigned most, unsigned *out);
 

@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "write_all.h"
+
 static int print_path(char out[PATH_MAX], const char *a, const char *b, const char *c)
 {
 	return snprintf(out, PATH_MAX, "%s%s%s", a, b, c) < PATH_MAX ? 0 : -ENAMETOOLONG;
@@ -149,21 +151,6 @@ int config_load(const char *path, const char *home, struct problems *problems, s
 
 /* ---- writing ---- */
 
-static int write_all(int fd, const char *text, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = write(fd, text, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		size -= (size_t)n;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
 static bool is_unchanged(const char *path, const struct stat *before)
 {
 	struct stat now;
@@ -187,7 +174,7 @@ int config_file_replace(const char *path, const struct stat *st, const char *tex
 	if (fd < 0)
 		return -errno;
 	r = write_all(fd, text, size);
-	if (r == 0 && (fchmod(fd, st->st_mode & 07777) < 0 ||
+	if (r == 0 && (fsync(fd) < 0 || fchmod(fd, st->st_mode & 07777) < 0 ||
 		       (st->st_uid != geteuid() && fchown(fd, st->st_uid, st->st_gid) < 0)))
 		r = -errno;
 	close(fd);

@@ -58,19 +58,12 @@ static void write_proto(struct json *j, const struct config_field *field)
 	write_words(j, (const char *const[]){"tcp", "udp", "any", NULL});
 }
 
-static void write_locks(struct json *j, const struct config_field *field)
+static void write_word(struct json *j, const struct config_field *field)
 {
-	write_words(j, (const char *const[]){"guest", "host", NULL});
-}
+	char no[CONFIG_WORD_MAX], yes[CONFIG_WORD_MAX];
 
-static void write_ownership(struct json *j, const struct config_field *field)
-{
-	write_words(j, (const char *const[]){"host", "virtual", NULL});
-}
-
-static void write_access(struct json *j, const struct config_field *field)
-{
-	write_words(j, (const char *const[]){"any", "self", NULL});
+	config_words_of(field, no, yes);
+	write_words(j, (const char *const[]){no, yes, NULL});
 }
 
 static void write_bounds(struct json *j, unsigned least, unsigned most)
@@ -154,9 +147,9 @@ static const struct {
 	{&config_type_flag, write_bool},
 	{&config_type_choice, write_bool},
 	{&config_type_proto, write_proto},
-	{&config_type_locks, write_locks},
-	{&config_type_ownership, write_ownership},
-	{&config_type_access, write_access},
+	{&config_type_locks, write_word},
+	{&config_type_ownership, write_word},
+	{&config_type_access, write_word},
 	{&config_type_port, write_port},
 	{&config_type_count, write_count},
 	{&config_type_range, write_range},

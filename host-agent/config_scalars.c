@@ -267,61 +267,44 @@ const struct config_type config_type_proto = {
 	proto_equal,       config_nothing_to_free,
 };
 
-/* A bool that is written as one of two words. */
+/* A bool that is written as one of two words: "NO or YES", as the type's `expected` has them. */
+void config_words_of(const struct config_field *field, char no[CONFIG_WORD_MAX], char yes[CONFIG_WORD_MAX])
+{
+	*no = *yes = '\0';
+	sscanf(field->type->expected, "%15s or %15s", no, yes);
+}
+
 static void word_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
-		      const char *no, const char *yes, bool *at)
+		      void *at)
 {
-	*at = strcmp(key->value->text, yes) == 0;
-	if (!*at && strcmp(key->value->text, no) != 0)
-		config_complain(reader, field, key->value, "expected %s or %s, found \"%.40s\"", no, yes,
+	char no[CONFIG_WORD_MAX], yes[CONFIG_WORD_MAX];
+	bool is_yes;
+
+	config_words_of(field, no, yes);
+	is_yes = strcmp(key->value->text, yes) == 0;
+	if (!is_yes && strcmp(key->value->text, no) != 0)
+		config_complain(reader, field, key->value, "expected %s, found \"%.40s\"", field->type->expected,
 				key->value->text);
+	*(bool *)at = is_yes;
 }
 
-static void locks_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
-		       void *at)
+static void word_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
 {
-	word_read(reader, field, key, "guest", "host", at);
+	char no[CONFIG_WORD_MAX], yes[CONFIG_WORD_MAX];
+
+	config_words_of(field, no, yes);
+	fputs(*(const bool *)at ? yes : no, out);
 }
 
-static void locks_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
-{
-	fputs(*(const bool *)at ? "host" : "guest", out);
-}
+#define WORD_TYPE(words)                                                                                            \
+	{                                                                                                           \
+		words, CONFIG_NODE_SCALAR, word_read, bool_is_true, word_write, bool_equal, config_nothing_to_free, \
+			NULL                                                                                        \
+	}
 
-const struct config_type config_type_locks = {
-	"guest or host", CONFIG_NODE_SCALAR, locks_read, bool_is_true, locks_write, bool_equal, config_nothing_to_free,
-};
-
-static void ownership_read(struct config_reader *reader, const struct config_field *field,
-			   const struct config_node *key, void *at)
-{
-	word_read(reader, field, key, "host", "virtual", at);
-}
-
-static void ownership_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
-{
-	fputs(*(const bool *)at ? "virtual" : "host", out);
-}
-
-const struct config_type config_type_ownership = {
-	"host or virtual", CONFIG_NODE_SCALAR, ownership_read,         bool_is_true,
-	ownership_write,   bool_equal,         config_nothing_to_free,
-};
-
-static void access_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
-			void *at)
-{
-	word_read(reader, field, key, "any", "self", at);
-}
-
-static void access_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
-{
-	fputs(*(const bool *)at ? "self" : "any", out);
-}
-
-const struct config_type config_type_access = {
-	"any or self", CONFIG_NODE_SCALAR, access_read, bool_is_true, access_write, bool_equal, config_nothing_to_free,
-};
+const struct config_type config_type_locks = WORD_TYPE("guest or host");
+const struct config_type config_type_ownership = WORD_TYPE("host or virtual");
+const struct config_type config_type_access = WORD_TYPE("any or self");
 
 /* ---- numbers ---- */
 

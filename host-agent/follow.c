@@ -19,25 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "write_all.h"
+
 /* What the watch does not tell (a network file system's other machines) is found this late. */
 #define LOOK_EVERY_MS 1000
 /* A writer opens the new file a moment before its next line goes there. */
 #define SWITCH_NS 20000000
-
-static int write_all(int out, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(out, data, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			data += n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
 
 static int copy_rest(int fd, int out)
 {

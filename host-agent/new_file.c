@@ -15,20 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int write_all(int fd, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -ENOSPC;
-		data += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
+#include "write_all.h"
 
 int new_file_write(const char *path, const void *data, size_t len)
 {
@@ -41,6 +28,8 @@ int new_file_write(const char *path, const void *data, size_t len)
 	if (fd < 0)
 		return -errno;
 	rc = write_all(fd, data, len);
+	if (!rc && fsync(fd) < 0)
+		rc = -errno;
 	close(fd);
 	if (!rc && link(fresh, path) < 0)
 		rc = -errno;

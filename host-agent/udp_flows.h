@@ -3,8 +3,8 @@
  * udp_flows: the clients of the forwarded UDP ports. Each has a stream of its own, and with it a socket in the guest:
  * a server there tells them apart, and each hears only what is for it.
  *
- * A flow begins with a client's first datagram and ends when the client was silent for UDP_IDLE_US, is gone, or is the
- * one that was silent for longest when UDP_FLOWS_MAX are there. Nothing waits: what a stream has no room for is
+ * A flow begins with a client's first datagram and ends when nothing passed for UDP_IDLE_US, when the client is gone,
+ * or when it is the one that was silent for longest of UDP_FLOWS_MAX. Nothing waits: what a stream has no room for is
  * dropped.
  */
 #ifndef HOMEPORT_UDP_FLOWS_H

@@ -86,7 +86,7 @@ def test_a_session_that_is_lost_and_found_is_told(homeport, lab, host_home):
     finally:
         lab.link_restore()
     events.until(event="session", state="connected")
-    events.process.send_signal(signal.SIGINT)
+    events.process.send_signal(signal.SIGTERM)
     assert events.process.wait(timeout=5) != 0
 
 

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#include "write_all.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+int write_all(int fd, const void *data, size_t len)
+{
+	const char *at = data;
+
+	while (len > 0) {
+		ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENOSPC;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
