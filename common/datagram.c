@@ -32,7 +32,7 @@ static size_t datagram_size(const uint8_t *bytes, size_t have)
 static int reader_keep(struct datagram_reader *r, const uint8_t **bytes, size_t *count)
 {
 	if (!r->part)
-		r->part = malloc(sizeof(struct datagram));
+		r->part = malloc(DATAGRAM_HEAD + UDP_DATAGRAM_MAX);
 	if (!r->part)
 		return -ENOMEM;
 	/* The head first: it says how many bytes follow. */

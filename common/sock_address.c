@@ -47,6 +47,12 @@ bool sock_address_is_unix(const struct sock_address *a)
 	return a->any.sa_family == AF_UNIX;
 }
 
+/* They were zeroed before they were filled in. */
+bool sock_address_equal(const struct sock_address *a, const struct sock_address *b)
+{
+	return a->len == b->len && memcmp((const uint8_t *)&a->any, (const uint8_t *)&b->any, a->len) == 0;
+}
+
 char *sock_address_text(char dst[SOCK_ADDRESS_TEXT_MAX], const struct sock_address *a)
 {
 	switch (a->any.sa_family) {

@@ -31,6 +31,7 @@ void sock_address_ip(struct sock_address *a, uint8_t family, const uint8_t *addr
 int sock_address_unix(struct sock_address *a, const char *path);
 
 bool sock_address_is_unix(const struct sock_address *a);
+bool sock_address_equal(const struct sock_address *a, const struct sock_address *b);
 
 /* As a person reads it, and printable: "127.0.0.1:80", "[::1]:80", "/run/docker.sock". Returns dst. */
 char *sock_address_text(char dst[SOCK_ADDRESS_TEXT_MAX], const struct sock_address *a);

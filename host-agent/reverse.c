@@ -320,9 +320,9 @@ static bool rows_alike(const struct reverse_row *a, const struct reverse_row *b)
 	bool alike = strcmp(a->guest_text, b->guest_text) == 0 && a->host_count == b->host_count;
 
 	for (size_t i = 0; i < a->host_count && alike; i++)
-		alike = strcmp(a->host_text[i], b->host_text[i]) == 0;
+		alike = strcmp(a->host_text[i], b->host_text[i]) == 0 && sock_address_equal(&a->host[i], &b->host[i]);
 	/* The texts of two paths may be the same where the paths are not. */
-	return alike && strcmp(a->listen.path, b->listen.path) == 0 && memcmp(a->host, b->host, sizeof(a->host)) == 0;
+	return alike && strcmp(a->listen.path, b->listen.path) == 0;
 }
 
 /* What a new row stands for that an old one does goes on as the old one. */
