@@ -105,22 +105,24 @@ static void write_section(struct json *j, const struct config_field *field)
 	write_fields(j, field->fields);
 }
 
-static void write_list(struct json *j, const struct config_field *field)
+static void write_array(struct json *j, const struct config_field *field,
+			void (*write_item)(struct json *j, const struct config_field *field))
 {
 	write_type(j, "array");
 	json_u64(j, "maxItems", field->most);
 	json_open(j, "items", '{');
-	write_section(j, field);
+	write_item(j, field);
 	json_close(j, '}');
+}
+
+static void write_list(struct json *j, const struct config_field *field)
+{
+	write_array(j, field, write_section);
 }
 
 static void write_texts(struct json *j, const struct config_field *field)
 {
-	write_type(j, "array");
-	json_u64(j, "maxItems", field->most);
-	json_open(j, "items", '{');
-	write_text(j, field);
-	json_close(j, '}');
+	write_array(j, field, write_text);
 }
 
 static void write_command(struct json *j, const struct config_field *field)

@@ -360,3 +360,22 @@ double now_ms(void)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
 }
+
+bool says(int fd, const char *text)
+{
+	return send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text);
+}
+
+bool hears(int fd, const char *text)
+{
+	char buf[64] = "";
+
+	return recv(fd, buf, strlen(text), MSG_WAITALL) == (ssize_t)strlen(text) && strcmp(buf, text) == 0;
+}
+
+bool hears_end(int fd)
+{
+	char c;
+
+	return recv(fd, &c, 1, 0) == 0;
+}

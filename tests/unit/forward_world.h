@@ -80,4 +80,9 @@ uint16_t free_port(void);
 unsigned open_fds(void);
 double now_ms(void);
 
+/* Of a connection's end: it sends the text; it receives just that, or the end. */
+bool says(int fd, const char *text);
+bool hears(int fd, const char *text);
+bool hears_end(int fd);
+
 #endif

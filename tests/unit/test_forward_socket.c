@@ -43,25 +43,6 @@ static int teardown(void **state)
 	return rmdir(folder); /* the host's is gone by itself */
 }
 
-static bool says(int fd, const char *text)
-{
-	return send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text);
-}
-
-static bool hears(int fd, const char *text)
-{
-	char buf[64] = "";
-
-	return recv(fd, buf, strlen(text), MSG_WAITALL) == (ssize_t)strlen(text) && strcmp(buf, text) == 0;
-}
-
-static bool hears_end(int fd)
-{
-	char c;
-
-	return recv(fd, &c, 1, 0) == 0;
-}
-
 static const char *exchange(int client, int listener)
 {
 	int server = accept(listener, NULL, NULL);
