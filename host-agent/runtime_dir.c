@@ -237,15 +237,30 @@ void runtime_dir_socket_path(const struct runtime_dir *dir, char path[RUNTIME_PA
 		path[0] = '\0';
 }
 
+/* The two change places, so that who opens the log by its name finds one at any moment. */
+static void move_log_aside(const char *path)
+{
+	char old[RUNTIME_PATH_MAX + 2];
+	int fd;
+
+	snprintf(old, sizeof(old), "%s.1", path);
+	unlink(old);
+	fd = open(old, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+	/* Not every file system (NFS, for one) can exchange names. */
+	if (fd < 0 || renameat2(AT_FDCWD, path, AT_FDCWD, old, RENAME_EXCHANGE) < 0)
+		rename(path, old);
+}
+
 int runtime_dir_open_log(const struct runtime_dir *dir)
 {
-	char path[RUNTIME_PATH_MAX], old[RUNTIME_PATH_MAX + 2];
+	char path[RUNTIME_PATH_MAX];
 	struct stat st;
 
 	runtime_dir_log_path(dir, path);
-	snprintf(old, sizeof(old), "%s.1", path);
 	if (!lstat(path, &st) && st.st_size > LOG_KEEP_MAX)
-		rename(path, old);
+		move_log_aside(path);
 	return open_in(dir->state, "log", O_WRONLY | O_CREAT | O_APPEND);
 }
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,6 +198,39 @@ static void many_that_make_the_number_at_once_agree(void **state)
 	close(ends[1]);
 }
 
+/* Another process looks for the log all the while that it is filled and begun anew. */
+static void a_log_that_begins_anew_is_there_at_any_moment(void **state)
+{
+	struct runtime_dir dir = open_dir("dev");
+	char path[RUNTIME_PATH_MAX];
+	pid_t watcher;
+	int status;
+
+	close(runtime_dir_open_log(&dir));
+	runtime_dir_log_path(&dir, path);
+	watcher = fork();
+	if (watcher == 0) {
+		alarm(60);
+		while (access(path, F_OK) == 0 || errno != ENOENT)
+			;
+		_exit(1);
+	}
+	for (int i = 0; i < 2000; i++) {
+		struct stat st;
+		int fd;
+
+		assert_int_equal(truncate(path, (4 << 20) + 1), 0);
+		fd = runtime_dir_open_log(&dir);
+		assert_true(fd >= 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(st.st_size, 0);
+		close(fd);
+	}
+	assert_int_equal(kill(watcher, SIGTERM), 0);
+	assert_true(waitpid(watcher, &status, 0) == watcher);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+
 static void count_name(void *ctx, const char *name)
 {
 	assert_string_equal(name, "dev");
@@ -238,6 +272,7 @@ int main(void)
 		TEST(the_instances_number_is_the_same_each_time),
 		TEST(half_an_instances_number_is_made_anew),
 		TEST(many_that_make_the_number_at_once_agree),
+		TEST(a_log_that_begins_anew_is_there_at_any_moment),
 		TEST(only_sessions_with_a_socket_are_listed),
 	};
 
