@@ -359,6 +359,7 @@ static void put_listen(struct wire_buf *out, const struct control_msg *msg)
 	const struct control_listen *l = &msg->listen;
 
 	wire_put_u32(out, l->id);
+	wire_put_u8(out, l->proto);
 	wire_put_u8(out, l->family);
 	wire_put_bytes(out, l->addr, sizeof(l->addr));
 	wire_put_u16(out, l->port);
@@ -373,6 +374,7 @@ static int get_listen(struct wire_reader *r, struct control_msg *msg)
 	const uint8_t *addr;
 
 	l->id = wire_get_u32(r);
+	l->proto = wire_get_u8(r);
 	l->family = wire_get_u8(r);
 	if (l->family != 0)
 		get_address(r, l->family, l->addr);
@@ -380,6 +382,7 @@ static int get_listen(struct wire_reader *r, struct control_msg *msg)
 		r->bad |= memcmp(addr, zero, sizeof(zero)) != 0;
 	l->port = wire_get_u16(r);
 	get_text(r, l->path, sizeof(l->path));
+	r->bad |= l->proto != LISTENER_TCP && (l->proto != LISTENER_UDP || l->family == 0);
 	if (!r->bad)
 		r->bad = l->family != 0 ? l->port == 0 || l->path[0] : l->port != 0 || l->path[0] != '/';
 	return 0;

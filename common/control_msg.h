@@ -107,9 +107,11 @@ struct listener {
 	char unit[256];   /* the systemd unit of the process */
 };
 
-/* Where the guest listens for the host: each connection opens a stream of kind reverse with this id. */
+/* Where the guest listens for the host: each connection, or client of UDP, has a stream of kind reverse with this id.
+ */
 struct control_listen {
 	uint32_t id;    /* the host's name for it in this session */
+	uint8_t proto;  /* LISTENER_TCP, which a unix socket is of as well, or LISTENER_UDP */
 	uint8_t family; /* 4 or 6; 0: a unix socket */
 	uint8_t addr[16];
 	uint16_t port;

@@ -23,13 +23,14 @@
 #include "log.h"
 #include "loop.h"
 #include "sock_address.h"
+#include "udp_relay.h"
 
 /* One stream, and what it is to be connected to. */
 struct dialing {
 	TAILQ_ENTRY(dialing) next;
 	struct dialer *dialer;
 	struct mux_stream *stream;
-	struct dialer_caller caller;
+	struct relay_caller caller;
 	struct sock_address to[DIALER_ADDRESSES_MAX];
 	size_t count, at;
 	struct loop_fd *watch;
@@ -78,12 +79,10 @@ void dialer_refuse(struct dialer *d, struct mux_stream *stream, enum mux_reason 
 	mux_stream_refuse(stream, reason);
 }
 
-static void caller_done(const struct dialer_caller *caller, int error)
+static void caller_done(const struct relay_caller *caller, int error)
 {
-	static const struct relay_stats nothing;
-
 	if (caller && caller->done)
-		caller->done(caller->ctx, &nothing, error);
+		caller->done(caller->ctx, error);
 }
 
 /* --- one connection --------------------------------------------------------------------------------------------- */
@@ -110,7 +109,7 @@ static void dialing_free(struct dialing *g)
 /* The stream is gone, or goes now, without a connection. */
 static void dialing_end(struct dialing *g, int error)
 {
-	struct dialer_caller caller = g->caller;
+	struct relay_caller caller = g->caller;
 
 	dialing_free(g);
 	caller_done(&caller, error);
@@ -128,7 +127,7 @@ static void dialing_refuse(struct dialing *g, int error)
 /* The relay takes the descriptor and the stream, and only then may data come. */
 static void dialing_connected(struct dialing *g)
 {
-	struct dialer_caller caller = g->caller;
+	struct relay_caller caller = g->caller;
 	struct mux_stream *stream = g->stream;
 	struct loop *loop = g->dialer->loop;
 	int fd = g->fd;
@@ -137,7 +136,7 @@ static void dialing_connected(struct dialing *g)
 	g->watch = NULL;
 	g->fd = -1;
 	dialing_free(g);
-	if (relay_new(loop, fd, stream, caller.counters, caller.done, caller.ctx))
+	if (relay_new(loop, fd, stream, &caller))
 		mux_stream_accept(stream, NULL, NULL);
 	else
 		caller_done(&caller, -ENOMEM);
@@ -259,7 +258,7 @@ static const struct mux_stream_events dialing_events = {
 };
 
 void dialer_connect(struct dialer *d, struct mux_stream *stream, const struct sock_address *to, size_t count,
-		    const struct dialer_caller *caller)
+		    const struct relay_caller *caller)
 {
 	struct dialing *g = d->count < DIAL_PENDING_MAX ? calloc(1, sizeof(*g)) : NULL;
 
@@ -280,6 +279,22 @@ void dialer_connect(struct dialer *d, struct mux_stream *stream, const struct so
 	d->count++;
 	mux_stream_set_events(stream, &dialing_events, g);
 	dialing_try(g);
+}
+
+/* A connection of UDP's stands at once: it only says who the two ends are. */
+void dialer_connect_udp(struct dialer *d, struct mux_stream *stream, const struct sock_address *to,
+			const struct relay_caller *caller)
+{
+	int fd = socket(to->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int error = fd < 0 || connect(fd, &to->any, to->len) < 0 ? errno : 0;
+
+	if (error == 0 && udp_relay_start(d->loop, fd, stream, caller))
+		return;
+	if (fd >= 0)
+		close(fd);
+	error = error ? error : ENOMEM;
+	caller_done(caller, -error);
+	dialer_refuse(d, stream, dialer_reason(error));
 }
 
 /* --- life ------------------------------------------------------------------------------------------------------- */

@@ -17,13 +17,6 @@ struct dialer;
 struct loop;
 struct sock_address;
 
-/* What the caller is told of one connection. */
-struct dialer_caller {
-	struct relay_stats *counters; /* as relay_new(); may be NULL */
-	relay_done_cb *done;          /* once: the connection is over, or did not come about; may be NULL */
-	void *ctx;
-};
-
 struct dialer *dialer_new(struct loop *loop); /* NULL: out of memory */
 
 /* Refuses what is still being connected. Connections that stand go on. NULL is fine. */
@@ -34,7 +27,11 @@ void dialer_free(struct dialer *d);
  * connected to is taken. caller may be NULL.
  */
 void dialer_connect(struct dialer *d, struct mux_stream *stream, const struct sock_address *to, size_t count,
-		    const struct dialer_caller *caller);
+		    const struct relay_caller *caller);
+
+/* The same for datagrams, at one address: udp_relay.h. What nobody serves is found out with the first datagram. */
+void dialer_connect_udp(struct dialer *d, struct mux_stream *stream, const struct sock_address *to,
+			const struct relay_caller *caller);
 
 /* Which reason to refuse with stands for this errno of socket(2) or connect(2). */
 enum mux_reason dialer_reason(int error);

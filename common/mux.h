@@ -103,7 +103,8 @@ bool mux_pending(const struct mux *m);
  * mux_produce() end with it; who calls neither for a while (no connection) calls it once a turn. */
 void mux_deliver(struct mux *m);
 
-/* NULL: out of memory or MUX_STREAMS_MAX reached. */
+/* NULL: out of memory or MUX_STREAMS_MAX reached. Without events (NULL), others have to be set before the next call of
+ * the mux. */
 struct mux_stream *mux_open(struct mux *m, enum mux_kind kind, const uint8_t *args, size_t len,
 			    const struct mux_stream_events *events, void *ctx);
 

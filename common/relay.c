@@ -33,10 +33,7 @@ struct relay {
 	struct loop_fd *watch;
 	struct mux_stream *stream; /* NULL: over */
 	struct fifo backlog;
-	struct relay_stats stats;
-	struct relay_stats *counters;
-	relay_done_cb *done;
-	void *ctx;
+	struct relay_caller caller;
 	int fd;
 	bool read_ended;  /* the socket sends no more: FIN was queued */
 	bool fin_came;    /* the stream brings no more */
@@ -97,8 +94,8 @@ static void relay_end(struct relay *r, int error)
 	r->over = true;
 	relay_forget_gathered(r);
 	relay_close_fd(r, error != 0);
-	if (r->done)
-		r->done(r->ctx, &r->stats, error);
+	if (r->caller.done)
+		r->caller.done(r->caller.ctx, error);
 	/* Callers up the stack still look at the relay. */
 	loop_defer(r->loop, relay_release, r);
 }
@@ -186,13 +183,6 @@ static void relay_progress(struct relay *r)
 		relay_end(r, 0);
 }
 
-static void relay_count(uint64_t *own, uint64_t *shared, size_t n)
-{
-	*own += n;
-	if (shared)
-		*shared += n;
-}
-
 /* Writes to the socket; returns what it took, or a negative errno. */
 static ssize_t relay_push(struct relay *r, const uint8_t *data, size_t len)
 {
@@ -203,7 +193,8 @@ static ssize_t relay_push(struct relay *r, const uint8_t *data, size_t len)
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -errno;
-	relay_count(&r->stats.bytes_out, r->counters ? &r->counters->bytes_out : NULL, (size_t)n);
+	if (r->caller.counters)
+		r->caller.counters->bytes_out += (size_t)n;
 	if (r->stream)
 		mux_stream_consumed(r->stream, (size_t)n);
 	return n;
@@ -241,7 +232,8 @@ static bool relay_pull(struct relay *r)
 			relay_fail(r, -ENOMEM);
 			return false;
 		}
-		relay_count(&r->stats.bytes_in, r->counters ? &r->counters->bytes_in : NULL, (size_t)n);
+		if (r->caller.counters)
+			r->caller.counters->bytes_in += (size_t)n;
 		return (size_t)n == want;
 	}
 	if (n == 0) {
@@ -363,8 +355,7 @@ static const struct mux_stream_events relay_events = {
 	.closed = on_relay_closed,
 };
 
-struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, struct relay_stats *counters,
-			relay_done_cb *done, void *ctx)
+struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, const struct relay_caller *caller)
 {
 	struct relay *r = calloc(1, sizeof(*r));
 
@@ -372,9 +363,8 @@ struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, st
 		r->loop = loop;
 		r->fd = fd;
 		r->stream = stream;
-		r->counters = counters;
-		r->done = done;
-		r->ctx = ctx;
+		if (caller)
+			r->caller = *caller;
 		r->watch = loop_fd_new(loop, fd, mux_stream_space(stream) > 0 ? LOOP_READ : 0, on_relay_socket, r);
 	}
 	if (!r || !r->watch) {

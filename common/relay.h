@@ -21,19 +21,20 @@ struct relay_stats {
 	uint64_t bytes_in, bytes_out; /* from the socket; to the socket */
 };
 
-/*
- * Called once when the relay is over, before it frees itself; may be NULL. error: 0 or the negative errno that ended
- * it.
- */
-typedef void relay_done_cb(void *ctx, const struct relay_stats *stats, int error);
+/* What its caller is told of a relay, or of what carries datagrams in the same way. */
+struct relay_caller {
+	struct relay_stats *counters; /* advanced as bytes pass, must outlive it; may be NULL */
+	/* Once, when it is over, before it frees itself: 0 or the negative errno that ended it. May be NULL. */
+	void (*done)(void *ctx, int error);
+	void *ctx;
+};
 
 /*
  * Starts on a connected socket (non-blocking, close-on-exec), which becomes the relay's, and a stream that is open or
- * opening, whose events become the relay's. NULL (fd closed, stream reset) when out of memory. *counters, if not NULL,
- * is advanced as bytes pass and must outlive the relay.
+ * opening, whose events become the relay's. NULL (fd closed, stream reset, `done` not called) when out of memory. The
+ * caller, which may be NULL, is copied.
  */
-struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, struct relay_stats *counters,
-			relay_done_cb *done, void *ctx);
+struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, const struct relay_caller *caller);
 
 /* Ends it at once from outside: resets the stream with reason, closes the socket; `done` is not called. */
 void relay_abort(struct relay *r, enum mux_reason reason);

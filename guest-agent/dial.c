@@ -15,7 +15,6 @@
 #include "mux.h"
 #include "ports.h"
 #include "sock_address.h"
-#include "udp_relay.h"
 
 struct dial {
 	struct loop *loop;
@@ -60,20 +59,6 @@ static bool dial_allows(const struct dial *d, uint8_t proto, const struct tcp_ta
 
 /* --- what the host opens ---------------------------------------------------------------------------------------- */
 
-/* A connection of UDP's stands at once: it only says who the two ends are. */
-static void dial_udp(struct dial *d, struct mux_stream *stream, const struct sock_address *to)
-{
-	int fd = socket(to->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0 || connect(fd, &to->any, to->len) < 0) {
-		dialer_refuse(d->dialer, stream, dialer_reason(errno));
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	udp_relay_start(d->loop, fd, stream);
-}
-
 void dial_open(struct dial *d, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
 {
 	uint8_t proto = kind == MUX_KIND_UDP ? LISTENER_UDP : LISTENER_TCP;
@@ -97,7 +82,7 @@ void dial_open(struct dial *d, struct mux_stream *stream, enum mux_kind kind, co
 	}
 	sock_address_ip(&to, t.family, t.addr, t.scope, t.port);
 	if (proto == LISTENER_UDP)
-		dial_udp(d, stream, &to);
+		dialer_connect_udp(d->dialer, stream, &to, NULL);
 	else
 		dialer_connect(d->dialer, stream, &to, 1, NULL);
 }

@@ -3,6 +3,7 @@
  * What listens for the host, each by the host's number. Runs on the loop's thread.
  *
  *   LISTEN -> place -> stream_listener -> accept -> relay = stream of kind reverse -> the host
+ *                   -> udp_port -> datagram -> udp_flows --^
  *
  * A place that cannot be listened at waits for the timer, which tries all that wait every REVERSE_RETRY_US; the host
  * hears of it when the answer is another one than before.
@@ -23,6 +24,8 @@
 #include "relay.h"
 #include "sock_address.h"
 #include "stream_listener.h"
+#include "udp_flows.h"
+#include "udp_port.h"
 #include "wire.h"
 
 #define REVERSE_RETRY_US 250000u
@@ -31,8 +34,10 @@ struct place {
 	TAILQ_ENTRY(place) next;
 	struct reverse *reverse;
 	uint32_t id;
+	uint8_t proto;
 	struct sock_address at;
-	struct stream_listener *listener; /* NULL: it waits */
+	struct stream_listener *listener; /* of TCP or a path; NULL: it waits */
+	struct udp_port *udp;             /* of UDP; NULL: it waits */
 	int error;                        /* what the host was told last; -1: nothing */
 };
 
@@ -44,24 +49,11 @@ struct reverse {
 	TAILQ_HEAD(, place) places;
 	unsigned count;
 	struct loop_timer *retry;
+	struct udp_flows *flows;
 	struct log_limit limit;
 };
 
 /* --- connections ------------------------------------------------------------------------------------------------ */
-
-static void on_no_data(void *ctx, const uint8_t *data, size_t len)
-{
-}
-
-static void on_no_closed(void *ctx, enum mux_reason reason)
-{
-}
-
-/* Until the relay, which comes at once, has set its own. */
-static const struct mux_stream_events opening_events = {
-	.data = on_no_data,
-	.closed = on_no_closed,
-};
 
 static void on_accepted(void *ctx, int fd)
 {
@@ -72,16 +64,52 @@ static void on_accepted(void *ctx, int fd)
 
 	reverse_target_put(&args, p->id);
 	if (!args.failed)
-		stream = mux_open(r->mux, MUX_KIND_REVERSE, args.data, args.len, &opening_events, r);
+		stream = mux_open(r->mux, MUX_KIND_REVERSE, args.data, args.len, NULL, NULL);
 	wire_buf_free(&args);
 	if (stream) {
-		relay_new(r->loop, fd, stream, NULL, NULL, NULL);
+		relay_new(r->loop, fd, stream, NULL);
 		return;
 	}
 	close(fd);
 	if (log_limit_pass(&r->limit, loop_now_us(r->loop), 1))
 		log_warn("a connection to the host was closed: too many connections, or no memory");
 }
+
+/* NULL: no stream or no memory, and the client's datagram is dropped. */
+static struct udp_flow *begin_flow(struct place *p, const struct udp_client *from)
+{
+	struct udp_flow_target target = {.mux = p->reverse->mux, .kind = MUX_KIND_REVERSE};
+	struct wire_buf args = {0};
+	struct udp_flow *flow = NULL;
+
+	reverse_target_put(&args, p->id);
+	target.args = args.data;
+	target.args_len = args.len;
+	if (!args.failed)
+		flow = udp_flows_begin(p->reverse->flows, p->udp, from, &target);
+	wire_buf_free(&args);
+	return flow;
+}
+
+static void on_datagram(void *ctx, const struct udp_client *from, struct datagram *d, size_t len)
+{
+	struct place *p = ctx;
+	struct udp_flow *flow = udp_flows_find(p->reverse->flows, p->udp, from);
+
+	if (!flow)
+		flow = begin_flow(p, from);
+	if (flow)
+		udp_flow_send(flow, d, len);
+}
+
+static void on_unreachable(void *ctx, const struct udp_client *client)
+{
+	struct place *p = ctx;
+
+	udp_flows_unreachable(p->reverse->flows, p->udp, client);
+}
+
+static const struct udp_port_events udp_events = {.datagram = on_datagram, .unreachable = on_unreachable};
 
 /* --- places ----------------------------------------------------------------------------------------------------- */
 
@@ -98,7 +126,9 @@ static void place_tell(struct place *p, int error)
 
 static void place_try(struct place *p)
 {
-	int rc = stream_listener_open(p->reverse->loop, &p->at, on_accepted, p, &p->listener);
+	struct loop *loop = p->reverse->loop;
+	int rc = p->proto == LISTENER_UDP ? udp_port_open(loop, &p->at, &udp_events, p, &p->udp)
+					  : stream_listener_open(loop, &p->at, on_accepted, p, &p->listener);
 
 	place_tell(p, -rc);
 	if (rc < 0 && !loop_timer_is_set(p->reverse->retry))
@@ -111,7 +141,7 @@ static void on_retry(void *ctx)
 	struct place *p;
 
 	TAILQ_FOREACH(p, &r->places, next)
-	if (!p->listener)
+	if (!p->listener && !p->udp)
 		place_try(p);
 }
 
@@ -130,6 +160,8 @@ static void place_free(struct reverse *r, struct place *p)
 	TAILQ_REMOVE(&r->places, p, next);
 	r->count--;
 	stream_listener_close(p->listener);
+	udp_flows_end_port(r->flows, p->udp);
+	udp_port_close(p->udp);
 	free(p);
 }
 
@@ -144,6 +176,7 @@ int reverse_listen(struct reverse *r, const struct control_listen *listen)
 		return -ENOMEM;
 	p->reverse = r;
 	p->id = listen->id;
+	p->proto = listen->proto;
 	p->error = -1;
 	if (listen->family == 0)
 		sock_address_unix(&p->at, listen->path);
@@ -179,9 +212,10 @@ struct reverse *reverse_new(struct loop *loop, struct mux *mux, const struct rev
 	r->ctx = ctx;
 	TAILQ_INIT(&r->places);
 	r->retry = loop_timer_new(loop, on_retry, r);
-	if (r->retry)
+	r->flows = udp_flows_new(loop);
+	if (r->retry && r->flows)
 		return r;
-	free(r);
+	reverse_free(r);
 	return NULL;
 }
 
@@ -193,6 +227,7 @@ void reverse_free(struct reverse *r)
 		return;
 	while ((p = TAILQ_FIRST(&r->places)))
 		place_free(r, p);
+	udp_flows_free(r->flows);
 	loop_timer_free(r->retry);
 	free(r);
 }

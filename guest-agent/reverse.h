@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reverse: listens in the guest for services of the host. Each connection becomes a stream that the host connects to
- * what its rules name. Where a place is taken, or not ours to listen at, the host is told, and it is tried again.
+ * reverse: listens in the guest for services of the host. Each connection, and each client of a UDP port, becomes a
+ * stream that the host connects to what its rules name. Where a place is taken, or not ours to listen at, the host is
+ * told, and it is tried again.
  */
 #ifndef HOMEPORT_REVERSE_H
 #define HOMEPORT_REVERSE_H
@@ -22,7 +23,8 @@ struct reverse_events {
 /* Of one session, whose mux it is; which must outlive it. NULL: out of memory. */
 struct reverse *reverse_new(struct loop *loop, struct mux *mux, const struct reverse_events *events, void *ctx);
 
-/* Closes what listens and removes its sockets. Connections end with their streams. NULL is fine. */
+/* Closes what listens and removes its sockets; clients of UDP end with it. Connections end with their streams. NULL is
+ * fine. */
 void reverse_free(struct reverse *r);
 
 /* The host wants it. 0, or -EPROTO for a number that is there or one too many, or -ENOMEM. */

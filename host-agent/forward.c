@@ -32,6 +32,7 @@
 #include "peer_owner.h"
 #include "rules.h"
 #include "udp_flows.h"
+#include "wire.h"
 
 #define KEPT_FACTOR 4  /* rows kept for each forward allowed: ignored ones are shown too */
 #define LOG_BURST   20 /* lines a second about ports, which the guest can cause */
@@ -163,13 +164,52 @@ static void on_accepted(void *ctx, struct endpoint_claim *claim, int fd)
 		forward_conn_start(f->conns, f->mux, fd, &claim->target, row->traffic);
 }
 
+static bool udp_client_is_self(const struct udp_port *port, const struct udp_client *client)
+{
+	const struct peer_end from = {client->family, client->addr, client->port};
+	struct sock_address at;
+	struct peer_end own;
+	uid_t uid;
+
+	udp_port_own_end(port, client, &at);
+	own = (struct peer_end){client->family, client->family == 4 ? (const void *)&at.in.sin_addr : &at.in6.sin6_addr,
+				ntohs(at.in.sin_port)};
+	return peer_owner(IPPROTO_UDP, &from, &own, &uid) == 0 && uid == geteuid();
+}
+
+/* NULL: the client's datagram is dropped. */
+static struct udp_flow *begin_flow(struct forward *f, const struct endpoint_claim *claim, struct udp_port *port,
+				   const struct udp_client *from)
+{
+	const struct forward_row *row = claim->owner;
+	struct udp_flow_target target = {.mux = f->mux, .kind = MUX_KIND_UDP};
+	struct udp_flow *flow = NULL;
+	struct wire_buf args = {0};
+
+	if (!f->mux || (row->verdict.self_only && !udp_client_is_self(port, from)))
+		return NULL;
+	tcp_target_put(&args, &claim->target);
+	target.args = args.data;
+	target.args_len = args.len;
+	target.caller = forward_traffic_join(row->traffic);
+	if (!args.failed)
+		flow = udp_flows_begin(f->flows, port, from, &target);
+	if (!flow)
+		target.caller.done(target.caller.ctx, -ENOMEM);
+	wire_buf_free(&args);
+	return flow;
+}
+
 static void on_datagram(void *ctx, struct endpoint_claim *claim, struct udp_port *port, const struct udp_client *from,
 			struct datagram *d, size_t len)
 {
-	const struct forward_row *row = claim->owner;
 	struct forward *f = ctx;
+	struct udp_flow *flow = udp_flows_find(f->flows, port, from);
 
-	udp_flows_datagram(f->flows, f->mux, port, from, d, len, &claim->target, row->traffic, row->verdict.self_only);
+	if (!flow)
+		flow = begin_flow(f, claim, port, from);
+	if (flow)
+		udp_flow_send(flow, d, len);
 }
 
 static void on_unreachable(void *ctx, struct udp_port *port, const struct udp_client *client)

@@ -22,7 +22,7 @@
 struct forward_conn {
 	TAILQ_ENTRY(forward_conn) next;
 	struct forward_conns *all;
-	struct forward_traffic *traffic;
+	struct relay_caller traffic;
 	struct relay *relay;
 };
 
@@ -48,15 +48,29 @@ void forward_traffic_unref(struct forward_traffic *t)
 		free(t);
 }
 
+static void on_traffic_done(void *ctx, int error)
+{
+	struct forward_traffic *t = ctx;
+
+	t->connections--;
+	forward_traffic_unref(t);
+}
+
+struct relay_caller forward_traffic_join(struct forward_traffic *t)
+{
+	t->refs++;
+	t->connections++;
+	return (struct relay_caller){.counters = &t->bytes, .done = on_traffic_done, .ctx = t};
+}
+
 static void forward_conn_free(struct forward_conns *all, struct forward_conn *c)
 {
 	TAILQ_REMOVE(&all->list, c, next);
-	c->traffic->connections--;
-	forward_traffic_unref(c->traffic);
+	c->traffic.done(c->traffic.ctx, 0);
 	free(c);
 }
 
-static void on_relay_done(void *ctx, const struct relay_stats *stats, int error)
+static void on_relay_done(void *ctx, int error)
 {
 	struct forward_conn *c = ctx;
 
@@ -72,31 +86,19 @@ void forward_conn_refuse(int fd)
 }
 
 /* Before the relay has set its own events nothing can come but the end, for which there is nobody yet to be told. */
-static void on_no_data(void *ctx, const uint8_t *data, size_t len)
-{
-}
-
-static void on_no_closed(void *ctx, enum mux_reason reason)
-{
-}
-
-static const struct mux_stream_events opening_events = {
-	.data = on_no_data,
-	.closed = on_no_closed,
-};
-
 /* With the arguments that are put down in all->args. NULL: there is no mux, no memory, or no stream to be had. */
 static struct mux_stream *open_stream(struct forward_conns *all, struct mux *mux, enum mux_kind kind)
 {
 	if (!mux || all->args.failed)
 		return NULL;
-	return mux_open(mux, kind, all->args.data, all->args.len, &opening_events, all);
+	return mux_open(mux, kind, all->args.data, all->args.len, NULL, NULL);
 }
 
 /* Joins the two, or ends both. False: there was no stream, or no memory. */
 static bool conn_join(struct forward_conns *all, int fd, struct mux_stream *stream, struct forward_traffic *traffic)
 {
 	struct forward_conn *c = stream ? calloc(1, sizeof(*c)) : NULL;
+	struct relay_caller caller;
 
 	if (!c) {
 		if (stream)
@@ -105,11 +107,10 @@ static bool conn_join(struct forward_conns *all, int fd, struct mux_stream *stre
 		return false;
 	}
 	c->all = all;
-	c->traffic = traffic;
-	traffic->refs++;
-	traffic->connections++;
+	c->traffic = forward_traffic_join(traffic);
 	TAILQ_INSERT_TAIL(&all->list, c, next);
-	c->relay = relay_new(all->loop, fd, stream, &traffic->bytes, on_relay_done, c);
+	caller = (struct relay_caller){.counters = c->traffic.counters, .done = on_relay_done, .ctx = c};
+	c->relay = relay_new(all->loop, fd, stream, &caller);
 	if (!c->relay)
 		forward_conn_free(all, c);
 	return true;

@@ -22,6 +22,9 @@ struct forward_traffic {
 struct forward_traffic *forward_traffic_new(void);     /* with one reference; NULL: out of memory */
 void forward_traffic_unref(struct forward_traffic *t); /* NULL is fine */
 
+/* Counts a connection that begins, and what to give to who carries it: its `done` counts it out. */
+struct relay_caller forward_traffic_join(struct forward_traffic *t);
+
 struct forward_conns *forward_conns_new(struct loop *loop); /* NULL: out of memory */
 void forward_conns_free(struct forward_conns *all);         /* aborts them; NULL is fine */
 

@@ -129,18 +129,10 @@ bool reverse_is_settled(const struct reverse *r)
 
 /* --- connections ------------------------------------------------------------------------------------------------ */
 
-static void on_done(void *ctx, const struct relay_stats *stats, int error)
-{
-	struct forward_traffic *traffic = ctx;
-
-	traffic->connections--;
-	forward_traffic_unref(traffic);
-}
-
 void reverse_open(struct reverse *r, struct mux_stream *stream, const uint8_t *args, size_t len)
 {
 	struct reverse_row *row;
-	struct dialer_caller caller;
+	struct relay_caller caller;
 	uint32_t id;
 
 	row = reverse_target_get(args, len, &id) == 0 ? row_find(r, id) : NULL;
@@ -148,10 +140,11 @@ void reverse_open(struct reverse *r, struct mux_stream *stream, const uint8_t *a
 		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
 		return;
 	}
-	row->traffic->refs++;
-	row->traffic->connections++;
-	caller = (struct dialer_caller){.counters = &row->traffic->bytes, .done = on_done, .ctx = row->traffic};
-	dialer_connect(r->dialer, stream, row->host, row->host_count, &caller);
+	caller = forward_traffic_join(row->traffic);
+	if (row->listen.proto == LISTENER_UDP)
+		dialer_connect_udp(r->dialer, stream, &row->host[0], &caller);
+	else
+		dialer_connect(r->dialer, stream, row->host, row->host_count, &caller);
 }
 
 /* --- sessions --------------------------------------------------------------------------------------------------- */
@@ -194,7 +187,7 @@ void reverse_list(const struct reverse *r, forward_list_cb *cb, void *ctx)
 	for (size_t i = 0; i < r->count; i++) {
 		const struct reverse_row *row = &r->rows[i];
 		struct forward_info info = {
-			.proto = row->listen.family == 0 ? "unix" : "tcp",
+			.proto = row->listen.family == 0 ? "unix" : listener_proto_name(row->listen.proto),
 			.guest = row->guest_text,
 			.host_count = row->host_count,
 			.state = row->state,
@@ -239,6 +232,7 @@ static int row_fill_guest(struct reverse_row *row, const struct rule_static *rul
 	struct control_listen *l = &row->listen;
 	struct sock_address at = {0};
 
+	l->proto = rule->proto == RULE_PROTO_UDP ? LISTENER_UDP : LISTENER_TCP;
 	if (rule->guest_socket) {
 		int rc = path_address(rule->guest_socket, &world->guest, &at, row->guest_text, fault);
 
@@ -261,7 +255,10 @@ static int row_fill_host(struct reverse_row *row, const struct rule_verdict *hos
 		return path_address(host->host_socket, &world->host, &row->host[0], row->host_text[0], fault);
 	}
 	row->host_count = host->host_count;
-	for (size_t i = 0; i < host->host_count; i++) {
+	/* Nothing tells which of two addresses a UDP server has. */
+	if (row->listen.proto == LISTENER_UDP)
+		row->host_count = 1;
+	for (size_t i = 0; i < row->host_count; i++) {
 		sock_address_ip(&row->host[i], family_of(&host->host[i]), host->host[i].bytes, 0, host->host_port);
 		sock_address_text(row->host_text[i], &row->host[i]);
 	}
@@ -317,7 +314,8 @@ static int make_rows(struct reverse *r, const struct rules *rules, const struct 
 
 static bool rows_alike(const struct reverse_row *a, const struct reverse_row *b)
 {
-	bool alike = strcmp(a->guest_text, b->guest_text) == 0 && a->host_count == b->host_count;
+	bool alike = a->listen.proto == b->listen.proto && strcmp(a->guest_text, b->guest_text) == 0 &&
+		     a->host_count == b->host_count;
 
 	for (size_t i = 0; i < a->host_count && alike; i++)
 		alike = strcmp(a->host_text[i], b->host_text[i]) == 0 && sock_address_equal(&a->host[i], &b->host[i]);

@@ -275,8 +275,6 @@ static int fill_reverse(struct rule *rule, const struct rule_spec *spec, char *w
 {
 	if (!spec->reverse)
 		return 0;
-	if (spec->proto == RULE_PROTO_UDP)
-		return refuse(why, "reverse: is for TCP and unix sockets; remove it or proto: udp");
 	if (spec->ignore || spec->is_static)
 		return refuse(why, "reverse: goes not with %s; remove one of the two",
 			      spec->ignore ? "ignore" : "static");

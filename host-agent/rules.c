@@ -205,16 +205,23 @@ static bool rule_matches(const struct rule *rule, const struct listener_key *lis
 	return rule_takes_owner(rule, listener);
 }
 
+/* Of a static or reverse rule: TCP, unless it says UDP. */
+static enum rule_proto static_proto(const struct rule *rule)
+{
+	return rule->proto == RULE_PROTO_UDP ? RULE_PROTO_UDP : RULE_PROTO_TCP;
+}
+
 /*
  * The rule that has the port whether or not anything listens, or NULL. What listens where a reverse rule does is we
  * ourselves: to forward it would lead the host's service back to the host, in the worst case to itself.
  */
 static const struct rule *static_cover(const struct rules *rules, const struct listener_key *listener)
 {
-	for (size_t i = 0; listener->proto == RULE_PROTO_TCP && i < rules->count; i++) {
+	for (size_t i = 0; i < rules->count; i++) {
 		const struct rule *rule = &rules->list[i];
 
-		if ((rule->is_static || (rule->reverse && rule->guest_socket == NULL)) &&
+		if (listener->proto == static_proto(rule) &&
+		    (rule->is_static || (rule->reverse && rule->guest_socket == NULL)) &&
 		    rule_range_has(&rule->guest_ports, listener->port))
 			return rule;
 	}
@@ -280,7 +287,8 @@ static bool never_forwarded(const struct rules *rules, unsigned port)
 /* Where a rule has its port or socket in the guest, and what it leads to. */
 static void static_fill(const struct rule *rule, unsigned port, struct rule_static *out)
 {
-	*out = (struct rule_static){.guest_socket = rule->guest_socket, .guest = rule->guest};
+	*out = (struct rule_static){
+		.proto = static_proto(rule), .guest_socket = rule->guest_socket, .guest = rule->guest};
 	if (rule->guest_socket == NULL)
 		out->guest_port = (uint16_t)port;
 	verdict_forward(rule, port, &out->host);

@@ -109,6 +109,7 @@ struct rule_verdict {
 /* What a rule has from start to end: a port of a static rule, a socket of the guest's, or one end each in reverse. */
 struct rule_static {
 	const char *guest_socket;  /* NULL, or the path as written, its {{…}} unexpanded; then there is no port */
+	enum rule_proto proto;     /* RULE_PROTO_TCP or RULE_PROTO_UDP; of a socket TCP */
 	struct rule_address guest; /* where to dial in the guest: never unspecified; in reverse where to listen */
 	uint16_t guest_port;
 	struct rule_verdict host; /* action RULE_FORWARD; in reverse where to connect to */

@@ -170,9 +170,8 @@ static void server_dismiss(struct server *server)
 		loop_timer_set(server->kill_timer, SHARE_KILL_AFTER_US);
 }
 
-static void on_relay_done(void *ctx, const struct relay_stats *stats, int error)
+static void on_relay_done(void *ctx, int error)
 {
-	(void)stats;
 	(void)error;
 	server_dismiss(ctx);
 }
@@ -299,7 +298,7 @@ void served_stream(struct served *share, struct mux_stream *stream)
 	share->servers++;
 	share->current = server;
 	/* Out of memory resets the stream and closes fd: the server ends, and is reaped as one without a relay. */
-	server->relay = relay_new(s->loop, fd, stream, NULL, on_relay_done, server);
+	server->relay = relay_new(s->loop, fd, stream, &(struct relay_caller){.done = on_relay_done, .ctx = server});
 	if (!server->relay) {
 		server_dismiss(server);
 		return;

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import test_udp as udp
 from conftest import wait_until
 from net import answers, connect, listen, read_to_end
 from raw_peer import hostile
@@ -231,12 +232,64 @@ portForwards:
 
 
 def test_rules_that_make_no_sense_are_told_with_their_place(homeport):
-    for rule, why in (("guestPort: 53, proto: udp", "reverse: is for TCP and unix sockets; remove it or proto: udp"),
+    for rule, why in (("guestSocket: /a, hostPort: 1, proto: udp", "guestSocket: carries no datagrams; remove it or proto: udp"),
                       ("guestPortRange: [1, 2]", "reverse: needs one port or socket at each end, not a range of ports"),
                       ("guestPort: 1, static: true", "reverse: goes not with static; remove one of the two")):
         homeport.write_config("bad", f"portForwards:\n- {{{rule}, reverse: true}}\n")
         done = homeport.run("config", "check")
         assert done.returncode == 2 and why in done.stderr + done.stdout
+
+
+def test_a_udp_service_of_the_host_answers_each_client_in_the_guest(homeport, host, guest):
+    server, other = udp.serve(host, 9012), udp.serve(host, 9012, "::1")
+    taken = udp.serve(guest, 8014)
+    tcp = listen(guest, 8012)
+    up(homeport, [reverse(guestPort=8012, hostPort=9012, proto="udp"),
+                  reverse(guestPort=8013, guestIP="0.0.0.0", hostPort=9012, hostIP="'::1'", proto="udp"),
+                  reverse(guestPort=8014, hostPort=9012, proto="udp")])
+    rows = {r["guest"]: r for r in homeport.status()["ports"] if r["reverse"]}
+    assert [(r["proto"], r["state"]) for r in rows.values()] == [("udp", "forwarded"), ("udp", "forwarded"), ("udp", "conflict")]
+    clients = [udp.client(guest, 8012) for _ in range(3)]
+    senders = [udp.exchange(one, server) for one in clients]
+    assert len(set(senders)) == 3
+    server.sendto(b"", senders[2])
+    server.sendto(b"x" * udp.LARGEST, senders[0])
+    assert clients[0].recv(1 << 16) == b"x" * udp.LARGEST and clients[2].recv(1) == b""
+    # A server bound to every address answers from the one that was asked.
+    for address in ("127.0.0.1", guest.address):
+        udp.exchange(udp.client(guest, 8013, address), other)
+    row = next(r for r in homeport.status()["ports"] if r["reverse"] and r["guest"] == "127.0.0.1:8012")
+    assert row["connections"] == 3 and row["bytes_in"] == 24 + udp.LARGEST and row["bytes_out"] == 24
+    # The same number of TCP's is another port; what the agent bound is not forwarded back.
+    wait_until(lambda: answers(host, 8012), timeout=3)
+    assert not udp.is_open(host, 8012)
+    tcp.close()
+    taken.close()
+    wait_until(lambda: row_of(homeport, "127.0.0.1:8014")["state"] == "forwarded", timeout=5)
+    udp.exchange(udp.client(guest, 8014), server)
+    homeport.down()
+    assert not udp.is_open(guest, 8012)
+    server.close()
+    other.close()
+
+
+def test_a_udp_service_that_is_not_there_ends_the_flow_and_one_that_comes_is_had(homeport, host, guest):
+    up(homeport, [reverse(guestPort=8015, hostPort=9015, proto="udp")])
+    one = udp.client(guest, 8015, timeout=0.3)
+    one.send(b"nobody")
+    wait_until(lambda: row_of(homeport, "127.0.0.1:8015")["bytes_in"] == 0)
+    server = udp.serve(host, 9015)
+    wait_until(lambda: udp_answers(one, server), what="the server answers", timeout=5)
+    server.close()
+
+
+def udp_answers(client, server):
+    server.settimeout(0.3)
+    try:
+        udp.exchange(client, server)
+        return True
+    except (TimeoutError, AssertionError):
+        return False
 
 
 def test_a_reload_changes_what_differs_and_leaves_the_rest(homeport, host, guest):

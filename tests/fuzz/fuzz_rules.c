@@ -132,6 +132,8 @@ static void check_reverse(const struct rules *rules)
 	while (rules_reverse_next(rules, &cursor, &at)) {
 		check_host(&at.host);
 		must((at.guest_socket != NULL) == (at.guest_port == 0));
+		must(at.proto == RULE_PROTO_TCP || at.proto == RULE_PROTO_UDP);
+		must(at.proto == RULE_PROTO_TCP || (at.guest_socket == NULL && at.host.host_socket == NULL));
 		must(++n <= RULES_MAX);
 	}
 }

@@ -73,7 +73,7 @@ static void on_guest_open(void *ctx, struct mux_stream *stream, enum mux_kind ki
 		return;
 	}
 	fcntl(fd, F_SETFL, O_NONBLOCK);
-	assert_non_null(relay_new(w->loop, fd, stream, NULL, NULL, NULL));
+	assert_non_null(relay_new(w->loop, fd, stream, NULL));
 	mux_stream_accept(stream, NULL, NULL);
 }
 

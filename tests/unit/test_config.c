@@ -465,8 +465,8 @@ static void the_fields_of_a_rule_must_fit_together(void **state)
 		 "f:2:3: hostPortRange: 1 ports cannot stand for the guest's 65535; make both as long"},
 		{"portForwards:\n- guestIP: 127.0.0.1\n  guestIPMustBeZero: true\n",
 		 "f:3:22: guestIPMustBeZero: true goes only with guestIP 0.0.0.0, not with 127.0.0.1"},
-		{"portForwards:\n- guestPort: 53\n  proto: udp\n  reverse: true\n",
-		 "f:4:12: reverse: is for TCP and unix sockets; remove it or proto: udp"},
+		{"portForwards:\n- guestSocket: /a\n  hostPort: 53\n  proto: udp\n  reverse: true\n",
+		 "f:2:16: guestSocket: carries no datagrams; remove it or proto: udp"},
 		{"portForwards:\n- guestPort: 1\n  hostIP: myhost\n",
 		 "f:3:11: hostIP: \"myhost\" is neither an IP address nor localhost"},
 	};

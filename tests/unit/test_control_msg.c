@@ -112,9 +112,11 @@ static void every_message_comes_back_as_it_was_put(void **state)
 		{.type = CONTROL_PORT_REMOVE, .port_key = 7},
 		{.type = CONTROL_PORTS_END, .ports_epoch = 9},
 		{.type = CONTROL_LOG, .log = {.level = 1, .text = "a line"}},
-		{.type = CONTROL_LISTEN, .listen = {.id = 1, .family = 4, .addr = {127, 0, 0, 1}, .port = 5432}},
-		{.type = CONTROL_LISTEN, .listen = {.id = 2, .family = 6, .addr = {[15] = 1}, .port = 1}},
-		{.type = CONTROL_LISTEN, .listen = {.id = 3, .path = "/run/a.sock"}},
+		{.type = CONTROL_LISTEN,
+		 .listen = {.id = 1, .proto = LISTENER_TCP, .family = 4, .addr = {127, 0, 0, 1}, .port = 5432}},
+		{.type = CONTROL_LISTEN,
+		 .listen = {.id = 2, .proto = LISTENER_UDP, .family = 6, .addr = {[15] = 1}, .port = 1}},
+		{.type = CONTROL_LISTEN, .listen = {.id = 3, .proto = LISTENER_TCP, .path = "/run/a.sock"}},
 		{.type = CONTROL_LISTEN_STATE, .listen_state = {.id = 3, .error = EADDRINUSE}},
 		{.type = CONTROL_UNLISTEN, .unlisten_id = 2},
 	};
@@ -268,14 +270,17 @@ static void listeners_have_one_spelling(void **state)
 static void a_place_to_listen_at_is_an_address_or_a_path(void **state)
 {
 	static const struct control_listen bad[] = {
-		{.id = 1, .family = 5, .port = 1},
-		{.id = 1, .family = 4, .addr = {127, 0, 0, 1}},
-		{.id = 1, .family = 4, .addr = {127, 0, 0, 1, 1}, .port = 1},
-		{.id = 1, .family = 4, .port = 1, .path = "/a"},
-		{.id = 1},
-		{.id = 1, .path = "a"},
-		{.id = 1, .path = "/a", .port = 1},
-		{.id = 1, .path = "/a", .addr = {1}},
+		{.proto = LISTENER_TCP, .family = 5, .port = 1},
+		{.proto = LISTENER_TCP, .family = 4, .addr = {127, 0, 0, 1}},
+		{.proto = LISTENER_TCP, .family = 4, .addr = {127, 0, 0, 1, 1}, .port = 1},
+		{.proto = LISTENER_TCP, .family = 4, .port = 1, .path = "/a"},
+		{.proto = LISTENER_TCP},
+		{.proto = LISTENER_TCP, .path = "a"},
+		{.proto = LISTENER_TCP, .path = "/a", .port = 1},
+		{.proto = LISTENER_TCP, .path = "/a", .addr = {1}},
+		{.proto = LISTENER_UDP, .path = "/a"},
+		{.proto = 0, .family = 4, .addr = {127, 0, 0, 1}, .port = 1},
+		{.proto = 1, .family = 4, .addr = {127, 0, 0, 1}, .port = 1},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -33,14 +33,14 @@ static int near_done, far_done, near_error, far_error;
 static int far_fd; /* what the next stream is relayed to */
 static bool link_stalled;
 
-static void on_near_done(void *ctx, const struct relay_stats *stats, int error)
+static void on_near_done(void *ctx, int error)
 {
 	near_done++;
 	near_error = error;
 	near_relay = NULL;
 }
 
-static void on_far_done(void *ctx, const struct relay_stats *stats, int error)
+static void on_far_done(void *ctx, int error)
 {
 	far_done++;
 	far_error = error;
@@ -53,7 +53,7 @@ static void on_open(void *ctx, struct mux_stream *s, enum mux_kind kind, const u
 		mux_stream_refuse(s, MUX_REASON_REFUSED);
 		return;
 	}
-	far_relay = relay_new(loop, far_fd, s, NULL, on_far_done, NULL);
+	far_relay = relay_new(loop, far_fd, s, &(struct relay_caller){.done = on_far_done});
 	assert_non_null(far_relay);
 	mux_stream_accept(s, NULL, NULL);
 }
@@ -117,8 +117,8 @@ static int connected(void **state)
 	link_stalled = false;
 	tcp_pair(&server, &far_fd);
 	tcp_pair(&client, &fd);
-	near_relay = relay_new(loop, fd, mux_open(near, MUX_KIND_TCP, NULL, 0, NULL, NULL), &near_counted, on_near_done,
-			       NULL);
+	near_relay = relay_new(loop, fd, mux_open(near, MUX_KIND_TCP, NULL, 0, NULL, NULL),
+			       &(struct relay_caller){.counters = &near_counted, .done = on_near_done});
 	return near_relay ? 0 : -1;
 }
 
@@ -341,7 +341,7 @@ static void a_unix_socket_sees_an_end_of_file_where_tcp_sees_a_reset(void **stat
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, other), 0);
 	far_fd = other[0];
-	assert_non_null(relay_new(loop, sv[0], mux_open(near, MUX_KIND_SFTP, NULL, 0, NULL, NULL), NULL, NULL, NULL));
+	assert_non_null(relay_new(loop, sv[0], mux_open(near, MUX_KIND_SFTP, NULL, 0, NULL, NULL), NULL));
 	assert_int_equal(send(sv[1], "x", 1, 0), 1);
 	turns(20);
 	assert_int_equal(got(other[1], buf, sizeof(buf)), 1);

@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <netinet/in.h>
+
 #include "control_msg.h"
 #include "forward_world.h"
 #include "log.h"
@@ -336,6 +338,18 @@ static void a_stream_reaches_the_service_at_a_socket(void **state)
 	reversed_free(w);
 }
 
+static int bound_udp(uint16_t *port)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(in);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+	*port = ntohs(in.sin_port);
+	return fd;
+}
+
 /* As connect(2) would: a queue that is full is waited for. */
 static void a_socket_whose_queue_is_full_is_waited_for(void **state)
 {
@@ -382,6 +396,47 @@ static void a_socket_whose_queue_is_full_is_waited_for(void **state)
 	reversed_free(w);
 }
 
+static void a_udp_service_gets_each_clients_datagrams_from_a_socket_of_its_own(void **state)
+{
+	uint16_t port = 0;
+	int server = bound_udp(&port);
+	const struct rule_spec specs[] = {{.origin = "a",
+					   .guest_port = 53,
+					   .host_port = port,
+					   .host_ip = "localhost",
+					   .proto = RULE_PROTO_UDP,
+					   .reverse = true},
+					  {0}};
+	struct reversed *w = reversed_new(specs);
+	struct guest_stream s[2];
+	struct sockaddr_in from[2];
+	socklen_t len = sizeof(from[0]);
+	char buf[8];
+
+	reverse_begin(w->reverse);
+	assert_true(w->told_count == 1 && w->told[0].proto == LISTENER_UDP && w->told[0].port == 53);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(mux_stream_write(open_id(w, 1, &s[i])->stream, "\0\3one\0\0", 7), 7);
+		run_ms(w, 20);
+		assert_int_equal(recvfrom(server, buf, sizeof(buf), 0, (struct sockaddr *)&from[i], &len), 3);
+		assert_int_equal(recv(server, buf, sizeof(buf), 0), 0);
+	}
+	assert_true(from[0].sin_port != from[1].sin_port);
+	assert_int_equal(sendto(server, "back", 4, 0, (struct sockaddr *)&from[1], len), 4);
+	run_ms(w, 20);
+	assert_true(s[0].heard_len == 0 && s[1].heard_len == 6);
+	assert_memory_equal(s[1].heard, "\0\4back", 6);
+	assert_non_null(strstr(rows(w), "udp 127.0.0.1:53 <- 127.0.0.1:"));
+	assert_non_null(strstr(rows(w), "2 open"));
+	mux_stream_reset(s[0].stream, MUX_REASON_CANCELLED);
+	close(server);
+	mux_stream_write(s[1].stream, "\0\0", 2);
+	run_ms(w, 20);
+	assert_int_equal(s[1].reason, MUX_REASON_REFUSED);
+	assert_non_null(strstr(rows(w), "0 open"));
+	reversed_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +446,7 @@ int main(void)
 		cmocka_unit_test(a_stream_reaches_the_service_at_a_port_whichever_loopback_it_is_on),
 		cmocka_unit_test(a_stream_reaches_the_service_at_a_socket),
 		cmocka_unit_test(a_socket_whose_queue_is_full_is_waited_for),
+		cmocka_unit_test(a_udp_service_gets_each_clients_datagrams_from_a_socket_of_its_own),
 	};
 
 	log_init("test_reverse", LOG_LEVEL_ERROR);

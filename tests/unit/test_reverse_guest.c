@@ -138,7 +138,7 @@ static const char *test_path(void)
 
 static struct control_listen at_path(uint32_t id)
 {
-	struct control_listen l = {.id = id};
+	struct control_listen l = {.id = id, .proto = LISTENER_TCP};
 
 	snprintf(l.path, sizeof(l.path), "%s", test_path());
 	return l;
@@ -160,7 +160,8 @@ static int hold_port(uint16_t *port)
 
 static struct control_listen at_port(uint32_t id, uint16_t port)
 {
-	return (struct control_listen){.id = id, .family = 4, .addr = {127, 0, 0, 1}, .port = port};
+	return (struct control_listen){
+		.id = id, .proto = LISTENER_TCP, .family = 4, .addr = {127, 0, 0, 1}, .port = port};
 }
 
 static int connect_to(const struct control_listen *l)
@@ -173,7 +174,7 @@ static int connect_to(const struct control_listen *l)
 		sock_address_ip(&at, l->family, l->addr, 0, l->port);
 	else
 		sock_address_unix(&at, l->path);
-	fd = socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(at.any.sa_family, (l->proto == LISTENER_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (connect(fd, &at.any, at.len) == 0)
 		return fd;
@@ -264,7 +265,7 @@ static void a_place_that_is_taken_is_told_once_and_had_when_it_is_free(void **st
 static void there_are_no_more_than_the_host_has_rules(void **state)
 {
 	struct world *w = world_new();
-	struct control_listen nowhere = {.family = 4, .addr = {192, 0, 2, 1}, .port = 1};
+	struct control_listen nowhere = {.proto = LISTENER_TCP, .family = 4, .addr = {192, 0, 2, 1}, .port = 1};
 	int rc = 0;
 
 	for (nowhere.id = 1; rc == 0; nowhere.id++) {
@@ -277,11 +278,53 @@ static void there_are_no_more_than_the_host_has_rules(void **state)
 	world_free(w);
 }
 
+static void each_client_of_a_udp_port_is_a_stream(void **state)
+{
+	struct world *w = world_new();
+	struct mux_stream *first = NULL;
+	struct control_listen port;
+	uint16_t number;
+	int clients[2];
+	char buf[8];
+
+	close(hold_port(&number));
+	port = at_port(3, number);
+	port.proto = LISTENER_UDP;
+	assert_int_equal(reverse_listen(w->reverse, &port), 0);
+	assert_true(w->told_count == 1 && w->told[0].error == 0);
+	for (int i = 0; i < 2; i++) {
+		clients[i] = connect_to(&port);
+		assert_int_equal(send(clients[i], "one", 3, 0), 3);
+		assert_int_equal(send(clients[i], "", 0, 0), 0);
+		run_ms(w, 20);
+		assert_true(w->opened == (unsigned)i + 1 && w->id == 3);
+		assert_int_equal(w->heard_len, 7);
+		assert_memory_equal(w->heard, "\0\3one\0\0", 7);
+		if (i == 0)
+			first = w->stream;
+	}
+	assert_int_equal(mux_stream_write(first, "\0\4back\0\0", 8), 8);
+	run_ms(w, 20);
+	assert_int_equal(recv(clients[1], buf, sizeof(buf), MSG_DONTWAIT), -1);
+	assert_int_equal(recv(clients[0], buf, sizeof(buf), MSG_DONTWAIT), 4);
+	assert_int_equal(recv(clients[0], buf, sizeof(buf), MSG_DONTWAIT), 0);
+	assert_int_equal(reverse_unlisten(w->reverse, 3), 0);
+	run_ms(w, 20);
+	assert_null(w->stream);
+	assert_int_equal(send(clients[1], "x", 1, 0), 1);
+	assert_int_equal(send(clients[1], "x", 1, 0), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(clients[0]);
+	close(clients[1]);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_connection_is_a_stream_with_the_hosts_number),
 		cmocka_unit_test(a_place_that_is_taken_is_told_once_and_had_when_it_is_free),
+		cmocka_unit_test(each_client_of_a_udp_port_is_a_stream),
 		cmocka_unit_test(there_are_no_more_than_the_host_has_rules),
 	};
 

@@ -484,7 +484,8 @@ static void a_reverse_rule_listens_in_the_guest_and_keeps_its_port_from_being_fo
 		{.origin = "d", .guest_port = 81, .host_socket = "a.sock", .reverse = true},
 		{.origin = "e", .guest_socket = "/run/a.sock", .host_socket = "/b", .reverse = true},
 		{.origin = "f", .guest_socket = "/run/b.sock", .host_port = 22, .reverse = true},
-		{.origin = "g", .guest_port = 90},
+		{.origin = "g", .guest_port = 53, .reverse = true, .proto = RULE_PROTO_UDP},
+		{.origin = "h", .guest_port = 90},
 		{0},
 	};
 	static const char *const expected[] = {
@@ -494,20 +495,29 @@ static void a_reverse_rule_listens_in_the_guest_and_keeps_its_port_from_being_fo
 		"127.0.0.1:81 -> a.sock:0 x0, d",
 		"/run/a.sock:0 -> /b:0 x0, e",
 		"/run/b.sock:0 -> 127.0.0.1:22 x1, f",
+		"127.0.0.1:53 -> 127.0.0.1:53 x1, g",
 	};
 	struct rules *rules = list_of(0, specs);
+	struct listener_key key = listener("127.0.0.1", 53);
 	struct rule_static s;
 	size_t cursor = 0;
 	char text[256];
 
+	key.proto = RULE_PROTO_UDP;
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
 		assert_true(rules_reverse_next(rules, &cursor, &s));
 		assert_string_equal(static_text(&s, text), expected[i]);
+		assert_int_equal(s.proto, s.guest_port == 53 ? RULE_PROTO_UDP : RULE_PROTO_TCP);
 	}
 	assert_false(rules_reverse_next(rules, &cursor, &s));
 	expect(rules, "127.0.0.1", 5432, "static: a reverse rule has this port");
 	expect(rules, "127.0.0.1", 81, "static: a reverse rule has this port");
 	expect(rules, "127.0.0.1", 90, "127.0.0.1 :90");
+	expect(rules, "127.0.0.1", 53, "127.0.0.1 ::1 :53");
+	key.port = 53;
+	assert_string_equal(verdict_text(rules, &key), "static: a reverse rule has this port");
+	key.port = 5432;
+	assert_string_equal(verdict_text(rules, &key), "127.0.0.1 ::1 :5432");
 	expect(rules, "127.0.0.1", 22, "ignore: never forwarded: port 22 of the guest");
 	rules_free(rules);
 }
@@ -607,8 +617,6 @@ static void every_mistake_in_a_rule_is_one_sentence_that_names_the_field(void **
 		 "hostSocket: carries no datagrams; remove it or proto: udp"},
 		{{.guest_socket = "/a", .host_socket = "b", .process = "x"},
 		 "guestSocket: is there before anything listens, so it cannot ask who listens"},
-		{{.guest_port = 53, .reverse = true, .proto = RULE_PROTO_UDP},
-		 "reverse: is for TCP and unix sockets; remove it or proto: udp"},
 		{{.guest_port = 1, .reverse = true, .ignore = true},
 		 "reverse: goes not with ignore; remove one of the two"},
 		{{.guest_port = 1, .reverse = true, .is_static = true},

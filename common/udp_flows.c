@@ -7,10 +7,10 @@
  */
 #include "udp_flows.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <unistd.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -19,7 +19,6 @@
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
-#include "wire.h"
 
 struct flow_key {
 	struct udp_port *port;
@@ -33,7 +32,7 @@ struct udp_flow {
 	struct flow_key key;
 	struct mux_stream *stream; /* NULL: over */
 	struct datagram_reader reader;
-	struct forward_traffic *traffic;
+	struct relay_caller caller;
 	uint64_t used_us;
 };
 
@@ -42,7 +41,6 @@ struct udp_flows {
 	struct udp_flow *by_key;
 	TAILQ_HEAD(flow_list, udp_flow) by_age;
 	struct loop_timer *idle;
-	struct wire_buf args;
 	struct log_limit limit;
 	unsigned count;
 };
@@ -65,10 +63,11 @@ static void flow_forget(struct udp_flow *f)
 	HASH_DELETE(hh, all->by_key, f);
 	TAILQ_REMOVE(&all->by_age, f, next);
 	all->count--;
-	f->traffic->connections--;
-	forward_traffic_unref(f->traffic);
 	f->stream = NULL;
 	loop_defer(all->loop, flow_release, f);
+	if (f->caller.done)
+		f->caller.done(f->caller.ctx, 0);
+	f->caller.counters = NULL;
 }
 
 static void flow_end(struct udp_flow *f, enum mux_reason reason)
@@ -98,14 +97,15 @@ static void flow_use(struct udp_flow *f)
 	TAILQ_INSERT_TAIL(&all->by_age, f, next);
 }
 
-/* --- from the guest --------------------------------------------------------------------------------------------- */
+/* --- from the server ------------------------------------------------------------------------------------------- */
 
 static int on_datagram(void *ctx, const uint8_t *data, size_t len)
 {
 	struct udp_flow *f = ctx;
 
 	udp_port_send(f->key.port, &f->key.client, data, len);
-	f->traffic->bytes.bytes_out += len;
+	if (f->caller.counters)
+		f->caller.counters->bytes_out += len;
 	return 0;
 }
 
@@ -153,11 +153,12 @@ static struct flow_key key_of(struct udp_port *port, const struct udp_client *cl
 	return key;
 }
 
-static struct udp_flow *flow_find(const struct udp_flows *all, const struct flow_key *key)
+struct udp_flow *udp_flows_find(const struct udp_flows *all, struct udp_port *port, const struct udp_client *client)
 {
+	struct flow_key key = key_of(port, client);
 	struct udp_flow *f;
 
-	HASH_FIND(hh, all->by_key, key, sizeof(*key), f);
+	HASH_FIND(hh, all->by_key, &key, sizeof(key), f);
 	return f;
 }
 
@@ -171,69 +172,49 @@ static bool flow_insert(struct udp_flows *all, struct udp_flow *f)
 	return true;
 }
 
-static struct udp_flow *flow_new(struct udp_flows *all, struct mux *mux, const struct flow_key *key,
-				 const struct tcp_target *target, struct forward_traffic *traffic)
+static void flows_make_room(struct udp_flows *all)
+{
+	if (all->count < UDP_FLOWS_MAX)
+		return;
+	if (log_limit_pass(&all->limit, loop_now_us(all->loop), 1))
+		log_warn("more than %u clients of UDP ports: those silent for longest are forgotten", UDP_FLOWS_MAX);
+	flow_end(TAILQ_FIRST(&all->by_age), MUX_REASON_CANCELLED);
+}
+
+struct udp_flow *udp_flows_begin(struct udp_flows *all, struct udp_port *port, const struct udp_client *client,
+				 const struct udp_flow_target *target)
 {
 	struct udp_flow *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return NULL;
+	flows_make_room(all);
 	f->all = all;
-	f->key = *key;
-	wire_buf_reset(&all->args);
-	tcp_target_put(&all->args, target);
-	if (!all->args.failed)
-		f->stream = mux_open(mux, MUX_KIND_UDP, all->args.data, all->args.len, &stream_events, f);
+	f->key = key_of(port, client);
+	f->stream = mux_open(target->mux, target->kind, target->args, target->args_len, &stream_events, f);
 	if (!f->stream || !flow_insert(all, f)) {
 		if (f->stream)
 			mux_stream_reset(f->stream, MUX_REASON_RESOURCES);
 		free(f);
 		return NULL;
 	}
-	f->traffic = traffic;
-	traffic->refs++;
-	traffic->connections++;
+	f->caller = target->caller;
 	f->used_us = loop_now_us(all->loop);
 	if (!loop_timer_is_set(all->idle))
 		loop_timer_set(all->idle, UDP_IDLE_US);
 	return f;
 }
 
-static bool client_is_self(const struct udp_port *port, const struct udp_client *client)
+void udp_flow_send(struct udp_flow *f, struct datagram *d, size_t len)
 {
-	uid_t uid;
-
-	return udp_port_client_owner(port, client, &uid) == 0 && uid == geteuid();
-}
-
-void udp_flows_datagram(struct udp_flows *all, struct mux *mux, struct udp_port *port, const struct udp_client *from,
-			struct datagram *d, size_t len, const struct tcp_target *target,
-			struct forward_traffic *traffic, bool self_only)
-{
-	struct flow_key key = key_of(port, from);
-	struct udp_flow *f = flow_find(all, &key);
-
-	if (!mux || (!f && self_only && !client_is_self(port, from)))
-		return;
-	if (!f && all->count >= UDP_FLOWS_MAX) {
-		if (log_limit_pass(&all->limit, loop_now_us(all->loop), 1))
-			log_warn("more than %u clients of UDP ports: those silent for longest are forgotten",
-				 UDP_FLOWS_MAX);
-		flow_end(TAILQ_FIRST(&all->by_age), MUX_REASON_CANCELLED);
-	}
-	if (!f)
-		f = flow_new(all, mux, &key, target, traffic);
-	if (!f)
-		return;
 	flow_use(f);
-	if (datagram_write(f->stream, d, len))
-		f->traffic->bytes.bytes_in += len;
+	if (datagram_write(f->stream, d, len) && f->caller.counters)
+		f->caller.counters->bytes_in += len;
 }
 
 void udp_flows_unreachable(struct udp_flows *all, struct udp_port *port, const struct udp_client *client)
 {
-	struct flow_key key = key_of(port, client);
-	struct udp_flow *f = flow_find(all, &key);
+	struct udp_flow *f = udp_flows_find(all, port, client);
 
 	if (f)
 		flow_end(f, MUX_REASON_CANCELLED);
@@ -277,6 +258,5 @@ void udp_flows_free(struct udp_flows *all)
 	while ((f = TAILQ_FIRST(&all->by_age)))
 		flow_end(f, MUX_REASON_CANCELLED);
 	loop_timer_free(all->idle);
-	wire_buf_free(&all->args);
 	free(all);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * udp_port: one bound UDP socket of the host. It knows no clients: each datagram comes with whom it is from, and goes
- * to whom it is for.
+ * udp_port: one bound UDP socket, for whom another machine answers. It knows no clients: each datagram comes with whom
+ * it is from, and goes to whom it is for.
  */
 #ifndef HOMEPORT_UDP_PORT_H
 #define HOMEPORT_UDP_PORT_H
@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
-#include <sys/types.h>
 
 #include "datagram.h"
 
@@ -41,8 +40,8 @@ int udp_port_open(struct loop *loop, const struct sock_address *at, const struct
 		  struct udp_port **out);
 void udp_port_close(struct udp_port *p); /* NULL is fine */
 
-/* The user of this host whose socket the client is: 0, -ENOENT (none of this host's, any more) or a negative errno. */
-int udp_port_client_owner(const struct udp_port *p, const struct udp_client *client, uid_t *uid);
+/* Which address of ours a client's datagram came to, and our port. */
+void udp_port_own_end(const struct udp_port *p, const struct udp_client *client, struct sock_address *own);
 
 /* Sends one; what the socket does not take is dropped. */
 void udp_port_send(struct udp_port *p, const struct udp_client *to, const uint8_t *data, size_t len);

@@ -11,6 +11,7 @@
 #include "datagram.h"
 #include "loop.h"
 #include "mux.h"
+#include "relay.h"
 
 #define READS_TURN 64
 
@@ -19,6 +20,7 @@ struct udp_relay {
 	struct loop_fd *watch;
 	struct mux_stream *stream;
 	struct datagram_reader reader;
+	struct relay_caller caller;
 	int fd;
 };
 
@@ -40,6 +42,17 @@ static void udp_relay_end(struct udp_relay *r)
 	loop_fd_free(r->watch);
 	close(r->fd);
 	loop_defer(r->loop, udp_relay_release, r);
+	if (r->caller.done)
+		r->caller.done(r->caller.ctx, 0);
+	r->caller.counters = NULL;
+}
+
+static void udp_relay_count(const struct udp_relay *r, size_t in, size_t out)
+{
+	if (!r->caller.counters)
+		return;
+	r->caller.counters->bytes_in += in;
+	r->caller.counters->bytes_out += out;
 }
 
 static void udp_relay_reset(struct udp_relay *r, enum mux_reason reason)
@@ -68,7 +81,8 @@ static void on_socket(void *ctx, int fd, unsigned what)
 		}
 		if (n < 0)
 			return;
-		datagram_write(r->stream, &incoming, (size_t)n);
+		if (datagram_write(r->stream, &incoming, (size_t)n))
+			udp_relay_count(r, (size_t)n, 0);
 	}
 }
 
@@ -77,7 +91,9 @@ static int on_datagram(void *ctx, const uint8_t *data, size_t len)
 	const struct udp_relay *r = ctx;
 
 	/* What the last datagram met is told by the next call, which then has not sent anything. */
-	if (send(r->fd, data, len, MSG_NOSIGNAL) < 0 && is_fatal(errno))
+	if (send(r->fd, data, len, MSG_NOSIGNAL) >= 0)
+		udp_relay_count(r, 0, len);
+	else if (is_fatal(errno))
 		return -errno;
 	return 0;
 }
@@ -113,7 +129,7 @@ static const struct mux_stream_events stream_events = {
 	.closed = on_stream_closed,
 };
 
-void udp_relay_start(struct loop *loop, int fd, struct mux_stream *stream)
+bool udp_relay_start(struct loop *loop, int fd, struct mux_stream *stream, const struct relay_caller *caller)
 {
 	struct udp_relay *r = calloc(1, sizeof(*r));
 
@@ -121,12 +137,13 @@ void udp_relay_start(struct loop *loop, int fd, struct mux_stream *stream)
 		r->watch = loop_fd_new(loop, fd, LOOP_READ, on_socket, r);
 	if (!r || !r->watch) {
 		free(r);
-		close(fd);
-		mux_stream_refuse(stream, MUX_REASON_RESOURCES);
-		return;
+		return false;
 	}
 	r->loop = loop;
 	r->fd = fd;
 	r->stream = stream;
+	if (caller)
+		r->caller = *caller;
 	mux_stream_accept(stream, &stream_events, r);
+	return true;
 }

@@ -18,7 +18,6 @@
 #include <netinet/in.h>
 
 #include "loop.h"
-#include "peer_owner.h"
 #include "sock_address.h"
 
 #define READS_TURN 64
@@ -176,13 +175,11 @@ static void on_readable(void *ctx, int fd, unsigned what)
 		udp_port_release(p);
 }
 
-int udp_port_client_owner(const struct udp_port *p, const struct udp_client *client, uid_t *uid)
+void udp_port_own_end(const struct udp_port *p, const struct udp_client *client, struct sock_address *own)
 {
-	const struct peer_end from = {client->family, client->addr, client->port};
-	const void *bound = client->family == 4 ? (const void *)&p->at.in.sin_addr : &p->at.in6.sin6_addr;
-	const struct peer_end to = {client->family, p->everywhere ? client->at : bound, ntohs(p->at.in.sin_port)};
-
-	return peer_owner(IPPROTO_UDP, &from, &to, uid);
+	*own = p->at;
+	if (p->everywhere)
+		sock_address_ip(own, client->family, client->at, client->at_ifindex, ntohs(p->at.in.sin_port));
 }
 
 /* --- out -------------------------------------------------------------------------------------------------------- */
