@@ -46,6 +46,14 @@ def wait_until(condition, timeout=10.0, what="the condition", every=0.01):
         time.sleep(every)
 
 
+def stop_process(pid):
+    """SIGSTOP, and until every thread has obeyed: kill(2) returns before any of them has."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = f"/proc/{pid}/task"
+    wait_until(lambda: all(open(f"{tasks}/{t}/stat").read().rsplit(")", 1)[1].split()[0] == "T"
+                           for t in os.listdir(tasks)), what="every thread has stopped")
+
+
 # -------------------------------------------------------------------------------------------------------- fixtures
 
 

@@ -14,6 +14,7 @@ import time
 import pytest
 
 import native_client as native
+from conftest import stop_process
 from mounted import HOST, Mounted
 
 pytestmark = pytest.mark.root
@@ -200,7 +201,7 @@ def test_a_killed_holder_goes_and_its_lock_with_it_although_the_host_does_not_an
     guest, host = holders(f"{m.guest}/f"), holders(f"{m.host}/f")
     assert guest.ask("set f F_WRLCK 0 0") == "ok"
     server = m.children()["server"]
-    os.kill(server, signal.SIGSTOP)
+    stop_process(server)
     try:
         began = time.monotonic()
         guest.end()

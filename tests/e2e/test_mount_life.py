@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import wait_until
+from conftest import stop_process, wait_until
 from mounted import GUEST, HOST, Mounted
 
 pytestmark = pytest.mark.root
@@ -260,7 +260,7 @@ def test_a_writer_that_is_killed_does_not_wait_for_the_server_and_its_bytes_arri
         writer = subprocess.Popen([sys.executable, "-c", script, m.guest + "/f"], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
         assert writer.stdout.readline() == "open\n"
-        os.kill(server, signal.SIGSTOP)
+        stop_process(server)
         try:
             writer.stdin.write("\n")
             writer.stdin.flush()

@@ -15,7 +15,7 @@ import time
 import pytest
 
 import native_client as nc
-from conftest import wait_until
+from conftest import stop_process, wait_until
 from lab import BUILD_AT, REPOSITORY
 from native_client import ROOT, Client
 
@@ -599,10 +599,7 @@ class Hung:
         self.pid = next(pid for pid, (_, line) in host.processes().items() if line.endswith("/behind"))
 
     def hang(self):
-        os.kill(self.pid, signal.SIGSTOP)
-        tasks = f"/proc/{self.pid}/task"
-        wait_until(lambda: all(open(f"{tasks}/{t}/stat").read().rsplit(")", 1)[1].split()[0] == "T"
-                               for t in os.listdir(tasks)), what="every thread has stopped")
+        stop_process(self.pid)
 
     def go_on(self):
         os.kill(self.pid, signal.SIGCONT)
