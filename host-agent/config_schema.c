@@ -124,7 +124,9 @@ const struct config_field config_mount_fields[] = {
 };
 
 const struct config_field config_forward_fields[] = {
-	{.key = "proto", .about = "tcp, udp or any; in reverse tcp or udp.", FIELD(proto, rule_spec, proto)},
+	{.key = "proto",
+	 .about = "tcp, udp or any; with static or reverse tcp or udp.",
+	 FIELD(proto, rule_spec, proto)},
 	{.key = "guestIPMustBeZero",
 	 .about = "Whether a guestIP of 0.0.0.0 means listeners on all addresses alone, and not those on any.",
 	 FIELD(choice, rule_spec, guest_ip_must_be_zero)},

@@ -41,8 +41,9 @@ struct forward_row *forward_row_new(const struct listener *l)
 
 static struct listener listener_of(const struct rule_static *port)
 {
-	struct listener l = {.proto = LISTENER_TCP, .port = port->guest_port};
+	struct listener l = {.port = port->guest_port};
 
+	l.proto = port->proto == RULE_PROTO_UDP ? LISTENER_UDP : LISTENER_TCP;
 	l.family = port->guest.family == AF_INET ? 4 : 6;
 	memcpy(l.addr, port->guest.bytes, l.family == 4 ? 4 : 16);
 	return l;

@@ -242,8 +242,6 @@ static int check_static(const struct rule_spec *spec, char *why)
 		return 0;
 	if (spec->ignore)
 		return refuse(why, "static: goes not with ignore; remove one of the two");
-	if (spec->proto == RULE_PROTO_UDP)
-		return refuse(why, "static: is for TCP; remove it or write proto: tcp");
 	if (spec->guest_port == 0 && !range_written(&spec->guest_port_range))
 		return refuse(why, "static: needs a guestPort or a guestPortRange");
 	if (spec->process != NULL || spec->user != NULL || spec->unit != NULL)

@@ -280,6 +280,27 @@ def test_a_flood_is_dropped_and_stands_in_nobodys_way(up, host, guest):
     exchange(one, server)
 
 
+def test_a_static_port_is_there_before_its_server(homeport, host, guest):
+    homeport.write_config("guest", f"""ssh: {{configFile: {homeport.lab.ssh_config()}}}
+mounts: []
+portForwards:
+- {{guestPort: 9030, hostPort: 9130, proto: udp, static: true}}
+""")
+    homeport.name = "guest"
+    assert homeport.run("up", "guest").returncode == 0, homeport.logs()
+    forwarded(homeport, 9030)
+    one = client(host, 9130, timeout=0.3)
+    server = serve(guest, 9030)
+    exchange(one, server)
+    # The socket itself is no second row, and its end closes nothing.
+    assert len(rows(homeport, 9030)) == 1
+    server.close()
+    server = serve(guest, 9030)
+    exchange(client(host, 9130), server)
+    forwarded(homeport, 9030)
+    server.close()
+
+
 def test_a_rule_s_address_answers_from_itself(homeport, host, guest):
     homeport.write_config("dev", "ssh:\n  host: guest\n  configFile: %s\nmounts: []\nportForwards:\n"
                           "- guestPort: 9017\n  hostIP: 0.0.0.0\n" % homeport.lab.ssh_config("me"))

@@ -413,10 +413,11 @@ static void static_ports_are_walked_without_the_denied_ones(void **state)
 		{.origin = "c", .guest_ip = "::", .guest_port = 65535, .host_ip = "localhost", .is_static = true},
 		{.origin = "d", .guest_ip = "10.0.0.1", .guest_port = 1, .host_port = 9, .is_static = true},
 		{.origin = "e", .guest_port = 22, .is_static = true},
+		{.origin = "f", .guest_port = 7, .proto = RULE_PROTO_UDP, .is_static = true},
 		{0},
 	};
 	static const char *const expected[] = {"127.0.0.1:21 -> 2021 x1", "127.0.0.1:23 -> 2023 x1",
-					       "::1:65535 -> 65535 x2", "10.0.0.1:1 -> 9 x1"};
+					       "::1:65535 -> 65535 x2", "10.0.0.1:1 -> 9 x1", "127.0.0.1:7 -> 7 x1"};
 	struct rules *rules = list_of(0, specs);
 	struct rule_static port;
 	size_t cursor = 0, n = 0;
@@ -427,10 +428,11 @@ static void static_ports_are_walked_without_the_denied_ones(void **state)
 		inet_ntop(port.guest.family, port.guest.bytes, address, sizeof(address));
 		snprintf(text, sizeof(text), "%s:%u -> %u x%zu", address, port.guest_port, port.host.host_port,
 			 port.host.host_count);
-		assert_true(n < 4);
+		assert_true(n < 5);
+		assert_int_equal(port.proto, n == 4 ? RULE_PROTO_UDP : RULE_PROTO_TCP);
 		assert_string_equal(text, expected[n++]);
 	}
-	assert_int_equal(n, 4);
+	assert_int_equal(n, 5);
 	rules_free(rules);
 }
 
@@ -643,8 +645,6 @@ static void every_mistake_in_a_rule_is_one_sentence_that_names_the_field(void **
 		{{.is_static = true}, "static: needs a guestPort or a guestPortRange"},
 		{{.is_static = true, .guest_port = 1, .ignore = true},
 		 "static: goes not with ignore; remove one of the two"},
-		{{.is_static = true, .guest_port = 1, .proto = RULE_PROTO_UDP},
-		 "static: is for TCP; remove it or write proto: tcp"},
 		{{.is_static = true, .guest_port = 1, .process = "x"},
 		 "static: is there before anything listens, so it cannot ask who listens"},
 		{{.process = "("}, "process: \"(\" is not a regular expression: Unmatched ( or \\("},
