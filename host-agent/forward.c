@@ -322,16 +322,27 @@ static void row_remove(struct forward *f, struct forward_row *row)
 	row_discard(f, row);
 }
 
+/* What an earlier snapshot had gives way to what this one names. */
+static bool forward_make_room(struct forward *f)
+{
+	if (f->count < (size_t)KEPT_FACTOR * f->max_forwards)
+		return true;
+	if (f->stale) {
+		row_remove(f, f->stale);
+		return true;
+	}
+	if (log_limit_pass(&f->full_limit, loop_now_us(f->loop), 1))
+		log_warn("the guest listens on more than %u ports: the rest is neither forwarded nor shown",
+			 KEPT_FACTOR * f->max_forwards);
+	return false;
+}
+
 static bool row_add(struct forward *f, const struct listener *l)
 {
 	struct forward_row *row;
 
-	if (f->count >= (size_t)KEPT_FACTOR * f->max_forwards) {
-		if (log_limit_pass(&f->full_limit, loop_now_us(f->loop), 1))
-			log_warn("the guest listens on more than %u ports: the rest is neither forwarded nor shown",
-				 KEPT_FACTOR * f->max_forwards);
+	if (!forward_make_room(f))
 		return false;
-	}
 	row = forward_row_new(l);
 	if (!row)
 		return false;

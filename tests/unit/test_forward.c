@@ -465,6 +465,28 @@ static void what_changes_is_told_once_and_so_is_its_end(void **state)
 	world_free(w);
 }
 
+/* As many as are kept, and as many others in the next session: those of before stand in nobody's way. */
+static void a_full_table_has_room_for_what_a_new_snapshot_names(void **state)
+{
+	struct world *w = world_new(NULL, 2);
+	uint16_t ports[16];
+
+	for (uint64_t epoch = 1; epoch <= 2; epoch++) {
+		snapshot(w, CONTROL_PORTS_BEGIN, epoch);
+		for (size_t i = 0; i < 8; i++) {
+			size_t k = (epoch - 1) * 8 + i;
+
+			ports[k] = free_port();
+			report(w, k + 1, GUEST, ports[k]);
+		}
+		snapshot(w, CONTROL_PORTS_END, epoch);
+		assert_int_equal(row(w, NULL).count, 8);
+		for (size_t i = 0; i < epoch * 8; i++)
+			assert_int_equal(answers(ports[i], false), i / 8 == epoch - 1 && i % 8 < 2);
+	}
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -486,6 +508,7 @@ int main(void)
 		cmocka_unit_test(what_changes_is_told_once_and_so_is_its_end),
 		cmocka_unit_test(a_smaller_bound_takes_from_those_that_came_last),
 		cmocka_unit_test(snapshots_that_begin_without_end_cost_next_to_nothing),
+		cmocka_unit_test(a_full_table_has_room_for_what_a_new_snapshot_names),
 	};
 
 	log_init("test_forward", LOG_LEVEL_ERROR);
