@@ -7,6 +7,7 @@
 #include "stream_listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,24 +128,17 @@ static void on_acceptable(void *ctx, int fd, unsigned what)
 		stream_listener_release(l);
 }
 
-int stream_listener_open(struct loop *loop, const struct sock_address *at, stream_accept_cb *cb, void *ctx,
-			 struct stream_listener **out)
+/* Takes fd, which may be a negative errno. */
+static int stream_listener_start(struct loop *loop, int fd, struct stream_listener *l, const struct sock_address *at,
+				 struct stream_listener **out)
 {
-	struct stream_listener *l = calloc(1, sizeof(*l));
-
-	if (!l)
-		return -ENOMEM;
-	l->fd = sock_address_is_unix(at) ? unix_socket_listen(at, &l->file) : listen_tcp(at);
-	if (l->fd < 0) {
-		int rc = l->fd;
-
+	l->fd = fd;
+	if (fd < 0) {
 		free(l);
-		return rc;
+		return fd;
 	}
 	l->loop = loop;
 	l->at = *at;
-	l->cb = cb;
-	l->ctx = ctx;
 	l->pause = loop_timer_new(loop, on_pause_over, l);
 	l->watch = loop_fd_new(loop, l->fd, LOOP_READ, on_acceptable, l);
 	if (!l->pause || !l->watch) {
@@ -153,4 +147,44 @@ int stream_listener_open(struct loop *loop, const struct sock_address *at, strea
 	}
 	*out = l;
 	return 0;
+}
+
+static struct stream_listener *stream_listener_new(stream_accept_cb *cb, void *ctx)
+{
+	struct stream_listener *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->cb = cb;
+	l->ctx = ctx;
+	return l;
+}
+
+int stream_listener_open(struct loop *loop, const struct sock_address *at, stream_accept_cb *cb, void *ctx,
+			 struct stream_listener **out)
+{
+	struct stream_listener *l = stream_listener_new(cb, ctx);
+
+	if (!l)
+		return -ENOMEM;
+	return stream_listener_start(loop, sock_address_is_unix(at) ? unix_socket_listen(at, &l->file) : listen_tcp(at),
+				     l, at, out);
+}
+
+int stream_listener_join(struct loop *loop, int fd, const struct sock_address *at, stream_accept_cb *cb, void *ctx,
+			 struct stream_listener **out)
+{
+	struct stream_listener *l = stream_listener_new(cb, ctx);
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0), on = 1;
+
+	if (!l) {
+		if (own >= 0)
+			close(own);
+		return -ENOMEM;
+	}
+	if (own < 0)
+		own = -errno;
+	else
+		setsockopt(own, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return stream_listener_start(loop, own, l, at, out);
 }

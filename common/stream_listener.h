@@ -16,6 +16,13 @@ typedef void stream_accept_cb(void *ctx, int fd);
  */
 int stream_listener_open(struct loop *loop, const struct sock_address *at, stream_accept_cb *cb, void *ctx,
 			 struct stream_listener **out);
+
+/*
+ * The same on a non-blocking socket that listens already; the listener has a descriptor of its own, and the socket goes
+ * on listening when it is closed.
+ */
+int stream_listener_join(struct loop *loop, int fd, const struct sock_address *at, stream_accept_cb *cb, void *ctx,
+			 struct stream_listener **out);
 void stream_listener_close(struct stream_listener *l); /* NULL is fine */
 
 #endif

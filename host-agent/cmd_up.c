@@ -26,6 +26,7 @@
 #include "log.h"
 #include "notify.h"
 #include "options.h"
+#include "passed_sockets.h"
 #include "problems.h"
 #include "runtime_dir.h"
 
@@ -76,6 +77,7 @@ int cmd_run(const struct options *options)
 		rc = cmd_fail(EXIT_FAILED, "run: %s: %s", dir.run, strerror(-place));
 	} else {
 		log_init("homeport", options->verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+		passed_sockets_init();
 		/* The first turn of the agent's loop is that of the first news. */
 		notify_send("STATUS=connecting to %s", desired.config->ssh.host);
 		/* Every path is absolute by now; a working folder would only keep its file system busy. */

@@ -21,9 +21,11 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "forward_conn.h"
 #include "holders.h"
 #include "log.h"
 #include "loop.h"
+#include "passed_sockets.h"
 #include "sock_address.h"
 #include "stream_listener.h"
 
@@ -42,6 +44,7 @@ struct endpoint {
 	struct endpoints *all;
 	struct endpoint_key key; /* compared as bytes */
 	struct stream_listener *listener;
+	struct lent_socket *lent; /* in its place */
 	struct udp_port *udp;
 	enum endpoint_state state;
 	struct endpoint_claim *leader; /* leads where the address is forwarded to: the first that does */
@@ -49,6 +52,14 @@ struct endpoint {
 	char text[SOCK_ADDRESS_TEXT_MAX];
 	/* For all claims; for those that lead elsewhere. */
 	char why[SOCK_ADDRESS_TEXT_MAX + 160], behind[2 * SOCK_ADDRESS_TEXT_MAX + 64];
+};
+
+/* A socket of the service manager's, which listens whether or not it is claimed. */
+struct lent_socket {
+	int fd;
+	struct sock_address at;
+	struct stream_listener *listener; /* NULL: connections wait */
+	struct endpoint *user;            /* NULL: they are refused */
 };
 
 struct endpoints {
@@ -59,6 +70,8 @@ struct endpoints {
 	TAILQ_HEAD(, endpoint) waiting;
 	struct loop_timer *retry;
 	struct holders *holders;
+	struct lent_socket *lent;
+	size_t lent_count;
 };
 
 /* --- states ----------------------------------------------------------------------------------------------------- */
@@ -199,10 +212,43 @@ static void on_unreachable(void *ctx, const struct udp_client *client)
 
 static const struct udp_port_events udp_events = {.datagram = on_datagram, .unreachable = on_unreachable};
 
+/* The endpoints of one address are one. */
+static struct lent_socket *lent_socket_at(struct endpoints *all, const struct sock_address *at)
+{
+	for (size_t i = 0; i < all->lent_count; i++)
+		if (sock_address_equal(&all->lent[i].at, at))
+			return &all->lent[i];
+	return NULL;
+}
+
+static void on_lent_accepted(void *ctx, int fd)
+{
+	struct lent_socket *lent = ctx;
+
+	if (lent->user)
+		on_accepted(lent->user, fd);
+	else
+		forward_conn_refuse(fd);
+}
+
+static int lent_socket_start(struct endpoints *all, struct lent_socket *lent)
+{
+	if (lent->listener)
+		return 0;
+	return stream_listener_join(all->loop, lent->fd, &lent->at, on_lent_accepted, lent, &lent->listener);
+}
+
 static void endpoint_try(struct endpoint *e)
 {
 	struct loop *loop = e->all->loop;
 
+	if (e->key.proto == LISTENER_TCP)
+		e->lent = lent_socket_at(e->all, &e->key.at);
+	if (e->lent) {
+		e->lent->user = e;
+		endpoint_settle(e, lent_socket_start(e->all, e->lent));
+		return;
+	}
 	if (e->key.proto == LISTENER_UDP)
 		endpoint_settle(e, udp_port_open(loop, &e->key.at, &udp_events, e, &e->udp));
 	else
@@ -271,6 +317,8 @@ static void endpoint_free(struct endpoint *e)
 {
 	endpoint_wait(e, false);
 	stream_listener_close(e->listener);
+	if (e->lent)
+		e->lent->user = NULL;
 	if (e->udp)
 		e->all->events->closing(e->all->ctx, e->udp);
 	udp_port_close(e->udp);
@@ -383,7 +431,30 @@ void endpoints_each_open(const struct endpoints *all, void (*cb)(void *ctx, cons
 	}
 }
 
+void endpoints_refuse_others(struct endpoints *all)
+{
+	/* Where it fails (no descriptor, no memory), they go on waiting. */
+	for (size_t i = 0; i < all->lent_count; i++)
+		lent_socket_start(all, &all->lent[i]);
+}
+
 /* --- life ------------------------------------------------------------------------------------------------------- */
+
+static int endpoints_borrow(struct endpoints *all)
+{
+	struct sock_address at;
+	size_t cursor = 0;
+	int fd;
+
+	while (passed_sockets_next(&cursor, &at) >= 0)
+		all->lent_count++;
+	all->lent = calloc(all->lent_count + 1, sizeof(*all->lent));
+	if (!all->lent)
+		return -ENOMEM;
+	for (cursor = 0; (fd = passed_sockets_next(&cursor, &at)) >= 0;)
+		all->lent[cursor - 1] = (struct lent_socket){.fd = fd, .at = at};
+	return 0;
+}
 
 struct endpoints *endpoints_new(struct loop *loop, const struct endpoint_events *events, void *ctx)
 {
@@ -397,7 +468,7 @@ struct endpoints *endpoints_new(struct loop *loop, const struct endpoint_events 
 	TAILQ_INIT(&all->waiting);
 	all->retry = loop_timer_new(loop, on_retry, all);
 	all->holders = holders_new(loop, on_holders_known, all);
-	if (!all->retry || !all->holders) {
+	if (!all->retry || !all->holders || endpoints_borrow(all) < 0) {
 		endpoints_free(all);
 		return NULL;
 	}
@@ -410,5 +481,8 @@ void endpoints_free(struct endpoints *all)
 		return;
 	loop_timer_free(all->retry);
 	holders_free(all->holders);
+	for (size_t i = 0; all->lent && i < all->lent_count; i++)
+		stream_listener_close(all->lent[i].listener);
+	free(all->lent);
 	free(all);
 }

@@ -6,7 +6,8 @@
  * Several listeners of the guest may map to one address (0.0.0.0:80 and [::]:80, a group of SO_REUSEPORT); it is
  * listened on from the first claim to the last. All claims that hold an address at once are for one port, or socket, of
  * the guest; those for another wait behind them. An address that somebody else on the host listens on is never taken:
- * it is in conflict, says whose it is, and is tried again every 50 ms.
+ * it is in conflict, says whose it is, and is tried again every 50 ms. Where the service manager passed a socket of
+ * the address (passed_sockets.h), that one is used.
  */
 #ifndef HOMEPORT_ENDPOINT_H
 #define HOMEPORT_ENDPOINT_H
@@ -70,6 +71,12 @@ void endpoint_release(struct endpoint_claim *claim);
 
 /* How it stands; *why (NULL when open) lives until the endpoint changes. */
 enum endpoint_state endpoint_claim_state(const struct endpoint_claim *claim, const char **why);
+
+/*
+ * What is claimed is all there is: connections to the service manager's other sockets, which waited until now, are
+ * reset from here on.
+ */
+void endpoints_refuse_others(struct endpoints *all);
 
 /* Calls cb with each address that is listened on, behind its protocol: "tcp 127.0.0.1:80". */
 void endpoints_each_open(const struct endpoints *all, void (*cb)(void *ctx, const char *address), void *ctx);

@@ -443,6 +443,7 @@ static void on_ports_end(struct forward *f, uint64_t epoch)
 		if (row->stale)
 			row_remove(f, row);
 	}
+	endpoints_refuse_others(f->endpoints);
 }
 
 void forward_message(struct forward *f, const struct control_msg *msg)

@@ -85,7 +85,6 @@ void forward_conn_refuse(int fd)
 	close(fd);
 }
 
-/* Before the relay has set its own events nothing can come but the end, for which there is nobody yet to be told. */
 /* With the arguments that are put down in all->args. NULL: there is no mux, no memory, or no stream to be had. */
 static struct mux_stream *open_stream(struct forward_conns *all, struct mux *mux, enum mux_kind kind)
 {

@@ -169,6 +169,45 @@ def by_capability(homeport, host):
     host.cmd("rm /usr/local/bin/homeport")
 
 
+def test_a_low_port_that_the_service_manager_opened(homeport, host, guest):
+    """systemd-socket-activate(1) passes sockets as the manager does. What it passes is used, given back and kept."""
+    homeport.write_config("low", f"ssh: {{host: guest, configFile: {homeport.lab.ssh_config('me')}}}\nmounts: []\n")
+    homeport.name = "low"
+    server = listen(guest, 83)
+    with open(f"{homeport.folder}/log", "w") as log:
+        host.popen(["systemd-socket-activate", "-l", "127.0.0.1:83", "-l", "[::1]:83", "-l", f"{homeport.folder}/not-tcp",
+                    "setpriv", "--reuid=me", "--regid=me", "--init-groups", "env",
+                    *(f"{name}={value}" for name, value in homeport.env.items()), f"HOME={host.home()}",
+                    homeport.binary, "run", "low"], stderr=log)
+    wait_until(lambda: {"127.0.0.1:83", "[::1]:83"} <= host.listeners())
+    for address in ("127.0.0.1", "::1"):  # the first one starts it, and waits
+        client = connect(host, 83, address, timeout=20)
+        server.settimeout(20)
+        accepted, _ = server.accept()
+        accepted.sendall(b"here")
+        assert client.recv(4) == b"here"
+    row_when(homeport, "127.0.0.1:83", "forwarded")
+    # Nothing in the guest: reset at once, although the socket is the manager's and goes on to listen.
+    server.close()
+    wait_until(lambda: "127.0.0.1:83" not in ports_of(homeport), timeout=5)
+    with pytest.raises(ConnectionResetError):
+        connect(host, 83).recv(1)
+    server = listen(guest, 83)
+    row_when(homeport, "127.0.0.1:83", "forwarded")
+    client = connect(host, 83)
+    accepted, _ = server.accept()
+    accepted.close()
+    assert client.recv(1) == b""
+    server.close()
+    text = open(f"{homeport.folder}/log").read()
+    assert "[::1]:83: the service manager's socket" in text
+    assert "descriptor 5 of the service manager's is left alone: no listening TCP socket" in text
+    # Nobody the agent started has them.
+    held = host.cmd("ss -Hltnp '( sport = :83 )'").stdout
+    assert "ssh" not in held and "sftp-server" not in held
+    homeport.down()
+
+
 @pytest.mark.parametrize("way", [by_sysctl, by_capability])
 def test_a_low_port_is_had_in_the_ways_the_manual_names(homeport, host, guest, host_home, way):
     host_home.write("file", "text")
