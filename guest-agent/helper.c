@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "mount_policy.h"
 #include "mount_target.h"
 
 #define AGENT_SOCKET  0
@@ -32,6 +33,7 @@
 
 struct helper {
 	bool user;         /* by fusermount3 */
+	bool service;      /* whoever is connected asks, and needs leave */
 	uid_t caller;      /* 0: root itself asks */
 	int fuse;          /* our copy of /dev/fuse */
 	char target[4096]; /* "" : nothing mounted */
@@ -392,6 +394,9 @@ static int helper_mount(struct helper *h, const struct helper_request *r)
 		return refuse(h, EBUSY, "%s is mounted already", h->target);
 	if (h->caller != 0 && r->owner != 0 && r->owner != h->caller)
 		return refuse(h, EPERM, "the mount cannot be another user's");
+	if (h->service && h->caller != 0 &&
+	    mount_policy_ask(h->caller, r->target, h->reply.text, sizeof(h->reply.text)) < 0)
+		return -EACCES;
 	fd = h->user ? mount_by_fusermount(h, r) : mount_as_root(h, r);
 	if (fd < 0)
 		return fd;
@@ -452,11 +457,15 @@ static void helper_serve(struct helper *h)
 	helper_unmount(h, true);
 }
 
-/* Who is behind sudo; 0 when root itself asks. */
-static uid_t caller_uid(void)
+/* Who is connected, or behind sudo; 0 when root itself asks. */
+static uid_t caller_uid(const struct helper *h)
 {
 	const char *sudo = getenv("SUDO_UID");
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(peer);
 
+	if (h->service)
+		return getsockopt(AGENT_SOCKET, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? (uid_t)-1 : peer.uid;
 	if (getuid() != 0)
 		return getuid();
 	return sudo ? (uid_t)strtoul(sudo, NULL, 10) : 0;
@@ -464,26 +473,28 @@ static uid_t caller_uid(void)
 
 int cmd_helper(int argc, char **argv)
 {
-	struct helper h = {.user = argc == 2 && strcmp(argv[1], "--user") == 0, .fuse = -1};
+	struct helper h = {.user = argc == 2 && strcmp(argv[1], "--user") == 0,
+			   .service = argc == 2 && strcmp(argv[1], "--service") == 0,
+			   .fuse = -1};
 	int type;
 	socklen_t len = sizeof(type);
 
-	if (argc > 2 || (argc == 2 && !h.user)) {
-		log_error("usage: homeport-guest helper [--user]");
+	if (argc > 2 || (argc == 2 && !h.user && !h.service)) {
+		log_error("usage: homeport-guest helper [--user | --service]");
 		return 2;
 	}
 	if (getsockopt(AGENT_SOCKET, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET) {
 		log_error("helper: its stdin is not an agent's socket: the agent starts it");
 		return 2;
 	}
-	h.caller = caller_uid();
+	h.caller = caller_uid(&h);
 	/* A terminal's ^C is for the agent; the helper goes when the agent has gone. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	/* sudo would stay beside us, and stop and continue us as a terminal's job. */
-	if (h.caller != 0 && !h.user && fork() > 0)
+	if (h.caller != 0 && !h.user && !h.service && fork() > 0)
 		_exit(0);
 	setsid();
 	umask(0);

@@ -3,7 +3,8 @@
  * helper: the process that mounts. It may be root where the agent is not, and it may wait where the agent's loop must
  * not: a path below another mount of the agent's would make the loop wait for itself.
  *
- * `homeport-guest helper` speaks on its stdin, a SOCK_SEQPACKET socket, one packet a message:
+ * `homeport-guest helper` speaks on its stdin, a SOCK_SEQPACKET socket, one packet a message. The agent starts it; or,
+ * for a connection to HELPER_SOCKET, systemd does, as root.
  *
  *	request	u8 1 (MOUNT), string target, u32 owner, u8 flags (1: allow_other, 2: read-only)
  *		u8 2 (UNMOUNT), string target, u32 0, u8 flags (4: lazily)
@@ -23,6 +24,7 @@
 enum helper_type { HELPER_MOUNT = 1, HELPER_UNMOUNT = 2 };
 enum { HELPER_ALLOW_OTHER = 1, HELPER_READ_ONLY = 2, HELPER_LAZY = 4 };
 #define HELPER_MESSAGE_MAX 8192u
+#define HELPER_SOCKET      "/run/homeport-helper"
 
 struct helper_request {
 	enum helper_type type;
@@ -43,7 +45,8 @@ void helper_reply_put(struct wire_buf *out, const struct helper_reply *r);
 int helper_reply_get(const void *data, size_t len, struct helper_reply *r); /* -EPROTO */
 
 /*
- * `homeport-guest helper [--user]`: as root; with --user as anybody, by fusermount3. Returns the exit status.
+ * `homeport-guest helper [--user | --service]`: as root; with --user as anybody, by fusermount3; with --service for
+ * whoever is connected and has leave (mount_policy.h). Returns the exit status.
  */
 int cmd_helper(int argc, char **argv);
 

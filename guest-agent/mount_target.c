@@ -12,8 +12,7 @@ static const char *const system_folders[] = {
 	"/libx32", "/proc", "/run", "/sbin", "/sys", "/usr",   "/var",
 };
 
-/* Whether path is folder or lies below it. */
-static bool path_within(const char *path, const char *folder)
+bool mount_target_within(const char *path, const char *folder)
 {
 	size_t len = strlen(folder);
 
@@ -57,7 +56,7 @@ int mount_target_resolve(const char *target, const char *home, char *out, size_t
 	n = snprintf(out, size, "%.*s", (int)len, target);
 	if (n < 0 || (size_t)n >= size)
 		return -ENAMETOOLONG;
-	if (!home || home[0] != '/' || !path_within(home, out))
+	if (!home || home[0] != '/' || !mount_target_within(home, out))
 		return 0;
 	if (strlen(home) != (size_t)len) {
 		snprintf(text, text_size,
@@ -81,7 +80,7 @@ bool mount_target_allowed(const char *target)
 	if (path_length(target) <= 1)
 		return false;
 	for (size_t i = 0; i < sizeof(system_folders) / sizeof(*system_folders); i++)
-		if (path_within(target, system_folders[i]))
+		if (mount_target_within(target, system_folders[i]))
 			return false;
 	return true;
 }

@@ -13,6 +13,9 @@
  */
 int mount_target_resolve(const char *target, const char *home, char *out, size_t size, char *text, size_t text_size);
 
+/* Whether path is folder or lies below it. */
+bool mount_target_within(const char *path, const char *folder);
+
 /* Whether an ordinary user may have a helper of root's mount there: not over or below the system's own folders. */
 bool mount_target_allowed(const char *target);
 

@@ -16,9 +16,11 @@
 #include "helper.h"
 #include "log.h"
 #include "loop.h"
+#include "sock_address.h"
 
-enum way { WAY_ROOT, WAY_SUDO, WAY_USER, WAY_NONE };
-static const char *const way_names[] = {"root", "sudo", "fusermount3", "none"};
+/* In this order, but for root's, which is the only one there. */
+enum way { WAY_ROOT, WAY_SERVICE, WAY_SUDO, WAY_USER, WAY_NONE };
+static const char *const way_names[] = {"root", "the helper", "sudo", "fusermount3", "none"};
 
 /* TRYING a way -> (its helper ended) -> TRYING the next, or failed; -> MOUNTED -> ENDING -> ended. */
 enum phase { PHASE_TRYING, PHASE_MOUNTED, PHASE_ENDING };
@@ -52,7 +54,7 @@ static void helper_gone(struct mounter *m)
 {
 	switch (m->phase) {
 	case PHASE_TRYING:
-		m->way = m->way == WAY_SUDO ? WAY_USER : WAY_NONE;
+		m->way = m->way == WAY_ROOT ? WAY_NONE : m->way + 1;
 		mounter_try(m);
 		break;
 	case PHASE_MOUNTED: /* the mount is served all the same */
@@ -141,8 +143,8 @@ static void on_mount_reply(struct mounter *m, const struct helper_reply *reply, 
 	}
 	m->error = reply->error ? (int)reply->error : EPROTO;
 	snprintf(m->text, sizeof(m->text), "%s", reply->text);
-	/* Root has looked at the mount point: nobody else will find it better. */
-	if (m->way == WAY_SUDO)
+	/* Root has looked at the mount point: nobody else will find it better. But who has no leave may have sudo's. */
+	if (m->way == WAY_SUDO || (m->way == WAY_SERVICE && m->error != EACCES))
 		m->way = WAY_USER;
 	helper_end(m);
 }
@@ -214,6 +216,27 @@ static int helper_spawn(char *const argv[], int end)
 	return rc ? -rc : pid;
 }
 
+/* systemd starts one for the connection. */
+static int helper_connect(struct mounter *m)
+{
+	struct sock_address at;
+	int rc;
+
+	sock_address_unix(&at, HELPER_SOCKET);
+	m->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (m->sock < 0)
+		return -errno;
+	rc = connect(m->sock, &at.any, at.len) < 0 ? -errno : 0;
+	if (rc == 0)
+		m->watch = loop_fd_new(m->loop, m->sock, LOOP_READ, on_helper, m);
+	if (m->watch)
+		return request_send(m);
+	/* Of one that nobody is connected to, or that is not watched, no end would be heard. */
+	close(m->sock);
+	m->sock = -1;
+	return rc < 0 ? rc : -ENOMEM;
+}
+
 static int helper_start(struct mounter *m)
 {
 	static char self[4096];
@@ -250,7 +273,7 @@ static void mounter_try(struct mounter *m)
 		m->events->failed(m->ctx, m->error ? m->error : EPERM, m->text);
 		return;
 	}
-	rc = helper_start(m);
+	rc = m->way == WAY_SERVICE ? helper_connect(m) : helper_start(m);
 	if (rc < 0) {
 		m->error = -rc;
 		helper_end(m);
@@ -273,7 +296,7 @@ struct mounter *mounter_new(struct loop *loop, const struct mounter_params *para
 	m->events = events;
 	m->ctx = ctx;
 	m->sock = -1;
-	m->way = geteuid() == 0 ? WAY_ROOT : WAY_SUDO;
+	m->way = geteuid() == 0 ? WAY_ROOT : WAY_SERVICE;
 	m->request.type = HELPER_MOUNT;
 	m->request.owner = params->owner;
 	m->request.flags =
