@@ -45,6 +45,7 @@
 #include "reverse.h"
 #include "runtime_dir.h"
 #include "shares.h"
+#include "ssh_args.h"
 
 #define AGENT_STOP_US 5000000u
 /*
@@ -390,16 +391,16 @@ static const struct link_events link_events = {
 /* What the guest's login shell runs: what the user says, or what finds homeport-guest there, or brings it along. */
 static char *guest_command(struct agent *a, const struct guest_builds **builds)
 {
-	char instance[2 * sizeof(a->instance) + 1], *command = NULL;
+	char words[sizeof("attach ") + 2 * sizeof(a->instance)] = "attach ", *command = NULL;
 
 	for (size_t i = 0; i < sizeof(a->instance); i++)
-		snprintf(instance + 2 * i, 3, "%02x", a->instance[i]);
+		snprintf(words + strlen("attach ") + 2 * i, 3, "%02x", a->instance[i]);
 	if (!a->config->guest_command) {
 		guest_builds_find(&a->builds);
 		*builds = &a->builds;
-		return bring_command(&a->builds, instance);
+		return bring_command(&a->builds, words);
 	}
-	if (asprintf(&command, "exec %s attach %s", a->config->guest_command, instance) < 0)
+	if (asprintf(&command, "exec %s %s", a->config->guest_command, words) < 0)
 		return NULL;
 	return command;
 }
@@ -407,26 +408,14 @@ static char *guest_command(struct agent *a, const struct guest_builds **builds)
 static int begin_link(struct agent *a)
 {
 	const struct config_ssh *ssh = &a->config->ssh;
-	const char **options = calloc(ssh->option_count + 1, sizeof(*options));
+	const char *options[CONFIG_SSH_OPTIONS_MAX + 1];
+	struct link_params params = {.ssh = ssh_args_request(ssh, options), .host_key = ssh->host_key};
 	char *command;
-	struct link_params params = {
-		.ssh = {.destination = ssh->host,
-			.config_file = ssh->config_file.path,
-			.port = ssh->port,
-			.user = ssh->user,
-			.identity_file = ssh->identity_file.path,
-			.options = options},
-		.host_key = ssh->host_key,
-	};
 
-	if (options)
-		for (size_t i = 0; i < ssh->option_count; i++)
-			options[i] = ssh->options[i];
 	params.command = command = guest_command(a, &params.builds);
-	if (options && command)
+	if (command)
 		a->link = link_new(a->loop, &params, &link_events, a);
 	free(command);
-	free(options);
 	if (!a->link)
 		return -ENOMEM;
 	link_start(a->link);

@@ -40,13 +40,13 @@ static const char *const words[] = {
 };
 static_assert(sizeof(words) / sizeof(words[0]) == BRING_WORD_COUNT, "each word is written somehow");
 
-/* Behind the table of builds, and v and i, the version wanted and the instance. */
+/* Behind the table of builds, and v and i, the version wanted and the words for homeport-guest. */
 static const char script[] =
 	"PATH=\"$PATH:/usr/local/bin:$HOME/.local/bin\"; "
 	"say() { printf \"\\n%s: %s\\n\" homeport-bring \"$*\"; }; "
 	"is() { r=$(\"$1\" --version </dev/null 2>/dev/null); "
 	"case \"$r\" in \"$v\" | \"$v \"*) return 0;; esac; return 1; }; "
-	"go() { say attach; exec \"$1\" attach $i; }; "
+	"go() { say attach; exec \"$1\" $i; }; "
 	"command -v homeport-guest >/dev/null && is homeport-guest && go homeport-guest; "
 	"[ \"$b\" ] || { say no-build \"$s\"; exit 0; }; "
 	"[ \"$r\" ] && say other \"$r\"; "
@@ -69,18 +69,25 @@ static const char script[] =
 	"w=\"$w, $d: ${e##*: }\"; done; "
 	"say no-place \"${w#, }\"";
 
-char *bring_command(const struct guest_builds *builds, const char *instance)
+#define PLAIN "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_+-"
+
+bool bring_word_is_plain(const char *text)
+{
+	return text[0] != '\0' && text[strspn(text, PLAIN)] == '\0';
+}
+
+char *bring_command(const struct guest_builds *builds, const char *words_of_it)
 {
 	char *text = NULL;
 	size_t size = 0;
-	FILE *out = open_memstream(&text, &size);
+	FILE *out = words_of_it[strspn(words_of_it, PLAIN " ")] == '\0' ? open_memstream(&text, &size) : NULL;
 
 	if (!out)
 		return NULL;
 	fprintf(out,
-		"exec sh -c 'i=%s; v=\"homeport-guest %s\"; k=/proc/sys/kernel/arch; [ -r $k ] && read -r s <$k && "
+		"exec sh -c 'i=\"%s\"; v=\"homeport-guest %s\"; k=/proc/sys/kernel/arch; [ -r $k ] && read -r s <$k && "
 		"s=\"Linux $s\" || s=$(uname -sm); b=; r=; case \"$s\" in ",
-		instance, HOMEPORT_VERSION);
+		words_of_it, HOMEPORT_VERSION);
 	for (size_t i = 0; i < builds->count; i++) {
 		const struct guest_build *build = &builds->builds[i];
 

@@ -25,9 +25,13 @@ enum bring_word {
 
 /*
  * The command that the guest's login shell, whichever it is, runs: finds homeport-guest or asks for it, and becomes
- * `homeport-guest attach INSTANCE`. The caller frees it. NULL: out of memory.
+ * `homeport-guest WORDS`, such as `attach INSTANCE`. Words are of letters, digits and ./_+- with blanks between. The
+ * caller frees it. NULL: out of memory, or other words.
  */
-char *bring_command(const struct guest_builds *builds, const char *instance);
+char *bring_command(const struct guest_builds *builds, const char *words);
+
+/* Whether this text is such a word. */
+bool bring_word_is_plain(const char *text);
 
 /* Whether a line (without its end) is one of ours; *text, within it, is what stands behind the word. */
 bool bring_parse(const char *line, enum bring_word *word, const char **text);

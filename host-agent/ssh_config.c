@@ -19,12 +19,11 @@
 #include "child.h"
 #include "link_error.h"
 #include "log.h"
+#include "ssh_args.h"
 #include "ssh_settings.h"
 #include "ssh_target.h"
 
 #define QUERY_MS     10000
-#define OPTIONS_MAX  64u
-#define QUERY_ARGS   (2 * OPTIONS_MAX + 16)
 #define HOSTNAME_LEN 256
 
 /* Where the host's name begins in [USER@]HOST. */
@@ -35,44 +34,16 @@ static const char *host_of(const char *destination)
 	return at ? at + 1 : destination;
 }
 
-struct query {
-	const char *argv[QUERY_ARGS];
-	size_t argc;
-	char port[16];
-};
-
-static void arg(struct query *q, const char *option, const char *value)
+static int query_build(struct ssh_args *q, const struct ssh_request *r, struct link_error *err)
 {
-	q->argv[q->argc++] = option;
-	if (value)
-		q->argv[q->argc++] = value;
-}
-
-static int query_build(struct query *q, const struct ssh_request *r, struct link_error *err)
-{
-	arg(q, "ssh", NULL);
-	arg(q, "-T", NULL); /* else it complains that there is no terminal */
-	arg(q, "-G", NULL);
-	if (r->config_file)
-		arg(q, "-F", r->config_file);
-	if (r->port) {
-		snprintf(q->port, sizeof(q->port), "%u", r->port);
-		arg(q, "-p", q->port);
-	}
-	if (r->user)
-		arg(q, "-l", r->user);
-	if (r->identity_file)
-		arg(q, "-i", r->identity_file);
-	for (size_t i = 0; r->options && r->options[i]; i++) {
-		if (i == OPTIONS_MAX) {
-			link_error_set(err, LINK_ERROR_CONFIG, "%s: more than %u ssh options", host_of(r->destination),
-				       OPTIONS_MAX);
-			return -E2BIG;
-		}
-		arg(q, "-o", r->options[i]);
-	}
-	arg(q, "--", r->destination);
-	return 0;
+	ssh_args_add(q, "ssh", NULL);
+	ssh_args_add(q, "-T", NULL); /* else it complains that there is no terminal */
+	ssh_args_add(q, "-G", NULL);
+	if (ssh_args_add_request(q, r) == 0)
+		return 0;
+	link_error_set(err, LINK_ERROR_CONFIG, "%s: more than %u ssh options", host_of(r->destination),
+		       SSH_ARGS_OPTIONS_MAX);
+	return -E2BIG;
 }
 
 /* ssh's complaint is the last line it wrote. */
@@ -159,7 +130,7 @@ int ssh_config_query(const struct ssh_request *request, struct cancel *cancel, s
 	const char *const plain_argv[] = {"ssh", "-T", "-F", "none", "-G", "--", name, NULL};
 	struct child mine_child = {0}, plain_child = {0};
 	struct ssh_settings *mine = NULL, *plain = NULL;
-	struct query query = {0};
+	struct ssh_args query = {0};
 	int rc = query_build(&query, request, err);
 
 	if (rc < 0)

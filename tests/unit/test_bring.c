@@ -79,7 +79,7 @@ static struct guest_builds builds_of(const char *arch, size_t size)
 static const char *said(const struct guest_builds *b, const char *in)
 {
 	static char text[4096];
-	char shell[1024], *command = bring_command(b, INSTANCE);
+	char shell[1024], *command = bring_command(b, "attach " INSTANCE);
 	FILE *out;
 	size_t len;
 
@@ -193,7 +193,7 @@ static void without_a_build_the_version_decides(void **state)
 static void no_shell_finds_anything_to_change_in_it(void **state)
 {
 	struct guest_builds b = builds_of(this_arch(), 1);
-	char *command = bring_command(&b, INSTANCE);
+	char *command = bring_command(&b, "attach " INSTANCE);
 	const char *start = "exec sh -c '";
 	size_t len = strlen(command);
 
@@ -207,6 +207,20 @@ static void no_shell_finds_anything_to_change_in_it(void **state)
 	/* Who prints the command says none of its lines. */
 	assert_null(strstr(command, "homeport-bring:"));
 	free(command);
+}
+
+static void words_that_a_shell_would_read_are_refused(void **state)
+{
+	static const char *const words[] = {"attach 'x", "attach \"x", "a;b", "a$b", "a`b", "a\nb", "a\\b", "a*", "~"};
+	struct guest_builds b = builds_of(this_arch(), 1);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		assert_null(bring_command(&b, words[i]));
+		assert_false(bring_word_is_plain(words[i]));
+	}
+	assert_false(bring_word_is_plain(""));
+	assert_true(bring_word_is_plain("/home/me.guest/a-b_c+1"));
 }
 
 static void lines_that_are_not_ours_are_told_apart(void **state)
@@ -248,6 +262,7 @@ int main(void)
 			EACH(an_installed_one_is_used_if_it_is_the_very_one),
 			EACH(without_a_build_the_version_decides),
 			EACH(no_shell_finds_anything_to_change_in_it),
+			EACH(words_that_a_shell_would_read_are_refused),
 			EACH(lines_that_are_not_ours_are_told_apart),
 		};
 
