@@ -130,6 +130,9 @@ $(BUILD)/$1/lib%.a: Makefile
 	$$(Q)ar rcs $$@ $$(filter %.o,$$^)
 endef
 $(foreach f,rel san fuzz $(CROSS),$(eval $(call flavour,$f)))
+# What the guest's program has in it, to install itself.
+$(foreach f,rel san fuzz $(CROSS),$(eval $(BUILD)/$f/guest-agent/embedded.o: systemd/homeport-guest@.service \
+	guest-agent/homeport-guest.8))
 
 TEST_FLAGS = -Itests/unit -Itests/fuzz -Wno-missing-prototypes
 $(foreach f,san fuzz,$(foreach s,$(HELPER_SRC),\

@@ -8,7 +8,6 @@
  */
 #include "helper.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "folder_users.h"
 #include "log.h"
 #include "mount_policy.h"
 #include "mount_target.h"
@@ -59,24 +59,6 @@ static bool is_mount_root(int fd)
 
 	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) == 0 &&
 	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
-}
-
-static bool is_empty(int dirfd)
-{
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *e;
-	bool empty = true;
-
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	while (empty && (e = readdir(dir)))
-		empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
-	closedir(dir);
-	return empty;
 }
 
 /* The next directory on the way, made where it is missing (mode 0: it is not). */
@@ -168,7 +150,7 @@ static int target_check(struct helper *h, int fd, const char *target)
 		return refuse(h, errno, "%s: %s", target, strerror(errno));
 	if (h->caller != 0 && st.st_uid != 0 && st.st_uid != h->caller)
 		return refuse(h, EPERM, "%s: it belongs to another user", target);
-	if (!is_empty(fd))
+	if (!folder_users_empty(fd))
 		return refuse(h, ENOTEMPTY, "%s: the folder is not empty, and the mount would hide what is in it",
 			      target);
 	return 0;
@@ -255,7 +237,7 @@ static int mount_as_root(struct helper *h, const struct helper_request *r)
 /* -------------------------------------------------------------------------------------------------- by fusermount3 */
 
 /* A line by itself in /etc/fuse.conf lets others than the mount's user see it. */
-static bool user_allow_other(void)
+bool helper_user_allow_other(void)
 {
 	FILE *f = fopen("/etc/fuse.conf", "re");
 	char line[256];
@@ -324,7 +306,7 @@ static pid_t fusermount_spawn(char *const argv[], int sock, int complaints)
 
 static int mount_by_fusermount(struct helper *h, const struct helper_request *r)
 {
-	bool others = r->flags & HELPER_ALLOW_OTHER && user_allow_other();
+	bool others = r->flags & HELPER_ALLOW_OTHER && helper_user_allow_other();
 	char options[200];
 	char *argv[] = {(char *)"fusermount3", (char *)"-o", options, (char *)"--", (char *)r->target, NULL};
 	int sock[2] = {-1, -1}, complaints[2] = {-1, -1}, fd, status;

@@ -50,4 +50,7 @@ int helper_reply_get(const void *data, size_t len, struct helper_reply *r); /* -
  */
 int cmd_helper(int argc, char **argv);
 
+/* Whether /etc/fuse.conf lets others than a mount's user see it. */
+bool helper_user_allow_other(void);
+
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "build_id.h"
+#include "cmd_install.h"
 #include "cmd_mount.h"
 #include "cmd_ports.h"
 #include "commands.h"
@@ -29,6 +30,10 @@ static const struct command {
 	 "mounts what COMMAND serves on its stdin and stdout"},
 	{"ports", cmd_ports, "[--json] [--watch]", "what listens here, as the agent sees it"},
 	{"status", cmd_status, "", "which hosts are there, and what is mounted for them"},
+	{"install", cmd_install,
+	 "[--user NAME] [--dry-run] [--yes] [--allow-other] [--move-home] [--mount-point DIR]...",
+	 "puts this program in its place for good, as root"},
+	{"uninstall", cmd_install, "[--dry-run] [--yes]", "takes away what install put there"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -67,11 +67,11 @@ int mount_target_resolve(const char *target, const char *home, char *out, size_t
 	n = snprintf(out, size, "%s/host", home);
 	if (n < 0 || (size_t)n >= size)
 		return -ENAMETOOLONG;
-	snprintf(text, text_size,
-		 "%s is the login user's own home, whose .ssh the mount would hide: it is at %s; for the same path "
-		 "give the "
-		 "login user another home (usermod -m -d %s.guest)",
-		 home, out, home);
+	snprintf(
+		text, text_size,
+		"%s is the login user's own home, whose .ssh the mount would hide: it is at %s; for the same path give "
+		"the login user another home: `homeport guest install --move-home`",
+		home, out);
 	return 0;
 }
 

@@ -29,6 +29,7 @@ int cmd_change(const struct options *options); /* umount, forward, unforward */
 int cmd_mount(const struct options *options);
 int cmd_enable(const struct options *options);
 int cmd_disable(const struct options *options);
+int cmd_guest(const struct options *options); /* guest install, guest uninstall */
 
 /* argv is the words behind `homeport complete`. */
 int cmd_complete(int argc, char **argv);

@@ -49,15 +49,25 @@ static const struct {
 	const char *command;
 	enum words first, second;
 } arguments[] = {
-	{"up", WORDS_CONFIGURED, WORDS_NONE},       {"run", WORDS_CONFIGURED, WORDS_NONE},
-	{"enable", WORDS_CONFIGURED, WORDS_NONE},   {"disable", WORDS_CONFIGURED, WORDS_NONE},
-	{"down", WORDS_RUNNING, WORDS_NONE},        {"status", WORDS_RUNNING, WORDS_NONE},
-	{"ports", WORDS_RUNNING, WORDS_NONE},       {"logs", WORDS_PAST, WORDS_NONE},
-	{"mount", WORDS_RUNNING, WORDS_FOLDERS},    {"umount", WORDS_RUNNING, WORDS_MOUNTS},
-	{"forward", WORDS_RUNNING, WORDS_NONE},     {"unforward", WORDS_RUNNING, WORDS_PORTS},
-	{"reload", WORDS_RUNNING, WORDS_NONE},      {"events", WORDS_RUNNING, WORDS_NONE},
-	{"config check", WORDS_FILES, WORDS_NONE},  {"config show", WORDS_CONFIGURED, WORDS_NONE},
+	{"up", WORDS_CONFIGURED, WORDS_NONE},
+	{"run", WORDS_CONFIGURED, WORDS_NONE},
+	{"enable", WORDS_CONFIGURED, WORDS_NONE},
+	{"disable", WORDS_CONFIGURED, WORDS_NONE},
+	{"down", WORDS_RUNNING, WORDS_NONE},
+	{"status", WORDS_RUNNING, WORDS_NONE},
+	{"ports", WORDS_RUNNING, WORDS_NONE},
+	{"logs", WORDS_PAST, WORDS_NONE},
+	{"mount", WORDS_RUNNING, WORDS_FOLDERS},
+	{"umount", WORDS_RUNNING, WORDS_MOUNTS},
+	{"forward", WORDS_RUNNING, WORDS_NONE},
+	{"unforward", WORDS_RUNNING, WORDS_PORTS},
+	{"reload", WORDS_RUNNING, WORDS_NONE},
+	{"events", WORDS_RUNNING, WORDS_NONE},
+	{"config check", WORDS_FILES, WORDS_NONE},
+	{"config show", WORDS_CONFIGURED, WORDS_NONE},
 	{"sftp-server", WORDS_FOLDERS, WORDS_NONE},
+	{"guest install", WORDS_CONFIGURED, WORDS_NONE},
+	{"guest uninstall", WORDS_CONFIGURED, WORDS_NONE},
 };
 
 static const struct {
@@ -281,6 +291,12 @@ static void offer_second_words(const struct completion *c, const char *first)
 	}
 }
 
+/* Whether there are commands of two words that begin with this one. */
+static bool has_second_words(const char *first)
+{
+	return strcmp(first, "config") == 0 || strcmp(first, "guest") == 0;
+}
+
 /* The command that the words begin with, and how many it has; COMMANDS for one that is not known. */
 static enum command find_command(int argc, char **argv, char name[64], int *words)
 {
@@ -288,7 +304,7 @@ static enum command find_command(int argc, char **argv, char name[64], int *word
 
 	snprintf(name, 64, "%.63s", argv[0]);
 	*words = 1;
-	if (argc > 2 && strcmp(argv[0], "config") == 0) {
+	if (argc > 2 && has_second_words(argv[0])) {
 		snprintf(name, 64, "%.31s %.31s", argv[0], argv[1]);
 		*words = 2;
 	}
@@ -339,7 +355,7 @@ int cmd_complete(int argc, char **argv)
 
 	if (argc <= 1)
 		offer_commands(&c);
-	else if (argc == 2 && strcmp(argv[0], "config") == 0)
+	else if (argc == 2 && has_second_words(argv[0]))
 		offer_second_words(&c, argv[0]);
 	else
 		complete_word(&c, argc, argv);

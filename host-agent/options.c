@@ -39,6 +39,9 @@ static const struct command_row commands[] = {
 	[COMMAND_UNFORWARD] = {"unforward", 2, 2, "NAME HOST", "let a port here answer no more"},
 	[COMMAND_ENABLE] = {"enable", 1, 1, "[USER@]HOST[:PORT] | NAME", "the same as a service, at every login"},
 	[COMMAND_DISABLE] = {"disable", 1, 1, "NAME", "no service any more"},
+	[COMMAND_GUEST_INSTALL] = {"guest install", 1, 1, "[USER@]HOST[:PORT] | NAME", "homeport-guest there for good"},
+	[COMMAND_GUEST_UNINSTALL] = {"guest uninstall", 1, 1, "[USER@]HOST[:PORT] | NAME",
+				     "take away what guest install put there"},
 	[COMMAND_CONFIG_CHECK] = {"config check", 0, 1, "[FILE]", "every problem with file, line and column"},
 	[COMMAND_CONFIG_SHOW] = {"config show", 1, 1, "NAME", "the effective configuration"},
 	[COMMAND_CONFIG_SCHEMA] = {"config schema", 0, 0, "", "the JSON Schema of a configuration, for editors"},
@@ -76,6 +79,8 @@ enum option_kind {
 #define ON_SESSION    (ON(COMMAND_UP) | ON(COMMAND_RUN) | ON(COMMAND_ENABLE))
 #define ON_REPORT     (ON(COMMAND_STATUS) | ON(COMMAND_PORTS))
 #define ON_CHANGE     (ON(COMMAND_MOUNT) | ON(COMMAND_UMOUNT) | ON(COMMAND_FORWARD) | ON(COMMAND_UNFORWARD))
+#define ON_GUEST      (ON(COMMAND_GUEST_INSTALL) | ON(COMMAND_GUEST_UNINSTALL))
+#define ON_LOGIN      (ON_SESSION | ON_GUEST)
 #define ON_EVERYTHING (ON(COMMANDS) - 1)
 #define TIMEOUT_MOST  86400
 #define ROWS_MAX      32
@@ -93,19 +98,18 @@ struct option_row {
 static const struct option_row rows[] = {
 	{"name", 0, KIND_TEXT, offsetof(struct options, name), ON_SESSION, "NAME",
 	 "the session's name (default: the host)"},
-	{NULL, 'F', KIND_TEXT, offsetof(struct options, ssh_config), ON_SESSION, "FILE",
+	{NULL, 'F', KIND_TEXT, offsetof(struct options, ssh_config), ON_LOGIN, "FILE",
 	 "ssh_config to use instead of ~/.ssh/config"},
-	{NULL, 'p', KIND_PORT, offsetof(struct options, port), ON_SESSION, "PORT", "the guest's ssh port"},
-	{NULL, 'i', KIND_TEXT, offsetof(struct options, identity_file), ON_SESSION, "FILE", "the private key to use"},
-	{NULL, 'o', KIND_LIST, offsetof(struct options, ssh_options), ON_SESSION, "KEY=VALUE",
-	 "an option of ssh_config"},
+	{NULL, 'p', KIND_PORT, offsetof(struct options, port), ON_LOGIN, "PORT", "the guest's ssh port"},
+	{NULL, 'i', KIND_TEXT, offsetof(struct options, identity_file), ON_LOGIN, "FILE", "the private key to use"},
+	{NULL, 'o', KIND_LIST, offsetof(struct options, ssh_options), ON_LOGIN, "KEY=VALUE", "an option of ssh_config"},
 	{"mount", 0, KIND_LIST, offsetof(struct options, mounts), ON_SESSION, "SRC[:DST][:w]",
 	 "show SRC in the guest (default: ~), at DST (default: SRC), writable with :w"},
 	{"no-mount", 0, KIND_FLAG, offsetof(struct options, no_mount), ON_SESSION, NULL, "no mounts"},
 	{"port-forward", 0, KIND_LIST, offsetof(struct options, forwards), ON_SESSION, "HOST:GUEST[,static]",
 	 "answer for the guest's port GUEST at HOST, such as 8080:80"},
 	{"no-ports", 0, KIND_FLAG, offsetof(struct options, no_ports), ON_SESSION, NULL, "forward no ports"},
-	{"host-key", 0, KIND_TEXT, offsetof(struct options, host_key), ON_SESSION, "SHA256:...",
+	{"host-key", 0, KIND_TEXT, offsetof(struct options, host_key), ON_LOGIN, "SHA256:...",
 	 "the only host key to accept"},
 	{"guest-command", 0, KIND_TEXT, offsetof(struct options, guest_command), ON_SESSION, "CMD",
 	 "the homeport-guest of the guest to run (default: brought along)"},
@@ -118,6 +122,12 @@ static const struct option_row rows[] = {
 	{"watch", 0, KIND_FLAG, offsetof(struct options, watch), ON_REPORT, NULL, "go on, at each change"},
 	{"follow", 'f', KIND_FLAG, offsetof(struct options, follow), ON(COMMAND_LOGS), NULL, "go on with new lines"},
 	{"save", 0, KIND_FLAG, offsetof(struct options, save), ON_CHANGE, NULL, "write it into NAME.yaml as well"},
+	{"dry-run", 0, KIND_FLAG, offsetof(struct options, dry_run), ON_GUEST, NULL, "say what would be done, and end"},
+	{"yes", 'y', KIND_FLAG, offsetof(struct options, yes), ON_GUEST, NULL, "ask nothing"},
+	{"allow-other", 0, KIND_FLAG, offsetof(struct options, allow_other), ON(COMMAND_GUEST_INSTALL), NULL,
+	 "user_allow_other in the guest's /etc/fuse.conf as well"},
+	{"move-home", 0, KIND_FLAG, offsetof(struct options, move_home), ON(COMMAND_GUEST_INSTALL), NULL,
+	 "the login user's home becomes HOME.guest, so that the host's goes to HOME"},
 	{"help", 'h', KIND_HELP, 0, ON_EVERYTHING, NULL, "this text"},
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -305,6 +315,8 @@ static enum options_result unknown_command(const char *typed, char *why)
 		return wrong(why, "unknown option %.100s: see homeport --help", typed);
 	if (strcmp(typed, "config") == 0)
 		return wrong(why, "config: say check, show or schema: see homeport --help");
+	if (strcmp(typed, "guest") == 0)
+		return wrong(why, "guest: say install or uninstall: see homeport --help");
 	for (size_t i = 0; i < COMMANDS; i++)
 		words[i] = commands[i].name;
 	nearest = problems_nearest(typed, words);
@@ -362,7 +374,7 @@ void options_print_help(enum command command, FILE *out)
 	if (command == COMMANDS) {
 		fputs("homeport: your home in a Linux guest, and the guest's ports on your localhost\n\n", out);
 		for (size_t i = 0; i < COMMANDS; i++)
-			fprintf(out, "  homeport %-13s %-26s %s\n", commands[i].name, commands[i].arguments,
+			fprintf(out, "  homeport %-15s %-26s %s\n", commands[i].name, commands[i].arguments,
 				commands[i].summary);
 		fputs("\nhomeport COMMAND --help lists a command's options; homeport --version.\n"
 		      "Manual: homeport(1), homeport.yaml(5).\n",

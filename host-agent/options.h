@@ -30,6 +30,8 @@ enum command {
 	COMMAND_UNFORWARD,
 	COMMAND_ENABLE,
 	COMMAND_DISABLE,
+	COMMAND_GUEST_INSTALL,
+	COMMAND_GUEST_UNINSTALL,
 	COMMAND_CONFIG_CHECK,
 	COMMAND_CONFIG_SHOW,
 	COMMAND_CONFIG_SCHEMA,
@@ -66,6 +68,10 @@ struct options {
 	bool watch;
 	bool follow;
 	bool save;
+	bool dry_run;
+	bool yes;
+	bool allow_other;
+	bool move_home;
 };
 
 enum options_result {

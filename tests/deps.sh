@@ -23,7 +23,7 @@ packages=(
     libcmocka-dev clang libclang-rt-14-dev llvm
     # end-to-end tests
     openssh-sftp-server python3-pytest python3-yaml python3-jsonschema attr acl libcap2-bin git rsync sshfs rclone
-    systemd
+    systemd strace openssl
     # shells to log in with, or to complete in, and another sh
     busybox-static csh fish tcsh zsh
     # programs run on the mount

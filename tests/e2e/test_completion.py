@@ -108,6 +108,7 @@ def test_commands_are_offered_first(offered):
     assert offered("st") == {"status"}
     assert offered("--v") == {"--version"}
     assert offered("config", "") == {"check", "show", "schema"}
+    assert offered("guest", "") == {"install", "uninstall"}
 
 
 def test_the_options_of_each_command_are_its_own(offered):
@@ -116,6 +117,8 @@ def test_the_options_of_each_command_are_its_own(offered):
     assert "--verbose" not in offered("enable", "--")
     assert offered("status", "--j") == {"--json"}
     assert offered("config", "check", "--") == {"--help"}
+    assert {"--move-home", "--dry-run", "-F"} <= offered("guest", "install", "-")
+    assert "--move-home" not in offered("guest", "uninstall", "--")
     assert {"--writable", "--cross", "--sandbox"} <= offered("sftp-server", "--")
 
 
@@ -123,6 +126,7 @@ def test_names_are_of_sessions_that_the_command_is_about(offered):
     for command in ("up", "run", "enable", "disable"):
         assert offered(command, "") == {"configured"}
     assert offered("config", "show", "") == {"configured"}
+    assert offered("guest", "install", "") == {"configured"}
     for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "events"):
         assert offered(command, "") == {"running"}
     assert offered("logs", "") == {"past", "running"}

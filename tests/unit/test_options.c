@@ -62,6 +62,8 @@ static void each_command_is_known_by_its_words(void **state)
 		{"config check a.yaml", COMMAND_CONFIG_CHECK, "a.yaml"},
 		{"config show dev", COMMAND_CONFIG_SHOW, "dev"},
 		{"sftp-server /srv", COMMAND_SFTP_SERVER, "/srv"},
+		{"guest install --yes -p 22 me@vm", COMMAND_GUEST_INSTALL, "me@vm"},
+		{"guest uninstall vm -y", COMMAND_GUEST_UNINSTALL, "vm"},
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -124,6 +126,12 @@ static void a_mistake_is_one_line_that_says_where_help_is(void **state)
 		{"--json", "unknown option --json: see homeport --help"},
 		{"config", "config: say check, show or schema: see homeport --help"},
 		{"config chekc", "config: say check, show or schema: see homeport --help"},
+		{"guest", "guest: say install or uninstall: see homeport --help"},
+		{"guest isntall vm", "guest: say install or uninstall: see homeport --help"},
+		{"guest install",
+		 "guest install: [USER@]HOST[:PORT] | NAME is missing: see homeport guest install --help"},
+		{"guest uninstall --move-home vm", "unknown option --move-home: see homeport guest uninstall --help"},
+		{"guest install --mount ~ vm", "unknown option --mount: see homeport guest install --help"},
 		{"mount dev", "mount: NAME SRC[:DST][:w] is missing: see homeport mount --help"},
 		{"forward dev ''", "forward: the argument is empty; NAME HOST:GUEST[,static] is meant"},
 		{"unforward a b c", "unforward: \"c\" is one argument too many: see homeport unforward --help"},

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Folders, and files that are ours as a whole: this program, its manual, its unit. A file that somebody else put there,
+ * or changed since, is neither replaced nor removed: the hash of what was written says so.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "change.h"
+#include "embedded.h"
+#include "installed.h"
+#include "run_program.h"
+#include "whole_file.h"
+
+#define FILE_MAX    (64u << 20)
+#define HASH_DIGITS 16
+
+/* ------------------------------------------------------------------------------------------------------------ folders
+ */
+
+static enum change_verdict folder_look(const struct change *c, const struct installed *in, char *why)
+{
+	struct stat st;
+
+	(void)in;
+	if (stat(c->path, &st) < 0)
+		return CHANGE_DO;
+	if (S_ISDIR(st.st_mode))
+		return CHANGE_NOTHING;
+	change_fail(why, ENOTDIR, "%s: is no folder: remove it first", c->path);
+	return CHANGE_REFUSE;
+}
+
+static enum change_verdict folder_look_undo(const struct change *c, const struct installed *in, char *why)
+{
+	struct stat st;
+
+	(void)in;
+	(void)why;
+	return lstat(c->path, &st) == 0 ? CHANGE_DO : CHANGE_NOTHING;
+}
+
+static void folder_tell(const struct change *c, FILE *out)
+{
+	fprintf(out, "  %s: made, a folder\n", c->path);
+}
+
+static void folder_tell_undo(const struct change *c, FILE *out)
+{
+	fprintf(out, "  %s: removed, if it is empty\n", c->path);
+}
+
+static int folder_make(const struct change *c, char *why)
+{
+	if ((mkdir(c->path, 0755) < 0 && errno != EEXIST) || chmod(c->path, 0755) < 0)
+		return change_fail(why, errno, "%s: %s", c->path, strerror(errno));
+	return whole_file_sync_folder(c->path);
+}
+
+static int folder_undo(const struct change *c, char *why)
+{
+	if (rmdir(c->path) < 0 && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
+		return change_fail(why, errno, "%s: %s", c->path, strerror(errno));
+	return 0;
+}
+
+const struct change_row change_folder = {
+	.name = "folder",
+	.look = folder_look,
+	.look_undo = folder_look_undo,
+	.tell = folder_tell,
+	.tell_undo = folder_tell_undo,
+	.make = folder_make,
+	.undo = folder_undo,
+};
+
+/* -------------------------------------------------------------------------------------------------------------- files
+ */
+
+static int read_self(struct wire_buf *data)
+{
+	struct stat st;
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = whole_file_read_fd(fd, FILE_MAX, &st, data);
+	close(fd);
+	return rc;
+}
+
+/* What the file holds when it is installed. The caller frees it. */
+static int content(enum change_kind kind, struct wire_buf *data)
+{
+	if (kind == CHANGE_PROGRAM)
+		return read_self(data);
+	if (kind == CHANGE_MANUAL)
+		wire_put_bytes(data, embedded_manual, strlen(embedded_manual));
+	else
+		wire_put_bytes(data, embedded_unit, strlen(embedded_unit));
+	return data->failed ? -ENOMEM : 0;
+}
+
+static mode_t file_mode(const struct change *c)
+{
+	return c->kind == CHANGE_PROGRAM ? 0755 : 0644;
+}
+
+static void put_hash(const struct wire_buf *data, char *text)
+{
+	snprintf(text, HASH_DIGITS + 1, "%016" PRIx64, whole_file_hash(data->data, data->len));
+}
+
+int change_file_prepare(struct change *c)
+{
+	struct wire_buf data = {0};
+	int rc = content(c->kind, &data);
+
+	if (rc == 0)
+		put_hash(&data, c->detail);
+	wire_buf_free(&data);
+	return rc;
+}
+
+/* The hash of what is there; 0 or a negative errno. */
+static int found(const struct change *c, struct stat *st, char hash[HASH_DIGITS + 1])
+{
+	struct wire_buf data = {0};
+	int rc = whole_file_read(c->path, FILE_MAX, st, &data);
+
+	if (rc == 0)
+		put_hash(&data, hash);
+	wire_buf_free(&data);
+	return rc;
+}
+
+/* Whether one of our installs wrote what has this hash. */
+static bool is_ours(const struct change *c, const struct installed *in, const char *hash)
+{
+	const struct change *one = NULL;
+
+	while ((one = installed_find(in, c->kind, c->path, one)))
+		if (strcmp(one->detail, hash) == 0)
+			return true;
+	return false;
+}
+
+static enum change_verdict file_look(const struct change *c, const struct installed *in, char *why)
+{
+	char hash[HASH_DIGITS + 1];
+	struct stat st;
+	int rc = found(c, &st, hash);
+
+	if (rc == -ENOENT)
+		return CHANGE_DO;
+	if (rc == 0 && strcmp(hash, c->detail) == 0 && st.st_uid == 0 && (st.st_mode & 07777) == file_mode(c))
+		return CHANGE_NOTHING;
+	if (rc == 0 && is_ours(c, in, hash))
+		return CHANGE_DO;
+	if (rc == 0 || rc == -ELOOP || rc == -EINVAL)
+		change_fail(why, EEXIST,
+			    "%s: another one is there, which is not of `homeport guest install`, or was "
+			    "changed since: remove it first",
+			    c->path);
+	else
+		change_fail(why, -rc, "%s: %s", c->path, strerror(-rc));
+	return CHANGE_REFUSE;
+}
+
+static enum change_verdict file_look_undo(const struct change *c, const struct installed *in, char *why)
+{
+	char hash[HASH_DIGITS + 1];
+	struct stat st;
+	int rc = found(c, &st, hash);
+
+	if (rc == -ENOENT)
+		return CHANGE_NOTHING;
+	if (rc == 0 && is_ours(c, in, hash))
+		return CHANGE_DO;
+	change_fail(why, EEXIST, "%s: stays: it was changed since it was installed", c->path);
+	return CHANGE_KEEP;
+}
+
+static void file_tell(const struct change *c, FILE *out)
+{
+	static const char *const what[CHANGE_KINDS] = {
+		[CHANGE_PROGRAM] = "this program",
+		[CHANGE_MANUAL] = "its manual",
+		[CHANGE_UNIT] = "its systemd unit",
+	};
+
+	fprintf(out, "  %s: written, %s (root's, mode 0%o)\n", c->path, what[c->kind], (unsigned)file_mode(c));
+}
+
+static void file_tell_undo(const struct change *c, FILE *out)
+{
+	fprintf(out, "  %s: removed\n", c->path);
+}
+
+static int file_make(const struct change *c, char *why)
+{
+	const struct stat as = {.st_mode = file_mode(c)};
+	struct wire_buf data = {0};
+	int rc = content(c->kind, &data);
+
+	if (rc == 0)
+		rc = whole_file_replace(c->path, ".homeport-new", &data, &as);
+	wire_buf_free(&data);
+	return rc < 0 ? change_fail(why, -rc, "%s: %s", c->path, strerror(-rc)) : 0;
+}
+
+static int file_undo(const struct change *c, char *why)
+{
+	if (unlink(c->path) < 0 && errno != ENOENT)
+		return change_fail(why, errno, "%s: %s", c->path, strerror(errno));
+	return whole_file_sync_folder(c->path);
+}
+
+const struct change_row change_program = {
+	.name = "program",
+	.look = file_look,
+	.look_undo = file_look_undo,
+	.tell = file_tell,
+	.tell_undo = file_tell_undo,
+	.make = file_make,
+	.undo = file_undo,
+};
+
+const struct change_row change_manual = {
+	.name = "manual",
+	.look = file_look,
+	.look_undo = file_look_undo,
+	.tell = file_tell,
+	.tell_undo = file_tell_undo,
+	.make = file_make,
+	.undo = file_undo,
+};
+
+/* ---------------------------------------------------------------------------------------------------------- the unit
+ */
+
+/* systemd has read the units long ago. */
+static int reload_units(int rc, char *why)
+{
+	const char *const argv[] = {"systemctl", "daemon-reload", NULL};
+	char said[RUN_PROGRAM_SAID];
+
+	if (rc < 0 || !change_systemd_here() || run_program(argv, said) == 0)
+		return rc;
+	said[strcspn(said, "\n")] = '\0';
+	return change_fail(why, EIO, "systemctl daemon-reload: %s", said);
+}
+
+static int unit_make(const struct change *c, char *why)
+{
+	return reload_units(file_make(c, why), why);
+}
+
+static int unit_undo(const struct change *c, char *why)
+{
+	return reload_units(file_undo(c, why), why);
+}
+
+const struct change_row change_unit = {
+	.name = "unit",
+	.look = file_look,
+	.look_undo = file_look_undo,
+	.tell = file_tell,
+	.tell_undo = file_tell_undo,
+	.make = unit_make,
+	.undo = unit_undo,
+};

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* run_program: a program of the system's, run to its end. It blocks: for commands, never for the agent. */
+#ifndef HOMEPORT_RUN_PROGRAM_H
+#define HOMEPORT_RUN_PROGRAM_H
+
+#include <stddef.h>
+
+#define RUN_PROGRAM_SAID 16384
+
+/*
+ * With nothing on stdin and no terminal. Its exit status (128 + the signal that ended it; 127: it could not be run), or
+ * a negative errno. `said`, of RUN_PROGRAM_SAID bytes, is the beginning of what it wrote to stdout and stderr.
+ */
+int run_program(const char *const argv[], char *said);
+
+#endif
