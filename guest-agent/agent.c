@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/queue.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <limits.h>
@@ -35,6 +36,7 @@
 #include "notify.h"
 
 #define AGENT_IDLE_US       1000000u
+#define PLACE_LOOK_S        2
 #define AGENT_INSTANCES_MAX 16u  /* hosts at once */
 #define AGENT_KNOCKS_MAX    64u  /* connections nobody has a name for yet */
 #define AGENT_LINES_MAX     256u /* log lines that wait to be sent to the hosts */
@@ -481,6 +483,15 @@ static void end(struct agent *a)
 	loop_free(a->loop);
 }
 
+/* A service waits where a connection has left an agent, instead of being started without end. */
+static void wait_for_place(void)
+{
+	const struct timespec pause = {.tv_sec = PLACE_LOOK_S};
+
+	notify_send("READY=1\nWATCHDOG=1\nSTATUS=waiting: an agent that a connection started serves this user");
+	nanosleep(&pause, NULL);
+}
+
 int agent_serve(bool on_demand)
 {
 	struct agent a = {.on_demand = on_demand && !notify_wanted()};
@@ -488,7 +499,8 @@ int agent_serve(bool on_demand)
 
 	TAILQ_INIT(&a.knocks);
 	TAILQ_INIT(&a.instances);
-	a.listener = meet_listen(a.folder, sizeof(a.folder));
+	while ((a.listener = meet_listen(a.folder, sizeof(a.folder))) == -EBUSY && notify_wanted())
+		wait_for_place();
 	if (a.listener == -EBUSY) {
 		if (!on_demand)
 			log_error("serve: another one serves this user already");

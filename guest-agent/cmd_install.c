@@ -209,6 +209,10 @@ static void plan_verdict(const struct change *c, enum change_verdict verdict, bo
 {
 	const struct change_row *row = change_rows[c->kind];
 
+	if (plan.count == CHANGES_MAX) {
+		refuse("there is more to do than can be remembered");
+		return;
+	}
 	switch (verdict) {
 	case CHANGE_REFUSE:
 		refuse(why);
@@ -231,10 +235,7 @@ static void plan_change(const struct change *c)
 {
 	char why[CHANGE_WHY_MAX] = "";
 
-	if (plan.count == CHANGES_MAX)
-		refuse("there is more to do than can be remembered");
-	else
-		plan_verdict(c, change_rows[c->kind]->look(c, &plan.in, why), false, why);
+	plan_verdict(c, change_rows[c->kind]->look(c, &plan.in, why), false, why);
 }
 
 /* The folders above a path that are not there. */
@@ -333,17 +334,18 @@ static bool is_planned(enum change_kind kind)
 	return false;
 }
 
-/* What runs is started anew when its program changed, if it is ours to start. */
+/* What runs is started anew when its program or its home changed, if it is ours to start: other users' too. */
 static void plan_service(const struct request *r)
 {
-	struct change c = {.kind = CHANGE_SERVICE};
+	bool renewed = is_planned(CHANGE_PROGRAM) || is_planned(CHANGE_UNIT) || is_planned(CHANGE_HOME);
+	struct change own = {.kind = CHANGE_SERVICE};
 
-	snprintf(c.path, sizeof(c.path), "homeport-guest@%s.service", r->user);
-	if (installed_find(&plan.in, CHANGE_SERVICE, c.path, NULL) &&
-	    (is_planned(CHANGE_PROGRAM) || is_planned(CHANGE_UNIT)))
-		plan_verdict(&c, CHANGE_DO, false, NULL);
-	else
-		plan_change(&c);
+	snprintf(own.path, sizeof(own.path), "homeport-guest@%s.service", r->user);
+	for (size_t i = 0; renewed && i < plan.in.count; i++)
+		if (plan.in.changes[i].kind == CHANGE_SERVICE)
+			plan_verdict(&plan.in.changes[i], CHANGE_DO, false, NULL);
+	if (!renewed || !installed_find(&plan.in, CHANGE_SERVICE, own.path, NULL))
+		plan_change(&own);
 }
 
 static void plan_install(const struct request *r)
@@ -365,16 +367,22 @@ static void plan_install(const struct request *r)
 }
 
 /* From the last to the first. A file of which two hashes are recorded is one. */
-static void plan_uninstall(void)
+static void plan_undoing(bool services)
 {
 	for (size_t i = plan.in.count; i-- > 0;) {
 		const struct change *c = &plan.in.changes[i];
 		char why[CHANGE_WHY_MAX] = "";
 
-		if (installed_find(&plan.in, c->kind, c->path, c))
-			continue;
-		plan_verdict(c, change_rows[c->kind]->look_undo(c, &plan.in, why), true, why);
+		if ((c->kind == CHANGE_SERVICE) == services && !installed_find(&plan.in, c->kind, c->path, c))
+			plan_verdict(c, change_rows[c->kind]->look_undo(c, &plan.in, why), true, why);
 	}
+}
+
+/* Services first: they run the program, in the home. */
+static void plan_uninstall(void)
+{
+	plan_undoing(true);
+	plan_undoing(false);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- doing it

@@ -6,6 +6,7 @@ The guest's own files are changed, and no other machine's: it has a /etc, a /hom
 import os
 import re
 import select
+import socket
 
 import pytest
 
@@ -49,17 +50,20 @@ def login_home(lab, user="me"):
     return lab.host.cmd(lab.guest.ssh_args(user) + ["pwd"], user="me", check=False).stdout.strip()
 
 
+@pytest.fixture(scope="module")
+def as_made(lab):
+    return tree(lab.guest)
+
+
 @pytest.fixture(autouse=True)
-def as_before(lab, guest):
+def as_before(as_made, guest):
     """Each test finds the guest as it was made; what one leaves behind is its failure."""
-    guest.cmd("pkill -f '^[^ ]*homeport-guest serve' || true")
-    before = tree(guest)
     yield
     after = tree(guest)
-    if after != before:
+    if after != as_made:
         guest.cmd([GUEST, "uninstall", "--yes"], check=False)
         pytest.fail("the guest is not as it was before:\n" + "\n".join(
-            sorted(set(before.splitlines()) ^ set(after.splitlines()))))
+            sorted(set(as_made.splitlines()) ^ set(after.splitlines()))))
 
 
 # ------------------------------------------------------------------------------------------------------ files, and away
@@ -376,6 +380,56 @@ def test_where_systemd_runs_the_agent_is_a_service(homeport, guest, systemd):
     assert systemd() == ["disable homeport-guest@me.service --now", "daemon-reload"]
 
 
+def test_a_service_whose_home_moves_is_started_anew_and_ended_before_it_moves_back(guest, systemd):
+    guest.cmd([GUEST, "install", "--user", "me", "--yes"])
+    guest.cmd("touch /run/enabled")
+    systemd()
+    said = guest.cmd([GUEST, "install", "--user", "me", "--yes", "--move-home"]).stdout
+    assert "a service manager that lingers, until `systemctl restart user@2000.service`" in said
+    assert systemd() == ["enable homeport-guest@me.service", "restart homeport-guest@me.service --no-block"]
+    said = guest.cmd([GUEST, "uninstall", "--yes"]).stdout
+    assert said.index("homeport-guest@me.service: stopped") < said.index("/home/me: the mount point, removed")
+
+
+def test_an_upgrade_starts_every_user_s_service_anew(guest, systemd):
+    with open(guest.path(GUEST), "rb") as f:
+        data = f.read()
+    build = guest.cmd([GUEST, "--version"]).stdout.split()[3]
+    with open(guest.path("/tmp/older"), "wb") as f:
+        f.write(data.replace(bytes.fromhex(build), bytes(20)))
+        os.fchmod(f.fileno(), 0o755)
+    for user in ("me", "plain"):
+        guest.cmd(["/tmp/older", "install", "--user", user, "--yes"])
+    guest.cmd("touch /run/enabled")
+    systemd()
+    guest.cmd([GUEST, "install", "--user", "me", "--yes"])
+    assert [line for line in systemd() if line.startswith("restart")] == [
+        "restart homeport-guest@me.service --no-block", "restart homeport-guest@plain.service --no-block"]
+    guest.cmd([GUEST, "uninstall", "--yes"])
+    assert systemd() == ["disable homeport-guest@plain.service --now", "disable homeport-guest@me.service --now",
+                         "daemon-reload"]
+
+
+def test_the_service_waits_for_an_agent_that_a_connection_started(homeport, guest, host_home):
+    homeport.up("--no-mount")
+    before = guest.cmd([GUEST, "status"], user="me").stdout
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(guest.path("/tmp/notify"))
+        os.chmod(guest.path("/tmp/notify"), 0o666)
+        manager.settimeout(10)
+        service = guest.popen([GUEST, "serve"], user="me", env={"NOTIFY_SOCKET": "/tmp/notify"}, stderr=-3)
+        assert "STATUS=waiting: an agent that a connection started serves this user" in manager.recv(4096).decode()
+        assert guest.cmd([GUEST, "status"], user="me").stdout.splitlines()[0] == before.splitlines()[0]
+        homeport.down()
+        wait_until(lambda: "waiting" not in manager.recv(4096).decode(), what="the service takes over")
+        homeport.up("--no-mount")
+        assert guest.cmd([GUEST, "status"], user="me").stdout.splitlines()[0] != before.splitlines()[0]
+        homeport.down()
+        service.terminate()
+        service.wait(timeout=10)
+    os.unlink(guest.path("/tmp/notify"))
+
+
 # ------------------------------------------------------------------------------------------------------------ AppArmor
 
 
@@ -546,9 +600,9 @@ def kill_at(guest, call, *argv):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), 6])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), 8])
 def test_killed_anywhere_the_login_works_and_a_rerun_completes(lab, guest, step):
-    """At each sixth place in the short run; at all of them in the long one."""
+    """At each eighth place in the short run; at all of them in the long one."""
     user = ["--user", "me", "--yes"]
     put, away = ["install", *user, "--move-home", "--allow-other"], ["uninstall", *user]
     whole = tree(guest)
