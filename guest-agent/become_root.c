@@ -19,12 +19,14 @@ int become_root_self(char self[PATH_MAX])
 	return 0;
 }
 
-bool become_root_is_free(const char *self)
+int become_root_is_free(const char *self)
 {
 	const char *const argv[] = {"sudo", "-n", "--", self, "--version", NULL};
 	char said[RUN_PROGRAM_SAID];
 
-	return run_program(argv, said) == 0;
+	int status = run_program(argv, said);
+
+	return status == RUN_PROGRAM_NONE ? -ENOENT : status == 0;
 }
 
 int become_root(const char *self, bool free, const char *const argv[])

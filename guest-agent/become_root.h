@@ -10,8 +10,8 @@
 /* This program's file. 0 or a negative errno. */
 int become_root_self(char self[PATH_MAX]);
 
-/* Whether sudo starts this program without asking for a password. */
-bool become_root_is_free(const char *self);
+/* Whether sudo starts this program without asking for a password: 1, 0, or -ENOENT where there is no sudo. */
+int become_root_is_free(const char *self);
 
 /*
  * Becomes `sudo self argv...`, `sudo -n` with `free`; sudo asks for a password on the terminal. argv ends with NULL.

@@ -175,8 +175,7 @@ static int start_again(const struct request *r, int argc, char **argv)
 	const char *words[ARGS_MAX], *more[] = {"--user", r->user, "--waited", NULL};
 	char self[PATH_MAX], hand[2 * PATH_MAX], text[3 * PATH_MAX];
 	size_t count = 0;
-	bool free;
-	int rc = become_root_self(self);
+	int free, rc = become_root_self(self);
 
 	if (rc < 0 || (size_t)argc + 4 > ARGS_MAX) {
 		teller_error("this program's own file is not found: %s", strerror(rc < 0 ? -rc : E2BIG));
@@ -187,6 +186,10 @@ static int start_again(const struct request *r, int argc, char **argv)
 	memcpy(words + count, more, sizeof(more));
 	by_hand(self, argc, argv, r->user, hand, sizeof(hand));
 	free = become_root_is_free(self);
+	if (free < 0) {
+		teller_error("there is no sudo here; %s", hand);
+		return teller_end(EXIT_FAILED);
+	}
 	if (!free && !isatty(STDIN_FILENO)) {
 		snprintf(text, sizeof(text), "sudo wants a password, and there is no terminal to ask for it; %s", hand);
 		return teller_password(self, text);

@@ -30,10 +30,9 @@ static const struct command {
 	 "mounts what COMMAND serves on its stdin and stdout"},
 	{"ports", cmd_ports, "[--json] [--watch]", "what listens here, as the agent sees it"},
 	{"status", cmd_status, "", "which hosts are there, and what is mounted for them"},
-	{"install", cmd_install,
-	 "[--user NAME] [--dry-run] [--yes] [--allow-other] [--move-home] [--mount-point DIR]...",
+	{"install", cmd_install, "[--user NAME] [--dry-run | --yes] ...",
 	 "puts this program in its place for good, as root"},
-	{"uninstall", cmd_install, "[--dry-run] [--yes]", "takes away what install put there"},
+	{"uninstall", cmd_install, "[--dry-run | --yes]", "takes away what install put there"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -58,7 +57,7 @@ static int help(FILE *out, int status)
 {
 	fprintf(out, "usage: homeport-guest COMMAND ...\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(out, "  %-8s %-40s %s\n", commands[i].name, commands[i].usage, commands[i].does);
+		fprintf(out, "  %-9s %-40s %s\n", commands[i].name, commands[i].usage, commands[i].does);
 	fprintf(out, "\nhomeport-guest(8) says more.\n");
 	return status;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -14,11 +15,12 @@ static void child(const char *const argv[], int out)
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	setsid();
+	signal(SIGPIPE, SIG_DFL); /* what is ignored stays so */
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
-		_exit(127);
+		_exit(RUN_PROGRAM_NONE);
 	execvp(argv[0], (char *const *)argv);
 	dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
-	_exit(127);
+	_exit(RUN_PROGRAM_NONE);
 }
 
 /* All is read, so that the program can end; the beginning is kept. */

@@ -6,10 +6,12 @@
 #include <stddef.h>
 
 #define RUN_PROGRAM_SAID 16384
+#define RUN_PROGRAM_NONE 127
 
 /*
- * With nothing on stdin and no terminal. Its exit status (128 + the signal that ended it; 127: it could not be run), or
- * a negative errno. `said`, of RUN_PROGRAM_SAID bytes, is the beginning of what it wrote to stdout and stderr.
+ * With nothing on stdin and no terminal. Its exit status (128 + the signal that ended it; RUN_PROGRAM_NONE: it could
+ * not be run), or a negative errno. `said`, of RUN_PROGRAM_SAID bytes, is the beginning of what it wrote to stdout and
+ * stderr.
  */
 int run_program(const char *const argv[], char *said);
 

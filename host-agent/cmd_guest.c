@@ -7,6 +7,7 @@
  * the same command once more on the terminal, so that no password passes through this program.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,12 +121,14 @@ static int on_terminal(const struct config *config, const char *self, const char
 		return cmd_fail(EXIT_FAILED, "out of memory");
 	ssh_args_add(&args, "ssh", NULL);
 	ssh_args_add(&args, "-t", NULL);
+	ssh_args_add(&args, "-o", "RemoteCommand=none");
 	if (ssh_args_add_request(&args, &request) < 0) {
 		free(command);
 		return cmd_fail(EXIT_USAGE, "%s: too many ssh options", config->ssh.host);
 	}
 	ssh_args_add(&args, command, NULL);
 	fflush(stdout);
+	signal(SIGPIPE, SIG_DFL); /* what is ignored stays so */
 	execvp("ssh", (char *const *)args.argv);
 	free(command);
 	return cmd_fail(EXIT_FAILED, "ssh cannot be started: %s", strerror(errno));
@@ -133,7 +136,8 @@ static int on_terminal(const struct config *config, const char *self, const char
 
 static int with_password(const struct config *config, const struct heard *heard, const char *words)
 {
-	if (has_terminal() && bring_word_is_plain(heard->self))
+	/* A key that is pinned here is not known to ssh, and a password goes to no other. */
+	if (has_terminal() && !config->ssh.host_key && bring_word_is_plain(heard->self))
 		return on_terminal(config, heard->self, words);
 	return cmd_fail(EXIT_FAILED, "%s: %s", config->ssh.host, heard->password);
 }

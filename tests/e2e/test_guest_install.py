@@ -297,6 +297,17 @@ def test_where_sudo_wants_a_password_it_is_asked_by_sudo_itself(homeport, guest)
     assert tree(guest) == before
 
 
+def test_without_sudo_it_says_what_root_may_type(homeport, guest):
+    guest.cmd("mv /usr/bin/sudo /usr/bin/sudo.away")
+    try:
+        done = command(homeport, "install", "--yes")
+    finally:
+        guest.cmd("mv /usr/bin/sudo.away /usr/bin/sudo")
+    assert done.returncode == 1
+    assert re.fullmatch(r"homeport: guest: there is no sudo here; as root in the guest: \S+/homeport-guest install --yes "
+                        r"--mount-point /home/me --user me\n", done.stderr)
+
+
 def test_a_host_that_goes_before_it_said_go_does_nothing(guest):
     before = tree(guest)
     done = guest.cmd([GUEST, "install", "--yes", "--to-host"], user="me", check=False)
