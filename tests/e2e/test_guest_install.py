@@ -360,10 +360,13 @@ def test_a_guest_that_says_anything_does_no_harm(homeport, guest, what):
 
 @pytest.fixture
 def systemd(guest):
-    """A guest that looks booted by systemd, with a systemctl that writes down what it is asked."""
-    guest.cmd("mkdir -p /run/systemd/system && printf '#!/bin/sh\\necho \"$*\" >>/run/asked\\n"
-              "[ $1 != is-enabled ] || [ -e /run/enabled ]\\n' >/usr/local/sbin/systemctl && "
-              "chmod 755 /usr/local/sbin/systemctl")
+    """A guest that looks booted by systemd. What systemctl is asked is written down; the real one enables and disables,
+    as it does where no systemd runs."""
+    with open(guest.path("/usr/local/sbin/systemctl"), "w") as f:
+        f.write("#!/bin/sh\necho \"$*\" >>/run/asked\ncase $1 in *able*) "
+                "SYSTEMD_OFFLINE=1 exec /usr/bin/systemctl --root=/ \"$1\" \"$2\" ;; esac\n")
+        os.fchmod(f.fileno(), 0o755)
+    guest.cmd("mkdir -p /run/systemd/system")
     kept = open(guest.path("/etc/sudoers")).read()
     guest.cmd("sed -i s,secure_path=\\\",secure_path=\\\"/usr/local/sbin:, /etc/sudoers")
 
@@ -371,7 +374,7 @@ def systemd(guest):
         said = guest.cmd("cat /run/asked; rm -f /run/asked", check=False).stdout.splitlines()
         return [line for line in said if not line.startswith("is-enabled")]
     yield asked
-    guest.cmd("rm -rf /run/systemd/system /usr/local/sbin/systemctl /run/asked /run/enabled")
+    guest.cmd("rm -rf /run/systemd/system /usr/local/sbin/systemctl /run/asked")
     open(guest.path("/etc/sudoers"), "w").write(kept)
 
 
@@ -383,7 +386,8 @@ def test_where_systemd_runs_the_agent_is_a_service(homeport, guest, systemd):
                          "restart homeport-guest@me.service --no-block"]
     with open(os.path.join(os.path.dirname(__file__), "../../systemd/homeport-guest@.service")) as f:
         assert guest.cmd(["cat", UNIT]).stdout == f.read()
-    guest.cmd("touch /run/enabled")
+    wanted = "/etc/systemd/system/multi-user.target.wants/homeport-guest@me.service"
+    assert guest.cmd(["readlink", wanted]).stdout == UNIT + "\n"
     assert install(homeport).startswith("Nothing to do")
     assert systemd() == []
     said = uninstall(homeport)
@@ -393,7 +397,6 @@ def test_where_systemd_runs_the_agent_is_a_service(homeport, guest, systemd):
 
 def test_a_service_whose_home_moves_is_started_anew_and_ended_before_it_moves_back(guest, systemd):
     guest.cmd([GUEST, "install", "--user", "me", "--yes"])
-    guest.cmd("touch /run/enabled")
     systemd()
     said = guest.cmd([GUEST, "install", "--user", "me", "--yes", "--move-home"]).stdout
     assert "a service manager that lingers, until `systemctl restart user@2000.service`" in said
@@ -411,7 +414,6 @@ def test_an_upgrade_starts_every_user_s_service_anew(guest, systemd):
         os.fchmod(f.fileno(), 0o755)
     for user in ("me", "plain"):
         guest.cmd(["/tmp/older", "install", "--user", user, "--yes"])
-    guest.cmd("touch /run/enabled")
     systemd()
     guest.cmd([GUEST, "install", "--user", "me", "--yes"])
     assert [line for line in systemd() if line.startswith("restart")] == [
