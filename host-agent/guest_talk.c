@@ -110,8 +110,10 @@ static void take_status(struct talk *t, const char *text)
 	char *end;
 	unsigned long status = strtoul(text, &end, 10);
 
-	if (*text && !*end && status <= STATUS_MOST)
-		t->status = (int)status;
+	if (!*text || *end || status > STATUS_MOST)
+		return;
+	t->status = (int)status;
+	talk_over(t);
 }
 
 static void take_line(struct talk *t)

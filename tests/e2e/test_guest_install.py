@@ -317,14 +317,14 @@ def test_a_host_that_goes_before_it_said_go_does_nothing(guest):
 
 def test_two_at_once_do_not_meet(homeport, guest):
     install(homeport)
-    holder = guest.popen(["flock", "/var/lib/homeport", "sleep", "60"])
-    wait_until(lambda: "flock" in guest.cmd("cat /proc/locks | grep -c FLOCK && echo flock", check=False).stdout)
+    holder = guest.popen(["flock", "-F", "/var/lib/homeport", "sh", "-c", "echo locked; exec sleep 60"], stdout=-1)
+    assert holder.stdout.readline() == b"locked\n"
     done = command(homeport, "uninstall", "--yes")
     assert done.returncode == 1 and "another install or uninstall is under way" in done.stderr
     holder.kill()
     holder.wait()
-    guest.cmd("pkill -f 'sleep 60'", check=False)
-    uninstall(homeport)
+    holder.stdout.close()
+    wait_until(lambda: command(homeport, "uninstall", "--yes").returncode == 0)
 
 
 HOSTILE = {
