@@ -221,25 +221,14 @@ static int file_undo(const struct change *c, char *why)
 	return whole_file_sync_folder(c->path);
 }
 
-const struct change_row change_program = {
-	.name = "program",
-	.look = file_look,
-	.look_undo = file_look_undo,
-	.tell = file_tell,
-	.tell_undo = file_tell_undo,
-	.make = file_make,
-	.undo = file_undo,
-};
+#define FILE_ROW(in_record, made, undone)                                                             \
+	{                                                                                             \
+		.name = in_record, .look = file_look, .look_undo = file_look_undo, .tell = file_tell, \
+		.tell_undo = file_tell_undo, .make = made, .undo = undone,                            \
+	}
 
-const struct change_row change_manual = {
-	.name = "manual",
-	.look = file_look,
-	.look_undo = file_look_undo,
-	.tell = file_tell,
-	.tell_undo = file_tell_undo,
-	.make = file_make,
-	.undo = file_undo,
-};
+const struct change_row change_program = FILE_ROW("program", file_make, file_undo);
+const struct change_row change_manual = FILE_ROW("manual", file_make, file_undo);
 
 /* ---------------------------------------------------------------------------------------------------------- the unit
  */
@@ -266,12 +255,4 @@ static int unit_undo(const struct change *c, char *why)
 	return reload_units(file_undo(c, why), why);
 }
 
-const struct change_row change_unit = {
-	.name = "unit",
-	.look = file_look,
-	.look_undo = file_look_undo,
-	.tell = file_tell,
-	.tell_undo = file_tell_undo,
-	.make = unit_make,
-	.undo = unit_undo,
-};
+const struct change_row change_unit = FILE_ROW("unit", unit_make, unit_undo);
