@@ -7,9 +7,15 @@
 #include <stdio.h>
 
 const struct change_row *const change_rows[] = {
-	[CHANGE_FOLDER] = &change_folder, [CHANGE_PROGRAM] = &change_program,     [CHANGE_MANUAL] = &change_manual,
-	[CHANGE_UNIT] = &change_unit,     [CHANGE_FUSE_CONF] = &change_fuse_conf, [CHANGE_APPARMOR] = &change_apparmor,
-	[CHANGE_HOME] = &change_home,     [CHANGE_SERVICE] = &change_service,
+	[CHANGE_FOLDER] = &change_folder,
+	[CHANGE_PROGRAM] = &change_program,
+	[CHANGE_MANUAL] = &change_manual,
+	[CHANGE_UNIT] = &change_unit,
+	[CHANGE_FUSE_CONF] = &change_fuse_conf,
+	[CHANGE_APPARMOR] = &change_apparmor,
+	[CHANGE_HOME] = &change_home,
+	[CHANGE_SERVICE] = &change_service,
+	[CHANGE_MOUNTS_CONF] = &change_mounts_conf,
 };
 static_assert(sizeof(change_rows) / sizeof(change_rows[0]) == CHANGE_KINDS, "each kind has a row");
 

@@ -15,8 +15,10 @@ enum change_kind {
 	CHANGE_PROGRAM, /* path: this program. detail: the hash of what is written, as for the next two */
 	CHANGE_MANUAL,
 	CHANGE_UNIT,
-	CHANGE_FUSE_CONF, /* path: user_allow_other. detail: "new" where we made the file, else "old" */
-	CHANGE_APPARMOR,  /* path: mount points. detail: the same, and the mount points, with blanks between */
+	CHANGE_FUSE_CONF,   /* path: user_allow_other. detail: "new" where we made the file, else "old" */
+	CHANGE_MOUNTS_CONF, /* path: users who may ask the helper. detail: the same, and the users, with blanks between
+			     */
+	CHANGE_APPARMOR,    /* path: mount points. detail: the same, and the mount points, with blanks between */
 	CHANGE_HOME,    /* path: the home until now, PATH.guest from then on. detail: the user, and the mount point's */
 	CHANGE_SERVICE, /* path: a unit's name */
 	CHANGE_KINDS,
@@ -58,20 +60,23 @@ extern const struct change_row *const change_rows[CHANGE_KINDS];
 
 /* The rows, by file. */
 extern const struct change_row change_folder, change_program, change_manual, change_unit; /* change_file.c */
-extern const struct change_row change_fuse_conf, change_apparmor;                         /* change_block.c */
+extern const struct change_row change_fuse_conf, change_mounts_conf, change_apparmor;     /* change_block.c */
 extern const struct change_row change_home;                                               /* change_home.c */
 extern const struct change_row change_service;                                            /* change_service.c */
 
 /* Puts the sentence into why; returns -error. */
 int change_fail(char *why, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* What a kind of file will hold: fills in the detail. 0 or a negative errno. */
+/* What a file will hold: fills in the detail. 0 or a negative errno. */
 int change_file_prepare(struct change *c);
 
 /* Where each goes. */
 #define CHANGE_PROGRAM_PATH   "/usr/local/bin/homeport-guest"
 #define CHANGE_MANUAL_PATH    "/usr/local/share/man/man8/homeport-guest.8"
 #define CHANGE_UNIT_PATH      "/usr/local/lib/systemd/system/homeport-guest@.service"
+#define CHANGE_HELPER_SOCKET  "homeport-helper.socket"
+#define CHANGE_SOCKET_PATH    "/usr/local/lib/systemd/system/" CHANGE_HELPER_SOCKET
+#define CHANGE_HELPER_PATH    "/usr/local/lib/systemd/system/homeport-helper@.service"
 #define CHANGE_FUSE_CONF_PATH "/etc/fuse.conf"
 #define CHANGE_APPARMOR_PATH  "/etc/apparmor.d/local/fusermount3"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lines of ours in files of the system's: user_allow_other in /etc/fuse.conf, and mount points that the confinement of
- * fusermount3 is to allow. Ubuntu confines it from 25.04 on: below homes, /mnt, /media and /tmp it may mount, but not
- * at /home/NAME itself, which is where the host's home goes. A local override is what the profile includes for that.
+ * Lines of ours in files of the system's: user_allow_other in /etc/fuse.conf, users in /etc/homeport/mounts.conf, and
+ * mount points that the confinement of fusermount3 is to allow. Ubuntu confines it from 25.04 on: below homes, /mnt,
+ * /media and /tmp it may mount, but not at /home/NAME itself, which is where the host's home goes. A local override is
+ * what the profile includes for that.
  */
 #include <errno.h>
 #include <string.h>
@@ -94,6 +95,11 @@ static int block_set(const struct change *c, const char *body, char *why)
 	return rc < 0 ? change_fail(why, -rc, "%s: %s", c->path, strerror(-rc)) : 0;
 }
 
+static int block_undo(const struct change *c, char *why)
+{
+	return block_set(c, NULL, why);
+}
+
 static void block_tell_undo(const struct change *c, FILE *out)
 {
 	fprintf(out, "  %s: as it was before\n", c->path);
@@ -121,11 +127,6 @@ static int fuse_conf_make(const struct change *c, char *why)
 	return block_set(c, FUSE_CONF_BODY, why);
 }
 
-static int fuse_conf_undo(const struct change *c, char *why)
-{
-	return block_set(c, NULL, why);
-}
-
 const struct change_row change_fuse_conf = {
 	.name = "fuse.conf",
 	.look = fuse_conf_look,
@@ -133,7 +134,49 @@ const struct change_row change_fuse_conf = {
 	.tell = fuse_conf_tell,
 	.tell_undo = block_tell_undo,
 	.make = fuse_conf_make,
-	.undo = fuse_conf_undo,
+	.undo = block_undo,
+};
+
+/* --------------------------------------------------------------------------------------------------- mounts.conf */
+
+/* The users in the detail, a line each: they may have what the helper gives to who comes by sudo. */
+static void mounts_conf_body(const struct change *c, char body[CHANGE_DETAIL_MAX])
+{
+	snprintf(body, CHANGE_DETAIL_MAX, "%s\n", c->detail + strlen("new "));
+	for (char *blank = body; (blank = strchr(blank, ' '));)
+		*blank = '\n';
+}
+
+static enum change_verdict mounts_conf_look(const struct change *c, const struct installed *in, char *why)
+{
+	char body[CHANGE_DETAIL_MAX];
+
+	(void)in;
+	mounts_conf_body(c, body);
+	return block_look(c, body, why);
+}
+
+static void mounts_conf_tell(const struct change *c, FILE *out)
+{
+	fprintf(out, "  %s: says for whom root mounts: %s\n", c->path, c->detail + strlen("new "));
+}
+
+static int mounts_conf_make(const struct change *c, char *why)
+{
+	char body[CHANGE_DETAIL_MAX];
+
+	mounts_conf_body(c, body);
+	return block_set(c, body, why);
+}
+
+const struct change_row change_mounts_conf = {
+	.name = "mounts.conf",
+	.look = mounts_conf_look,
+	.look_undo = block_look_undo,
+	.tell = mounts_conf_tell,
+	.tell_undo = block_tell_undo,
+	.make = mounts_conf_make,
+	.undo = block_undo,
 };
 
 /* ----------------------------------------------------------------------------------------------------------- AppArmor
@@ -195,7 +238,7 @@ static int reload_profile(char *why)
 
 static int apparmor_undo(const struct change *c, char *why)
 {
-	int rc = block_set(c, NULL, why);
+	int rc = block_undo(c, why);
 
 	return rc < 0 ? rc : reload_profile(why);
 }

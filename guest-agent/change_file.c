@@ -94,15 +94,32 @@ static int read_self(struct wire_buf *data)
 	return rc;
 }
 
-/* What the file holds when it is installed. The caller frees it. */
-static int content(enum change_kind kind, struct wire_buf *data)
+static const struct text_file {
+	const char *path, *text, *what;
+} texts[] = {
+	{CHANGE_MANUAL_PATH, embedded_manual, "its manual"},
+	{CHANGE_UNIT_PATH, embedded_unit, "its systemd unit"},
+	{CHANGE_SOCKET_PATH, embedded_helper_socket, "the socket of its helper"},
+	{CHANGE_HELPER_PATH, embedded_helper_unit, "the unit of its helper"},
+};
+
+/* NULL: the program, or what another version wrote. */
+static const struct text_file *text_of(const struct change *c)
 {
-	if (kind == CHANGE_PROGRAM)
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (strcmp(texts[i].path, c->path) == 0)
+			return &texts[i];
+	return NULL;
+}
+
+/* What the file holds when it is installed. The caller frees it. */
+static int content(const struct change *c, struct wire_buf *data)
+{
+	const struct text_file *text = text_of(c);
+
+	if (!text)
 		return read_self(data);
-	if (kind == CHANGE_MANUAL)
-		wire_put_bytes(data, embedded_manual, strlen(embedded_manual));
-	else
-		wire_put_bytes(data, embedded_unit, strlen(embedded_unit));
+	wire_put_bytes(data, text->text, strlen(text->text));
 	return data->failed ? -ENOMEM : 0;
 }
 
@@ -119,7 +136,7 @@ static void put_hash(const struct wire_buf *data, char *text)
 int change_file_prepare(struct change *c)
 {
 	struct wire_buf data = {0};
-	int rc = content(c->kind, &data);
+	int rc = content(c, &data);
 
 	if (rc == 0)
 		put_hash(&data, c->detail);
@@ -188,13 +205,10 @@ static enum change_verdict file_look_undo(const struct change *c, const struct i
 
 static void file_tell(const struct change *c, FILE *out)
 {
-	static const char *const what[CHANGE_KINDS] = {
-		[CHANGE_PROGRAM] = "this program",
-		[CHANGE_MANUAL] = "its manual",
-		[CHANGE_UNIT] = "its systemd unit",
-	};
+	const struct text_file *text = text_of(c);
 
-	fprintf(out, "  %s: written, %s (root's, mode 0%o)\n", c->path, what[c->kind], (unsigned)file_mode(c));
+	fprintf(out, "  %s: written, %s (root's, mode 0%o)\n", c->path, text ? text->what : "this program",
+		(unsigned)file_mode(c));
 }
 
 static void file_tell_undo(const struct change *c, FILE *out)
@@ -206,7 +220,7 @@ static int file_make(const struct change *c, char *why)
 {
 	const struct stat as = {.st_mode = file_mode(c)};
 	struct wire_buf data = {0};
-	int rc = content(c->kind, &data);
+	int rc = content(c, &data);
 
 	if (rc == 0)
 		rc = whole_file_replace(c->path, ".homeport-new", &data, &as);

@@ -45,7 +45,10 @@ static enum change_verdict service_look_undo(const struct change *c, const struc
 
 static void service_tell(const struct change *c, FILE *out)
 {
-	fprintf(out, "  %s: enabled and started: the agent is there from boot on\n", c->path);
+	bool helper = strcmp(c->path, CHANGE_HELPER_SOCKET) == 0;
+
+	fprintf(out, "  %s: enabled and started: %s from boot on\n", c->path,
+		helper ? "root mounts for who may ask," : "the agent is there");
 }
 
 static void service_tell_undo(const struct change *c, FILE *out)

@@ -27,6 +27,7 @@
 #include "commands.h"
 #include "etc_passwd.h"
 #include "installed.h"
+#include "mount_policy.h"
 #include "teller.h"
 
 #define POINTS_MAX 64
@@ -37,7 +38,7 @@ struct request {
 	char user[ETC_PASSWD_USER];
 	const char *points[POINTS_MAX]; /* where the host's folders are to be mounted */
 	size_t point_count;
-	bool allow_other, move_home, dry_run, yes;
+	bool helper, allow_other, move_home, dry_run, yes;
 	bool to_host, waited, ask; /* the host's program is told; it gave its line; it has a terminal */
 };
 
@@ -60,6 +61,7 @@ static struct plan plan; /* large */
 enum {
 	OPT_USER = 256,
 	OPT_POINT,
+	OPT_HELPER,
 	OPT_ALLOW_OTHER,
 	OPT_MOVE_HOME,
 	OPT_DRY_RUN,
@@ -78,6 +80,7 @@ static const struct option longs[] = {
 	{"ask", 0, NULL, OPT_ASK},
 	/* Of install alone. */
 	{"mount-point", 1, NULL, OPT_POINT},
+	{"helper", 0, NULL, OPT_HELPER},
 	{"allow-other", 0, NULL, OPT_ALLOW_OTHER},
 	{"move-home", 0, NULL, OPT_MOVE_HOME},
 	{NULL},
@@ -106,6 +109,8 @@ static bool take_option(struct request *r, int found)
 			return false;
 		r->points[r->point_count++] = optarg;
 		return true;
+	case OPT_HELPER:
+		return r->helper = true;
 	case OPT_ALLOW_OTHER:
 		return r->allow_other = true;
 	case OPT_MOVE_HOME:
@@ -138,7 +143,7 @@ static bool read_request(struct request *r, int argc, char **argv)
 			return false;
 	if (!r->to_host)
 		r->ask = isatty(STDIN_FILENO);
-	return optind == argc && (install || (!r->point_count && !r->allow_other && !r->move_home));
+	return optind == argc && (install || (!r->point_count && !r->helper && !r->allow_other && !r->move_home));
 }
 
 /* The login user: who is told, who called sudo, or who runs this. Who is not in /etc/passwd (LDAP) is by sshd's word
@@ -256,9 +261,10 @@ static void plan_folders(const char *path)
 static void plan_file(enum change_kind kind, const char *path)
 {
 	struct change c = {.kind = kind};
-	int rc = change_file_prepare(&c);
+	int rc;
 
 	snprintf(c.path, sizeof(c.path), "%s", path);
+	rc = change_file_prepare(&c);
 	if (rc < 0) {
 		teller_error("%s: cannot be prepared: %s", path, strerror(-rc));
 		plan.refused++;
@@ -284,6 +290,48 @@ static void plan_fuse_conf(void)
 
 	snprintf(c.detail, sizeof(c.detail), "%s", block_origin(c.kind, c.path));
 	plan_change(&c);
+}
+
+static bool has_word(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = words; (at = strstr(at, word)); at += len)
+		if ((at == words || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
+			return true;
+	return false;
+}
+
+/* The users of earlier installs, and this one. */
+static void plan_mounts_conf(const struct request *r)
+{
+	const struct change *earlier = installed_find(&plan.in, CHANGE_MOUNTS_CONF, MOUNT_POLICY_PATH, NULL);
+	struct change c = {.kind = CHANGE_MOUNTS_CONF, .path = MOUNT_POLICY_PATH};
+	int len;
+
+	if (earlier && has_word(earlier->detail + strlen("new "), r->user))
+		len = snprintf(c.detail, sizeof(c.detail), "%s", earlier->detail);
+	else
+		len = snprintf(c.detail, sizeof(c.detail), "%s %s",
+			       earlier ? earlier->detail : block_origin(c.kind, c.path), r->user);
+	if (len >= (int)sizeof(c.detail)) {
+		refuse("there are more users than can be remembered");
+		return;
+	}
+	plan_folders(c.path);
+	plan_change(&c);
+}
+
+/* Root asks nobody. */
+static void plan_helper(const struct request *r)
+{
+	if (!change_systemd_here()) {
+		refuse("--helper: there is no systemd here, which would start it");
+		return;
+	}
+	plan_file(CHANGE_UNIT, CHANGE_SOCKET_PATH);
+	plan_file(CHANGE_UNIT, CHANGE_HELPER_PATH);
+	plan_mounts_conf(r);
 }
 
 /* Below a home fusermount3 may mount already. */
@@ -341,12 +389,14 @@ static bool is_planned(enum change_kind kind)
 static void plan_service(const struct request *r)
 {
 	bool renewed = is_planned(CHANGE_PROGRAM) || is_planned(CHANGE_UNIT) || is_planned(CHANGE_HOME);
-	struct change own = {.kind = CHANGE_SERVICE};
+	struct change own = {.kind = CHANGE_SERVICE}, socket = {.kind = CHANGE_SERVICE, .path = CHANGE_HELPER_SOCKET};
 
 	snprintf(own.path, sizeof(own.path), "homeport-guest@%s.service", r->user);
 	for (size_t i = 0; renewed && i < plan.in.count; i++)
 		if (plan.in.changes[i].kind == CHANGE_SERVICE)
 			plan_verdict(&plan.in.changes[i], CHANGE_DO, false, NULL);
+	if (r->helper && (!renewed || !installed_find(&plan.in, CHANGE_SERVICE, socket.path, NULL)))
+		plan_change(&socket);
 	if (!renewed || !installed_find(&plan.in, CHANGE_SERVICE, own.path, NULL))
 		plan_change(&own);
 }
@@ -357,6 +407,8 @@ static void plan_install(const struct request *r)
 	plan_file(CHANGE_MANUAL, CHANGE_MANUAL_PATH);
 	if (change_systemd_here())
 		plan_file(CHANGE_UNIT, CHANGE_UNIT_PATH);
+	if (r->helper)
+		plan_helper(r);
 	if (r->allow_other)
 		plan_fuse_conf();
 	plan_apparmor(r);

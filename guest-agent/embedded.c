@@ -10,4 +10,6 @@
 		".popsection\n")
 
 EMBED("embedded_unit", "systemd/homeport-guest@.service");
+EMBED("embedded_helper_socket", "systemd/homeport-helper.socket");
+EMBED("embedded_helper_unit", "systemd/homeport-helper@.service");
 EMBED("embedded_manual", "guest-agent/homeport-guest.8");

@@ -96,8 +96,9 @@ static char *make_words(const struct options *options, const struct config *conf
 	if (!out)
 		return NULL;
 	fprintf(out, "%s", install ? "install" : "uninstall");
-	fprintf(out, "%s%s%s%s", options->dry_run ? " --dry-run" : "", options->yes ? " --yes" : "",
-		options->allow_other ? " --allow-other" : "", options->move_home ? " --move-home" : "");
+	fprintf(out, "%s%s%s%s%s", options->dry_run ? " --dry-run" : "", options->yes ? " --yes" : "",
+		options->helper ? " --helper" : "", options->allow_other ? " --allow-other" : "",
+		options->move_home ? " --move-home" : "");
 	if (install)
 		add_mount_points(config, out);
 	if (fclose(out) == 0)

@@ -124,6 +124,8 @@ static const struct option_row rows[] = {
 	{"save", 0, KIND_FLAG, offsetof(struct options, save), ON_CHANGE, NULL, "write it into NAME.yaml as well"},
 	{"dry-run", 0, KIND_FLAG, offsetof(struct options, dry_run), ON_GUEST, NULL, "say what would be done, and end"},
 	{"yes", 'y', KIND_FLAG, offsetof(struct options, yes), ON_GUEST, NULL, "ask nothing"},
+	{"helper", 0, KIND_FLAG, offsetof(struct options, helper), ON(COMMAND_GUEST_INSTALL), NULL,
+	 "root mounts for the login user, who needs no sudo"},
 	{"allow-other", 0, KIND_FLAG, offsetof(struct options, allow_other), ON(COMMAND_GUEST_INSTALL), NULL,
 	 "user_allow_other in the guest's /etc/fuse.conf as well"},
 	{"move-home", 0, KIND_FLAG, offsetof(struct options, move_home), ON(COMMAND_GUEST_INSTALL), NULL,

@@ -70,6 +70,7 @@ struct options {
 	bool save;
 	bool dry_run;
 	bool yes;
+	bool helper;
 	bool allow_other;
 	bool move_home;
 };

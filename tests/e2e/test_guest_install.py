@@ -405,6 +405,36 @@ def test_a_service_whose_home_moves_is_started_anew_and_ended_before_it_moves_ba
     assert said.index("homeport-guest@me.service: stopped") < said.index("/home/me: the mount point, removed")
 
 
+def test_a_login_user_without_sudo_gets_the_helper(homeport, guest, systemd):
+    """The units, the socket, and the users one after the other; all of it goes again."""
+    conf, units = "/etc/homeport/mounts.conf", "/usr/local/lib/systemd/system"
+    said = install(homeport, "--helper")
+    assert f"  {conf}: says for whom root mounts: me\n" in said
+    assert "  homeport-helper.socket: enabled and started: root mounts for who may ask, from boot on\n" in said
+    assert "enable homeport-helper.socket" in systemd()
+    for unit in ("homeport-helper.socket", "homeport-helper@.service"):
+        with open(os.path.join(os.path.dirname(__file__), "../../systemd", unit)) as f:
+            assert guest.cmd(["cat", f"{units}/{unit}"]).stdout == f.read()
+    assert install(homeport, "--helper").startswith("Nothing to do")
+    assert install(homeport).startswith("Nothing to do")
+    systemd()
+    guest.cmd(["sh", "-c", f"echo other /srv >> {conf}"])
+    said = guest.cmd([GUEST, "install", "--user", "plain", "--yes", "--helper"]).stdout
+    assert f"  {conf}: says for whom root mounts: me plain\n" in said
+    lines = guest.cmd(["cat", conf]).stdout.splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["me", "plain", "other /srv"]
+    assert guest.cmd(["stat", "-c", "%a %u", conf]).stdout == "644 0\n"
+    guest.cmd(["sed", "-i", "/^other/d", conf])
+    uninstall(homeport)
+    assert "disable homeport-helper.socket --now" in systemd()
+    assert not os.path.exists(guest.path("/etc/homeport"))
+
+
+def test_without_systemd_there_is_no_helper(homeport):
+    done = command(homeport, "install", "--yes", "--helper")
+    assert done.returncode == 1 and "--helper: there is no systemd here, which would start it" in done.stderr
+
+
 def test_an_upgrade_starts_every_user_s_service_anew(guest, systemd):
     with open(guest.path(GUEST), "rb") as f:
         data = f.read()
