@@ -87,10 +87,11 @@ bool change_apparmor_here(void);
 bool change_systemd_here(void);
 
 /*
- * A move of the home of the user `name`, as it is now or was begun: fills in the change. CHANGE_REFUSE: it cannot be;
- * why says so.
+ * A move of the home of the user `name`, who has the helper or not, as it is now or was begun: fills in the change.
+ * CHANGE_REFUSE: it cannot be; why says so.
  */
-enum change_verdict change_home_prepare(const char *name, const struct installed *in, struct change *c, char *why);
+enum change_verdict change_home_prepare(const char *name, bool helper, const struct installed *in, struct change *c,
+					char *why);
 
 /* What will name the old place in vain, a line each with two blanks in front. */
 void change_home_notes(const struct change *c, FILE *out);

@@ -450,7 +450,7 @@ const struct change_row change_home = {
 /* ----------------------------------------------------------------------------------------------------------- planning
  */
 
-/* Whether the user's agent mounts as root: by sudo without a password. */
+/* Whether the user's agent mounts as root without the helper: by sudo without a password. */
 static bool mounts_as_root(const char *user)
 {
 	const char *const argv[] = {"sudo",      "-n", "-u", user, "--", "sudo", "-n", "--", CHANGE_PROGRAM_PATH,
@@ -473,7 +473,8 @@ static const struct change *begun(const struct installed *in, const char *user)
 	return NULL;
 }
 
-enum change_verdict change_home_prepare(const char *name, const struct installed *in, struct change *c, char *why)
+enum change_verdict change_home_prepare(const char *name, bool helper, const struct installed *in, struct change *c,
+					char *why)
 {
 	const struct change *earlier = begun(in, name);
 	struct etc_user user;
@@ -497,6 +498,6 @@ enum change_verdict change_home_prepare(const char *name, const struct installed
 	}
 	c->kind = CHANGE_HOME;
 	memcpy(c->path, user.home, len + 1);
-	snprintf(c->detail, sizeof(c->detail), "%s %s", name, mounts_as_root(name) ? "root" : name);
+	snprintf(c->detail, sizeof(c->detail), "%s %s", name, helper || mounts_as_root(name) ? "root" : name);
 	return CHANGE_DO;
 }

@@ -358,7 +358,7 @@ static void plan_home(const struct request *r)
 	struct change c = {0};
 	bool wanted = r->point_count == 0;
 
-	switch (change_home_prepare(r->user, &plan.in, &c, why)) {
+	switch (change_home_prepare(r->user, r->helper, &plan.in, &c, why)) {
 	case CHANGE_DO:
 		for (size_t i = 0; i < r->point_count; i++)
 			wanted |= strcmp(r->points[i], c.path) == 0;
