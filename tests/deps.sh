@@ -22,7 +22,8 @@ packages=(
     # unit tests and fuzzing
     libcmocka-dev clang libclang-rt-14-dev llvm
     # end-to-end tests
-    openssh-sftp-server python3-pytest python3-yaml python3-jsonschema attr acl libcap2-bin git rsync sshfs rclone
+    openssh-sftp-server python3-pytest python3-pytest-xdist python3-yaml python3-jsonschema attr acl libcap2-bin
+    git rsync sshfs rclone
     systemd strace openssl
     # shells to log in with, or to complete in, and another sh
     busybox-static csh fish tcsh zsh

@@ -60,12 +60,14 @@ names() {
     done
 }
 
+# All of them on all processors, a module with its lab on one; some of them in the order they stand in.
 run_e2e() {
-    local from=$EPOCHREALTIME report=$build/e2e.summary
+    local from=$EPOCHREALTIME report=$build/e2e.summary share=()
+    [ $# -gt 0 ] || share=(-p xdist -n "$(nproc)" --dist loadfile)
     rm -f "$report"
     mkdir -p "$build"
     PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 HOMEPORT_BUILD=$(realpath "$build") HOMEPORT_E2E_REPORT=$(realpath -m "$report") \
-        "$python" -B -m pytest -p no:cacheprovider -q -ra --durations=5 tests/e2e "$@" || failed=1
+        "$python" -B -m pytest -p no:cacheprovider -q -ra --durations=5 "${share[@]}" tests/e2e "$@" || failed=1
     summary+=("$(printf 'e2e   %s, %ss' "$(cat "$report" 2>/dev/null || echo 'no report: pytest did not end')" \
         "$(seconds_since "$from")")")
 }

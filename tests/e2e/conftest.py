@@ -46,6 +46,14 @@ def wait_until(condition, timeout=10.0, what="the condition", every=0.01):
         time.sleep(every)
 
 
+def open_to_all(folder):
+    """Every user may go there: pytest's own folders are root's alone."""
+    folder = os.path.realpath(folder)
+    while folder != "/":
+        os.chmod(folder, os.stat(folder).st_mode | 0o055)
+        folder = os.path.dirname(folder)
+
+
 def stop_process(pid):
     """SIGSTOP, and until every thread has obeyed: kill(2) returns before any of them has."""
     os.kill(pid, signal.SIGSTOP)
@@ -309,8 +317,18 @@ def allowed_skips():
     return allowed
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Of several processes that test, each has left out the same."""
+    node.config.left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = {reason: list(items)
+                                                   for reason, items in session.config.left_out.items()}
+        return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     stats = reporter.stats if reporter else {}
 

@@ -12,6 +12,7 @@ import time
 import pytest
 
 import native_client as native
+from conftest import open_to_all
 from mounted import HOST, Mounted
 from test_owners import ME, as_id, attempt, make
 
@@ -181,9 +182,7 @@ def test_without_it_there_are_none(tmp_path):
 
 
 def test_a_file_system_that_has_none_goes_by_modes(tmp_path):
-    os.chmod(tmp_path, 0o755)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(folder, 0o755)
+    open_to_all(tmp_path)
     os.mkdir(tmp_path / "host")
     subprocess.run(["mount", "-t", "ramfs", "none", tmp_path / "host"], check=True)
     try:

@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from conftest import open_to_all
+
 HERE = os.path.dirname(os.path.realpath(__file__))
 BUILD = os.environ.get("HOMEPORT_BUILD") or os.path.join(HERE, "..", "..", "build")
 GUEST = os.path.realpath(os.path.join(BUILD, "homeport-guest"))
@@ -60,10 +62,7 @@ def helper():
 @pytest.fixture
 def place(tmp_path):
     """A folder of root's that everybody may enter, with one of each user's in it."""
-    at = tmp_path
-    while str(at) != "/" and not os.stat(at).st_mode & 1:
-        os.chmod(at, os.stat(at).st_mode | 0o011)
-        at = at.parent
+    open_to_all(tmp_path)
     for name, uid in (("me", ME), ("other", OTHER)):
         (tmp_path / name).mkdir()
         os.chown(tmp_path / name, uid, uid)
