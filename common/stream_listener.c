@@ -82,6 +82,22 @@ void stream_listener_close(struct stream_listener *l)
 		stream_listener_release(l);
 }
 
+/* A listener that is shut down is a socket that is bound. */
+int stream_listener_mute(struct stream_listener *l)
+{
+	if (sock_address_is_unix(&l->at))
+		return -EOPNOTSUPP;
+	if (shutdown(l->fd, SHUT_RD) < 0)
+		return -errno;
+	loop_timer_stop(l->pause);
+	return loop_fd_set(l->watch, 0);
+}
+
+int stream_listener_unmute(struct stream_listener *l)
+{
+	return listen(l->fd, BACKLOG) < 0 ? -errno : loop_fd_set(l->watch, LOOP_READ);
+}
+
 static bool is_shortage(int error)
 {
 	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;

@@ -25,4 +25,13 @@ int stream_listener_join(struct loop *loop, int fd, const struct sock_address *a
 			 struct stream_listener **out);
 void stream_listener_close(struct stream_listener *l); /* NULL is fine */
 
+/*
+ * Of TCP: refuses whoever connects, and resets who waits, as if nothing listened; the port stays ours all the same.
+ * Returns 0 or a negative errno, with nothing changed.
+ */
+int stream_listener_mute(struct stream_listener *l);
+
+/* Listens again. Returns 0 or a negative errno: it may be closed then. */
+int stream_listener_unmute(struct stream_listener *l);
+
 #endif

@@ -9,6 +9,9 @@
  *
  * The first claim says which port, or socket, of the guest is forwarded, as long as there are claims for it. Those for
  * another one that map to the same address stand behind them, in the order they came.
+ *
+ * One whose last claim has left stays in the hash for a moment, in the queue `leaving`: open, with no leader, and with
+ * what it has bound to answer nobody. Who claims it meanwhile has it back.
  */
 #include "endpoint.h"
 
@@ -39,7 +42,7 @@ struct endpoint_key {
 
 struct endpoint {
 	UT_hash_handle hh;
-	TAILQ_ENTRY(endpoint) waiting;
+	TAILQ_ENTRY(endpoint) waiting, leaving;
 	TAILQ_HEAD(, endpoint_claim) claims;
 	struct endpoints *all;
 	struct endpoint_key key; /* compared as bytes */
@@ -49,6 +52,7 @@ struct endpoint {
 	enum endpoint_state state;
 	struct endpoint_claim *leader; /* leads where the address is forwarded to: the first that does */
 	bool is_waiting;
+	uint64_t leaves_us; /* with no claim left; 0: it has one */
 	char text[SOCK_ADDRESS_TEXT_MAX];
 	/* For all claims; for those that lead elsewhere. */
 	char why[SOCK_ADDRESS_TEXT_MAX + 160], behind[2 * SOCK_ADDRESS_TEXT_MAX + 64];
@@ -67,8 +71,9 @@ struct endpoints {
 	const struct endpoint_events *events;
 	void *ctx;
 	struct endpoint *by_key;
-	TAILQ_HEAD(, endpoint) waiting;
-	struct loop_timer *retry;
+	TAILQ_HEAD(endpoint_queue, endpoint) waiting, leaving;
+	unsigned leaving_count;
+	struct loop_timer *retry, *leave;
 	struct holders *holders;
 	struct lent_socket *lent;
 	size_t lent_count;
@@ -200,6 +205,8 @@ static void on_datagram(void *ctx, const struct udp_client *from, struct datagra
 {
 	struct endpoint *e = ctx;
 
+	if (e->leaves_us)
+		return;
 	e->all->events->datagram(e->all->ctx, endpoint_choose(e), e->udp, from, d, len);
 }
 
@@ -313,8 +320,19 @@ static struct endpoint *endpoint_new(struct endpoints *all, const struct endpoin
 	return e;
 }
 
+/* No longer on its way out. */
+static void endpoint_stay(struct endpoint *e)
+{
+	if (!e->leaves_us)
+		return;
+	e->leaves_us = 0;
+	TAILQ_REMOVE(&e->all->leaving, e, leaving);
+	e->all->leaving_count--;
+}
+
 static void endpoint_free(struct endpoint *e)
 {
+	endpoint_stay(e);
 	endpoint_wait(e, false);
 	stream_listener_close(e->listener);
 	if (e->lent)
@@ -324,6 +342,18 @@ static void endpoint_free(struct endpoint *e)
 	udp_port_close(e->udp);
 	HASH_DELETE(hh, e->all->by_key, e);
 	free(e);
+}
+
+/* Listens again for the claim that has come back. */
+static void endpoint_return(struct endpoint *e, struct endpoint_claim *claim)
+{
+	endpoint_stay(e);
+	e->leader = claim;
+	if (!e->listener || stream_listener_unmute(e->listener) == 0)
+		return;
+	stream_listener_close(e->listener);
+	e->listener = NULL;
+	endpoint_try(e);
 }
 
 static int endpoint_claim_at(struct endpoints *all, const struct sock_address *at, struct endpoint_claim *claim)
@@ -342,7 +372,9 @@ static int endpoint_claim_at(struct endpoints *all, const struct sock_address *a
 		return -ENOMEM;
 	claim->endpoint = e;
 	TAILQ_INSERT_TAIL(&e->claims, claim, next);
-	if (e->state == ENDPOINT_STATE_COUNT) {
+	if (e->leaves_us) {
+		endpoint_return(e, claim);
+	} else if (e->state == ENDPOINT_STATE_COUNT) {
 		e->leader = claim;
 		endpoint_try(e);
 	}
@@ -377,22 +409,80 @@ static struct endpoint_claim *endpoint_next_leader(const struct endpoint *e, con
 	return TAILQ_FIRST(&e->claims);
 }
 
-void endpoint_release(struct endpoint_claim *claim)
+/* Gives the claim up; NULL, or the endpoint when it was the last. */
+static struct endpoint *endpoint_unclaim(struct endpoint_claim *claim)
 {
 	struct endpoint *e = claim->endpoint;
 
 	if (!e)
-		return;
+		return NULL;
 	TAILQ_REMOVE(&e->claims, claim, next);
 	claim->endpoint = NULL;
 	if (TAILQ_EMPTY(&e->claims)) {
-		endpoint_free(e);
-	} else if (claim == e->leader) {
+		e->leader = NULL;
+		return e;
+	}
+	if (claim == e->leader) {
 		e->leader = endpoint_next_leader(e, claim);
 		if (!leads_alike(e->leader, claim))
 			endpoint_changed(e);
 	}
+	return NULL;
 }
+
+void endpoint_release(struct endpoint_claim *claim)
+{
+	struct endpoint *e = endpoint_unclaim(claim);
+
+	if (e)
+		endpoint_free(e);
+}
+
+/* --- leaving ---------------------------------------------------------------------------------------------------- */
+
+static void endpoints_arm_leave(struct endpoints *all)
+{
+	const struct endpoint *first = TAILQ_FIRST(&all->leaving);
+	uint64_t now = loop_now_us(all->loop);
+
+	if (first)
+		loop_timer_set(all->leave, first->leaves_us > now ? first->leaves_us - now : 0);
+}
+
+static void on_leave(void *ctx)
+{
+	struct endpoints *all = ctx;
+	uint64_t now = loop_now_us(all->loop);
+	struct endpoint *first;
+
+	while ((first = TAILQ_FIRST(&all->leaving)) && first->leaves_us <= now)
+		endpoint_free(first);
+	endpoints_arm_leave(all);
+}
+
+void endpoint_leave(struct endpoint_claim *claim)
+{
+	struct endpoint *e = endpoint_unclaim(claim);
+	struct endpoints *all;
+
+	if (!e)
+		return;
+	/* A path is nobody else's anyway, nor is what the service manager lent. */
+	if (e->state != ENDPOINT_OPEN || is_path(e) || e->lent ||
+	    (e->listener && stream_listener_mute(e->listener) < 0)) {
+		endpoint_free(e);
+		return;
+	}
+	all = e->all;
+	e->leaves_us = loop_now_us(all->loop) + ENDPOINT_LEAVES_US;
+	TAILQ_INSERT_TAIL(&all->leaving, e, leaving);
+	if (++all->leaving_count > ENDPOINT_LEAVES_MAX)
+		endpoint_free(TAILQ_FIRST(&all->leaving));
+	if (!loop_timer_is_set(all->leave))
+		endpoints_arm_leave(all);
+}
+
+/* --- how it stands ---------------------------------------------------------------------------------------------- */
 
 enum endpoint_state endpoint_claim_state(const struct endpoint_claim *claim, const char **why)
 {
@@ -424,7 +514,7 @@ void endpoints_each_open(const struct endpoints *all, void (*cb)(void *ctx, cons
 	char text[SOCK_ADDRESS_TEXT_MAX + 8];
 
 	for (const struct endpoint *e = all->by_key; e; e = e->hh.next) {
-		if (e->state != ENDPOINT_OPEN)
+		if (e->state != ENDPOINT_OPEN || e->leaves_us)
 			continue;
 		snprintf(text, sizeof(text), "%s %s", listener_proto_name((uint8_t)e->key.proto), e->text);
 		cb(ctx, text);
@@ -466,9 +556,11 @@ struct endpoints *endpoints_new(struct loop *loop, const struct endpoint_events 
 	all->events = events;
 	all->ctx = ctx;
 	TAILQ_INIT(&all->waiting);
+	TAILQ_INIT(&all->leaving);
 	all->retry = loop_timer_new(loop, on_retry, all);
+	all->leave = loop_timer_new(loop, on_leave, all);
 	all->holders = holders_new(loop, on_holders_known, all);
-	if (!all->retry || !all->holders || endpoints_borrow(all) < 0) {
+	if (!all->retry || !all->leave || !all->holders || endpoints_borrow(all) < 0) {
 		endpoints_free(all);
 		return NULL;
 	}
@@ -479,7 +571,10 @@ void endpoints_free(struct endpoints *all)
 {
 	if (!all)
 		return;
+	while (!TAILQ_EMPTY(&all->leaving))
+		endpoint_free(TAILQ_FIRST(&all->leaving));
 	loop_timer_free(all->retry);
+	loop_timer_free(all->leave);
 	holders_free(all->holders);
 	for (size_t i = 0; all->lent && i < all->lent_count; i++)
 		stream_listener_close(all->lent[i].listener);

@@ -12,6 +12,9 @@
 #ifndef HOMEPORT_ENDPOINT_H
 #define HOMEPORT_ENDPOINT_H
 
+#define ENDPOINT_LEAVES_US  15000u /* 10 ms, and what two messages may be apart from one another */
+#define ENDPOINT_LEAVES_MAX 64u    /* addresses; the oldest goes first: each is a descriptor */
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -68,6 +71,12 @@ int endpoint_claim_path(struct endpoints *all, const char *path, struct endpoint
 
 /* Gives it up; a claim that is none is left alone. */
 void endpoint_release(struct endpoint_claim *claim);
+
+/*
+ * The same for a listener that has gone, and may be about to come back as that of a server does that is started anew:
+ * nobody is answered any more, but for ENDPOINT_LEAVES_US no other program gets the port.
+ */
+void endpoint_leave(struct endpoint_claim *claim);
 
 /* How it stands; *why (NULL when open) lives until the endpoint changes. */
 enum endpoint_state endpoint_claim_state(const struct endpoint_claim *claim, const char **why);

@@ -319,6 +319,8 @@ static void row_remove(struct forward *f, struct forward_row *row)
 		HASH_DELETE(hh_stale, f->stale, row);
 	else
 		HASH_DELETE(hh, f->by_key, row);
+	/* Its server may be back in a moment. */
+	forward_row_leave(row);
 	row_discard(f, row);
 }
 

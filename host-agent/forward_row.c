@@ -228,6 +228,12 @@ void forward_row_release(struct forward_row *row)
 		endpoint_release(&row->claims[i]);
 }
 
+void forward_row_leave(struct forward_row *row)
+{
+	for (size_t i = 0; i < sizeof(row->claims) / sizeof(row->claims[0]); i++)
+		endpoint_leave(&row->claims[i]);
+}
+
 /* --- how it stands ---------------------------------------------------------------------------------------------- */
 
 static enum forward_state state_of_claim(enum endpoint_state state)

@@ -84,6 +84,7 @@ bool forward_row_wants(const struct forward_row *row);
 /* Claims what the verdict names, if it can be. Returns 0 or -ENOMEM, with nothing claimed. */
 int forward_row_claim(struct forward_row *row, struct endpoints *endpoints, const struct socket_world *world);
 void forward_row_release(struct forward_row *row);
+void forward_row_leave(struct forward_row *row); /* as endpoint_leave() does */
 
 /* Claims once more what the row holds, as far as there is memory: the caller releases what is in `claims`. */
 void forward_row_claim_again(struct forward_row *row, struct endpoints *endpoints, struct endpoint_claim claims[2]);

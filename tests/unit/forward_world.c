@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "endpoint.h"
 #include "forward_world.h"
 #include "mux_pair.h"
 #include "relay.h"
@@ -203,6 +204,11 @@ void unreport(struct world *w, uint64_t key)
 	struct control_msg msg = {.type = CONTROL_PORT_REMOVE, .port_key = key};
 
 	forward_message(w->forward, &msg);
+}
+
+void world_run_left(struct world *w)
+{
+	world_run_ms(w, ENDPOINT_LEAVES_US / 1000 + 5);
 }
 
 void snapshot(struct world *w, enum control_type type, uint64_t epoch)

@@ -52,6 +52,7 @@ void world_run_script(struct world *w, const char *(*script)(struct world *w));
 struct listener listener_at(uint64_t key, const char *ip, uint16_t port);
 void report(struct world *w, uint64_t key, const char *ip, uint16_t port);
 void unreport(struct world *w, uint64_t key);
+void world_run_left(struct world *w); /* until the addresses of what is not reported any more are let go */
 void snapshot(struct world *w, enum control_type type, uint64_t epoch);
 
 /* The row of this guest address, or the last of all (NULL), and how many there are. */

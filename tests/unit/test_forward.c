@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "endpoint.h"
 #include "forward_world.h"
 #include "log.h"
 
@@ -73,6 +75,82 @@ static void what_maps_to_one_address_is_counted(void **state)
 	assert_true(answers(port, true));
 	unreport(w, 3);
 	assert_false(answers(port, false));
+	world_free(w);
+}
+
+/* Its number in the kernel's table of sockets; 0: nothing listens. */
+static unsigned long listening_inode(uint16_t port)
+{
+	char line[512], want[64];
+	unsigned long inode = 0;
+	FILE *f = fopen("/proc/net/tcp", "r");
+
+	assert_non_null(f);
+	snprintf(want, sizeof(want), ": 0100007F:%04X 00000000:0000 0A", port);
+	while (!inode && fgets(line, sizeof(line), f))
+		if (strstr(line, want))
+			sscanf(line, "%*s %*s %*s %*s %*s %*s %*s %*s %*s %lu", &inode);
+	fclose(f);
+	return inode;
+}
+
+/* 0 or a negative errno. Without SO_REUSEADDR, which two programs may share a port by that nobody listens on. */
+static int bind_at(const char *ip, uint16_t port)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), error;
+
+	assert_int_equal(inet_pton(AF_INET, ip, &in.sin_addr), 1);
+	error = bind(fd, (struct sockaddr *)&in, sizeof(in)) < 0 ? -errno : 0;
+	close(fd);
+	return error;
+}
+
+/* As a server does that is started anew: its clients are refused meanwhile, and no other program gets the port. */
+static void a_listener_that_is_back_at_once_never_loses_its_host_port(void **state)
+{
+	struct world *w = world_new(NULL, 1);
+	uint16_t port = free_port();
+	unsigned long inode;
+
+	(void)state;
+	report(w, 1, GUEST, port);
+	inode = listening_inode(port);
+	assert_true(inode > 0);
+	for (unsigned i = 1; i < 10; i++) {
+		unreport(w, i);
+		assert_string_equal(rows(w), "");
+		assert_false(answers(port, false));
+		assert_false(answers(port, true));
+		assert_int_equal(bind_at("127.0.0.1", port), -EADDRINUSE);
+		report(w, i + 1, GUEST, port);
+		assert_int_equal(row(w, NULL).info.state, FORWARD_FORWARDED);
+		if (i == 5)
+			world_run_left(w);
+		assert_true(answers(port, false));
+		assert_true(answers(port, true));
+		assert_int_equal(listening_inode(port), inode);
+	}
+	unreport(w, 10);
+	world_run_left(w);
+	assert_int_equal(bind_at("127.0.0.1", port), 0);
+	world_free(w);
+}
+
+/* However many come and go, what is kept of those that went is bounded. */
+static void listeners_that_flap_hold_a_bounded_number_of_ports(void **state)
+{
+	struct world *w = world_new(NULL, 10);
+	unsigned before = open_fds();
+
+	(void)state;
+	for (unsigned i = 0; i < 500; i++) {
+		report(w, i, "0.0.0.0", (uint16_t)(30000 + i));
+		unreport(w, i);
+		assert_true(open_fds() <= before + ENDPOINT_LEAVES_MAX + 2);
+	}
+	world_run_left(w);
+	assert_int_equal(open_fds(), before);
 	world_free(w);
 }
 
@@ -182,6 +260,7 @@ static void a_new_snapshot_closes_only_what_it_does_not_name(void **state)
 	assert_false(answers(goes, false));
 	assert_true(answers(comes, false));
 	assert_true(answers(stays, false));
+	world_run_left(w);
 	assert_int_equal(open_fds(), fds);
 	assert_int_equal(row(w, NULL).count, 2);
 	unreport(w, 9);
@@ -492,6 +571,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_reported_listener_answers_on_both_loopbacks_until_it_is_gone),
 		cmocka_unit_test(what_maps_to_one_address_is_counted),
+		cmocka_unit_test(a_listener_that_is_back_at_once_never_loses_its_host_port),
+		cmocka_unit_test(listeners_that_flap_hold_a_bounded_number_of_ports),
 		cmocka_unit_test(two_ports_of_the_guest_do_not_share_one_of_the_host),
 		cmocka_unit_test(a_listener_the_rules_ignore_is_shown_with_the_reason),
 		cmocka_unit_test(a_conflict_is_shown_with_its_holder_and_heals_soon_after_the_port_is_free),
