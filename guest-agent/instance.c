@@ -319,7 +319,7 @@ static int begin_ports(struct instance *i)
 	struct listener_source *source;
 
 	if (i->config.report_ports && !i->ports) {
-		source = listener_poll_new(i->loop);
+		source = listener_poll_new(i->loop, true);
 		i->ports = source ? ports_new(i->loop, source, &ports_events, i) : NULL;
 		if (!i->ports)
 			return -ENOMEM;
@@ -741,4 +741,6 @@ void instance_report(const struct instance *i, FILE *out)
 		i->seat && peer_is_up(i->seat->peer) ? "connected" : "away");
 	TAILQ_FOREACH(e, &i->mounts, next)
 	fprintf(out, "  %s: %s\n", wanted_target(e->wanted), states[wanted_status(e->wanted)]);
+	if (i->ports && ports_how(i->ports)[0])
+		fprintf(out, "  ports: %s\n", ports_how(i->ports));
 }

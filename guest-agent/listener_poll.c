@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listener source that asks again and again. Runs on the loop's thread.
+ * The listener source that asks sockdiag, when it is told to or again and again. Runs on the loop's thread.
  *
- * How often is a matter of what was seen: right after a change every POLL_FAST_US, because servers start and stop in
- * groups; each poll that finds nothing new is followed by a longer pause, up to POLL_SLOW_US, so that a quiet machine
- * wakes up ten times a second. A machine with thousands of listeners pays more a poll: the pause is never shorter than
- * COST_FACTOR times what the last poll cost, up to POLL_WORST_US. So a change is seen within 135 ms, at under half a
- * per cent of a core.
+ * Where BPF tells (bpf_watch.h) it asks at once, and LOOK_FIRST_US later, as a hint comes a moment before the change
+ * itself, and then after longer and longer pauses, up to LOOK_LAST_US: what no hint tells of (a UDP socket that is
+ * connected after its bind, a listener that is shut down and stays open) is seen by then, for 50 us in 2 s. A storm of
+ * hints costs a twentieth of a core (HINT_FACTOR) and HINT_GAP_US between two wake-ups.
+ *
+ * Elsewhere it polls. How often is a matter of what was seen: right after a change every POLL_FAST_US, because servers
+ * start and stop in groups; each poll that finds nothing new is followed by a longer pause, up to POLL_SLOW_US, so that
+ * a quiet machine wakes up ten times a second. A machine with thousands of listeners pays more a poll: the pause is
+ * never shorter than COST_FACTOR times what the last poll cost, up to POLL_WORST_US. So a change is seen within 135 ms,
+ * at under half a per cent of a core.
  *
  * TCP and UDP are asked in the same wake-ups: UDP, which takes two questions, in every other one, unless one of them
  * costs more. A machine with thousands of UDP sockets learns of its TCP listeners as fast as any other.
@@ -23,6 +28,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bpf_watch.h"
+#include "log.h"
 #include "loop.h"
 #include "sockdiag.h"
 
@@ -32,15 +39,24 @@
 #define COST_FACTOR   250u
 #define POLL_TRIES    3
 
+#define LOOK_FIRST_US 500u
+#define LOOK_GROWTH   4u
+#define LOOK_LAST_US  2000000u
+#define HINT_FACTOR   20u
+#define HINT_GAP_US   1000u
+
 /* The listeners of one protocol. */
 struct watched {
 	uint8_t proto;
-	uint8_t nth; /* asked in every nth wake-up */
+	uint8_t nth;   /* when polled, asked in every nth wake-up */
+	unsigned hint; /* the BPF_WATCH_ bit */
+	bool hinted;   /* and not asked since */
 	struct listener_set last, now;
 	bool known;  /* `last` is what was passed on */
 	bool failed; /* and the failure was passed on */
 	uint64_t asked_us;
 	uint64_t rest_us; /* what it cost asks for so long a pause */
+	uint64_t look_us; /* with a watch, the pause until it is asked without a hint */
 };
 
 struct listener_poll {
@@ -52,8 +68,13 @@ struct listener_poll {
 	struct listener_set all; /* of both, as they are passed on */
 	const struct listener_source_events *events;
 	void *ctx;
-	uint64_t pause_us;
-	bool untold; /* something changed that was not passed on yet */
+	uint64_t pause_us; /* when polled */
+	bool untold;       /* something changed that was not passed on yet */
+	struct bpf_watch *watch;
+	struct loop_fd *hints;
+	uint64_t deaf_until_us; /* no hint is taken before; 0: they are */
+	bool watching;          /* may watch; `how` says whether it does, and is logged when it changes */
+	char how[160];
 };
 
 #define WATCHED_COUNT (sizeof(((struct listener_poll *)0)->watched) / sizeof(struct watched))
@@ -93,7 +114,10 @@ static int watched_dump(struct watched *w, struct sockdiag *diag)
 
 static uint64_t watched_due_us(const struct watched *w, const struct listener_poll *p)
 {
-	uint64_t pause = p->pause_us * w->nth;
+	uint64_t pause = p->watch ? w->look_us : p->pause_us * w->nth;
+
+	if (w->hinted)
+		pause = 0;
 
 	return w->asked_us + (w->rest_us > pause ? w->rest_us : pause);
 }
@@ -106,7 +130,7 @@ static bool watched_poll(struct watched *w, struct listener_poll *p)
 
 	if (rc == 0)
 		rc = watched_dump(w, p->diag);
-	rest = (loop_now_us(p->loop) - began) * COST_FACTOR;
+	rest = (loop_now_us(p->loop) - began) * (p->watch ? HINT_FACTOR : COST_FACTOR);
 	w->rest_us = rest < POLL_WORST_US ? rest : POLL_WORST_US;
 	if (rc < 0 && rc != -EAGAIN) {
 		if (!w->failed)
@@ -173,14 +197,24 @@ static void listener_poll_arm(struct listener_poll *p)
 	for (size_t i = 0; i < WATCHED_COUNT; i++)
 		if (watched_due_us(&p->watched[i], p) < due)
 			due = watched_due_us(&p->watched[i], p);
+	if (p->deaf_until_us && p->deaf_until_us < due)
+		due = p->deaf_until_us;
 	loop_timer_set(p->timer, due > now ? due - now : 0);
 }
 
-static void on_poll(void *ctx)
+/* After a change or a hint the next look is near. */
+static void watched_look_after(struct watched *w, bool changed)
 {
-	struct listener_poll *p = ctx;
-	uint64_t now = loop_now_us(p->loop);
-	bool changed = false;
+	uint64_t later = w->look_us * LOOK_GROWTH;
+
+	w->look_us = changed || w->hinted ? LOOK_FIRST_US : later < LOOK_LAST_US ? later : LOOK_LAST_US;
+	w->hinted = false;
+}
+
+/* All that is due. Returns whether there is something to pass on. */
+static bool listener_poll_ask(struct listener_poll *p, uint64_t now)
+{
+	bool any = false, changed;
 
 	for (size_t i = 0; i < WATCHED_COUNT; i++) {
 		struct watched *w = &p->watched[i];
@@ -189,7 +223,22 @@ static void on_poll(void *ctx)
 			continue;
 		/* One time for all: those that rest equally long are asked in one wake-up. */
 		w->asked_us = now;
-		changed |= watched_poll(w, p);
+		changed = watched_poll(w, p);
+		watched_look_after(w, changed);
+		any |= changed;
+	}
+	return any;
+}
+
+static void on_poll(void *ctx)
+{
+	struct listener_poll *p = ctx;
+	uint64_t now = loop_now_us(p->loop);
+	bool changed = listener_poll_ask(p, now);
+
+	if (p->deaf_until_us && p->deaf_until_us <= now) {
+		p->deaf_until_us = 0;
+		loop_fd_set(p->hints, LOOP_READ);
 	}
 	p->pause_us = changed ? POLL_FAST_US : p->pause_us + p->pause_us / 4;
 	if (p->pause_us > POLL_SLOW_US)
@@ -202,6 +251,61 @@ static void on_poll(void *ctx)
 	p->events->set(p->ctx, p->all.items, p->all.count);
 }
 
+/* --- watching --------------------------------------------------------------------------------------------------- */
+
+/* The next hint waits in the ring, where it wakes nobody, for a moment. */
+static void on_hint(void *ctx, int fd, unsigned what)
+{
+	struct listener_poll *p = ctx;
+	unsigned hints = bpf_watch_take(p->watch);
+
+	(void)fd;
+	(void)what;
+	for (size_t i = 0; i < WATCHED_COUNT; i++)
+		p->watched[i].hinted |= (hints & p->watched[i].hint) != 0;
+	p->deaf_until_us = loop_now_us(p->loop) + HINT_GAP_US;
+	loop_fd_set(p->hints, 0);
+	listener_poll_arm(p);
+}
+
+static void listener_poll_say(struct listener_poll *p, const char *how)
+{
+	if (strcmp(p->how, how) == 0)
+		return;
+	snprintf(p->how, sizeof(p->how), "%s", how);
+	log_info("ports: %s", how);
+}
+
+/* What cannot be watched is polled. */
+static void listener_poll_watch(struct listener_poll *p)
+{
+	char why[BPF_WATCH_WHY_MAX], how[sizeof(p->how)];
+
+	if (p->watch || !p->watching)
+		return;
+	if (bpf_watch_open(&p->watch, why) == 0) {
+		p->hints = loop_fd_new(p->loop, bpf_watch_fd(p->watch), LOOP_READ, on_hint, p);
+		if (p->hints) {
+			listener_poll_say(p, "what listens is watched by BPF");
+			return;
+		}
+		bpf_watch_close(p->watch);
+		p->watch = NULL;
+		snprintf(why, sizeof(why), "out of memory");
+	}
+	snprintf(how, sizeof(how), "what listens is polled, not watched by BPF: %s", why);
+	listener_poll_say(p, how);
+}
+
+static void listener_poll_unwatch(struct listener_poll *p)
+{
+	loop_fd_free(p->hints);
+	p->hints = NULL;
+	bpf_watch_close(p->watch);
+	p->watch = NULL;
+	p->deaf_until_us = 0;
+}
+
 static void listener_poll_start(struct listener_source *s, const struct listener_source_events *events, void *ctx)
 {
 	struct listener_poll *p = (struct listener_poll *)s;
@@ -211,20 +315,33 @@ static void listener_poll_start(struct listener_source *s, const struct listener
 	for (size_t i = 0; i < WATCHED_COUNT; i++) {
 		p->watched[i].known = p->watched[i].failed = false;
 		p->watched[i].asked_us = 0;
+		p->watched[i].look_us = LOOK_FIRST_US;
+		p->watched[i].hinted = false;
 	}
+	/* Before the first look, so that nothing falls between. */
+	listener_poll_watch(p);
 	p->pause_us = POLL_FAST_US;
 	loop_timer_set(p->timer, 0);
 }
 
 static void listener_poll_stop(struct listener_source *s)
 {
-	loop_timer_stop(((struct listener_poll *)s)->timer);
+	struct listener_poll *p = (struct listener_poll *)s;
+
+	loop_timer_stop(p->timer);
+	listener_poll_unwatch(p);
+}
+
+static const char *listener_poll_how(const struct listener_source *s)
+{
+	return ((const struct listener_poll *)s)->how;
 }
 
 static void listener_poll_free(struct listener_source *s)
 {
 	struct listener_poll *p = (struct listener_poll *)s;
 
+	listener_poll_unwatch(p);
 	loop_timer_free(p->timer);
 	sockdiag_close(p->diag);
 	listener_set_free(&p->all);
@@ -238,10 +355,11 @@ static void listener_poll_free(struct listener_source *s)
 static const struct listener_source_ops listener_poll_ops = {
 	.start = listener_poll_start,
 	.stop = listener_poll_stop,
+	.how = listener_poll_how,
 	.free = listener_poll_free,
 };
 
-struct listener_source *listener_poll_new(struct loop *loop)
+struct listener_source *listener_poll_new(struct loop *loop, bool watch)
 {
 	struct listener_poll *p = calloc(1, sizeof(*p));
 
@@ -249,8 +367,9 @@ struct listener_source *listener_poll_new(struct loop *loop)
 		return NULL;
 	p->base.ops = &listener_poll_ops;
 	p->loop = loop;
-	p->watched[0] = (struct watched){.proto = LISTENER_TCP, .nth = 1};
-	p->watched[1] = (struct watched){.proto = LISTENER_UDP, .nth = 2};
+	p->watching = watch;
+	p->watched[0] = (struct watched){.proto = LISTENER_TCP, .nth = 1, .hint = BPF_WATCH_TCP};
+	p->watched[1] = (struct watched){.proto = LISTENER_UDP, .nth = 2, .hint = BPF_WATCH_UDP};
 	p->timer = loop_timer_new(loop, on_poll, p);
 	if (!p->timer) {
 		free(p);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * listener_source: where the knowledge of what listens here comes from, behind one interface. Today it is polled
- * (listener_poll.c); an event source stands in the same place and gives the same full sets.
+ * listener_source: where the knowledge of what listens here comes from, behind one interface: asked of the kernel by
+ * netlink (listener_poll.c), when BPF hints or again and again.
  */
 #ifndef HOMEPORT_LISTENER_SOURCE_H
 #define HOMEPORT_LISTENER_SOURCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,8 @@ struct listener_source_events {
 struct listener_source_ops {
 	void (*start)(struct listener_source *s, const struct listener_source_events *events, void *ctx);
 	void (*stop)(struct listener_source *s);
+	/* Since the last start: how it comes to know, and why not better. Valid until the next. */
+	const char *(*how)(const struct listener_source *s);
 	void (*free)(struct listener_source *s);
 };
 
@@ -35,7 +38,10 @@ struct listener_source {
 	const struct listener_source_ops *ops;
 };
 
-/* Polls by netlink, without a privilege, from every 5 ms (something just changed) to every 100 ms. NULL: memory. */
-struct listener_source *listener_poll_new(struct loop *loop);
+/*
+ * Polls by netlink, without a privilege, from every 5 ms (something just changed) to every 100 ms. With `watch` it
+ * asks when BPF hints, where that can be had, and logs which of the two it is. NULL: memory.
+ */
+struct listener_source *listener_poll_new(struct loop *loop, bool watch);
 
 #endif

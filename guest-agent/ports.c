@@ -268,6 +268,11 @@ bool ports_is_listening(const struct ports *p, uint8_t proto, const struct tcp_t
 	return false;
 }
 
+const char *ports_how(const struct ports *p)
+{
+	return p->source->ops->how(p->source);
+}
+
 void ports_list(const struct ports *p, void (*cb)(void *ctx, const struct listener *l), void *ctx)
 {
 	for (size_t i = 0; i < p->count; i++)

@@ -26,6 +26,7 @@ HOMES = [
     (re.compile(r"^yaml\.h$"), re.compile(r"^host-agent/config\w*\.[ch]$"), "libyaml"),
     (re.compile(r"^linux/(netlink|sock_diag|inet_diag)\.h$"),
      re.compile(r"^(guest-agent/sockdiag|host-agent/(route_watch|peer_owner))\.c$"), "netlink"),
+    (re.compile(r"^linux/bpf\.h$"), re.compile(r"^guest-agent/bpf_watch\.c$"), "bpf(2)"),
 ]
 NEVER = [  # (file, header of the project it must not reach, why)
     (re.compile(r"^host-agent/fsop"), re.compile(r"^(mux|session|chan\w*|relay|peer|link)\.h$"), "no mux, no ssh here"),

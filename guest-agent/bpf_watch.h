@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bpf_watch: says that what listens in this network namespace may have changed, the moment it does. It never says what:
+ * that is sockdiag's, which is asked then, so that a hint too many costs a look and one too few a late look.
+ *
+ * It takes Linux 5.15, cgroup2 and root (CAP_BPF and CAP_NET_ADMIN).
+ */
+#ifndef HOMEPORT_BPF_WATCH_H
+#define HOMEPORT_BPF_WATCH_H
+
+struct bpf_watch;
+
+/* What may have changed, as bits. */
+enum {
+	BPF_WATCH_TCP = 1,
+	BPF_WATCH_UDP = 2,
+};
+
+/* Begins to watch. Returns 0, or a negative errno with a clause in `why` that says what is missing. */
+#define BPF_WATCH_WHY_MAX 96
+int bpf_watch_open(struct bpf_watch **out, char why[BPF_WATCH_WHY_MAX]);
+
+/* Ends it; so does the end of the process, however it comes. NULL is fine. */
+void bpf_watch_close(struct bpf_watch *w);
+
+/* Readable while there is a hint. The descriptor stays the watch's. */
+int bpf_watch_fd(const struct bpf_watch *w);
+
+/* Takes the hints there are. While nobody does, the kernel does not wake anybody for another. */
+unsigned bpf_watch_take(struct bpf_watch *w);
+
+#endif

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""Where the guest's agent is root, BPF hints what listens: at once, with nothing polled, and gone with the agent."""
+import ctypes
+import os
+import random
+import socket
+import struct
+import time
+
+import pytest
+
+from conftest import wait_until
+from net import answers, listen, network
+
+# bpf(2), from linux/bpf.h; the system call's number on x86_64 and aarch64.
+BPF_PROG_QUERY = 16
+ATTACHED_AT = {"sock_ops": 3, "post_bind4": 12, "post_bind6": 13, "sock_release": 34}
+SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def cgroup2(machine):
+    """Where the machine has the root of cgroup2, as the agent looks for it; None."""
+    for place in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        if any(mount[:2] == (place, "cgroup2") for mount in machine.mounts()):
+            return machine.path(place)
+    return None
+
+
+def attached(folder):
+    """{hook: number of programs} on a cgroup."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        counts = {}
+        for name, kind in ATTACHED_AT.items():
+            attr = ctypes.create_string_buffer(struct.pack("IIIIQI", fd, kind, 0, 0, 0, 0), 128)
+            if LIBC.syscall(SYS_BPF, BPF_PROG_QUERY, attr, len(attr)) < 0 and ctypes.get_errno() != 28:  # ENOSPC: a count
+                raise OSError(ctypes.get_errno(), "BPF_PROG_QUERY")
+            counts[name] = struct.unpack_from("I", attr, 24)[0]
+        return counts
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture(scope="module")
+def root_cgroup(lab):
+    folder = cgroup2(lab.guest)
+    if not folder or os.path.exists(folder + "/cgroup.events"):
+        pytest.skip("the root of cgroup2 is not here")
+    try:
+        attached(folder)
+    except OSError as error:
+        pytest.skip(f"no BPF here: {error}")
+    return folder
+
+
+@pytest.fixture
+def up(homeport, root_cgroup):
+    homeport.up("--no-mount", host="guest-root")
+    return homeport
+
+
+def how(guest, user):
+    """What the agent says of how it comes to know."""
+    text = guest.cmd(["homeport-guest", "status"], user=user).stdout
+    return next(line.split("ports: ", 1)[1] for line in text.splitlines() if line.startswith("  ports: "))
+
+
+def agent(guest):
+    """(pid here, pid in the guest) of the agent."""
+    return next((outer, inner) for outer, (inner, line) in guest.processes().items() if "homeport-guest serve" in line)
+
+
+def wakeups(pid):
+    """How often the process has slept, so far."""
+    return int(open(f"/proc/{pid}/status").read().split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+
+def until(condition):
+    """Seconds until it holds."""
+    began = time.monotonic()
+    wait_until(condition, what="the port follows", every=0.0005)
+    return time.monotonic() - began
+
+
+def test_it_is_there_and_gone_at_once_with_nothing_polled(up, host, guest):
+    assert how(guest, "root") == "what listens is watched by BPF"
+    pid, _ = agent(guest)
+    time.sleep(0.8)  # the looks that follow a change are over
+    before, began = wakeups(pid), time.monotonic()
+    time.sleep(1.5)
+    rate = (wakeups(pid) - before) / (time.monotonic() - began)
+    appeared, vanished = [], []
+    for _ in range(5):
+        time.sleep(random.uniform(0.25, 0.3))  # looks without a hint have slowed down by then
+        server = listen(guest, 8020)
+        appeared.append(until(lambda: answers(host, 8020)))
+        time.sleep(random.uniform(0.25, 0.3))
+        server.close()
+        vanished.append(until(lambda: not answers(host, 8020)))
+    print(f"{rate:.1f} wake-ups a second; ms to appear", *(f"{t * 1000:.1f}" for t in sorted(appeared)),
+          "to vanish", *(f"{t * 1000:.1f}" for t in sorted(vanished)))
+    # The median: some may have met a machine that was busy with other things.
+    assert sorted(appeared)[2] < 0.1 and sorted(vanished)[2] < 0.1
+    # A ping each way a second, and a look each 2 s; a poll would be at ten and more besides.
+    assert rate < 9
+
+
+def test_udp_is_hinted_too(up, guest, root_cgroup):
+    def told():
+        return "127.0.0.1:8021" in [row["guest"] for row in up.status()["ports"] if row["proto"] == "udp"]
+
+    with network(guest):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    time.sleep(0.8)  # the looks that follow a change are over, and the next without a hint is 2 s after them
+    server.bind(("127.0.0.1", 8021))
+    wait_until(told, timeout=1.2)
+    time.sleep(0.8)
+    server.close()
+    wait_until(lambda: not told(), timeout=1.2)
+
+
+def socket_of(host, port):
+    """The number of the socket that has the port here, whether or not it listens."""
+    with open(f"/proc/{host.pid}/net/tcp") as table:
+        rows = [line.split() for line in table]
+    return next((row[9] for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] in ("0A", "07")), None)
+
+
+def test_a_server_that_is_started_anew_keeps_its_port_here(up, host, guest):
+    server = listen(guest, 8022)
+    until(lambda: answers(host, 8022))
+    sockets = {socket_of(host, 8022)}
+    for _ in range(20):
+        server.close()
+        time.sleep(0.004)
+        server = listen(guest, 8022)
+        until(lambda: answers(host, 8022))
+        sockets.add(socket_of(host, 8022))
+    server.close()
+    # Each change is seen, so that each would make a new one; a few may have met a machine that stood still for 10 ms.
+    assert len(sockets) <= 6
+
+
+FLOOD = """
+import socket, threading
+server = socket.create_server(("127.0.0.1", 8023), backlog=1024)
+def accept():
+    while True:
+        server.accept()[0].close()
+threading.Thread(target=accept, daemon=True).start()
+for _ in range(20000):
+    socket.create_connection(("127.0.0.1", 8023)).close()
+"""
+
+
+def cpu_seconds(pid):
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_flood_of_connections_does_not_wake_it(up, guest):
+    pid, _ = agent(guest)
+    before, cpu, began = wakeups(pid), cpu_seconds(pid), time.monotonic()
+    guest.cmd(["python3", "-c", FLOOD], user="me", timeout=50)
+    took = time.monotonic() - began
+    woken, used = wakeups(pid) - before, cpu_seconds(pid) - cpu
+    print(f"20,000 connections in {took:.1f} s: {woken} wake-ups, {used:.2f} s")
+    assert woken < 60 + 10 * took and used < 0.1 + 0.02 * took
+
+
+def test_nothing_of_it_is_left_however_the_agent_ends(homeport, guest, root_cgroup):
+    before = attached(root_cgroup)
+
+    def more_than_before():
+        return {hook: count - before[hook] for hook, count in attached(root_cgroup).items()}
+
+    homeport.up("--no-mount", host="guest-root")
+    wait_until(lambda: more_than_before() == dict.fromkeys(before, 1), what="one program for each hook")
+    _, inner = agent(guest)
+    guest.kill(inner)
+    # The next connection starts another, which watches as well: one more is all there ever is.
+    wait_until(lambda: inner not in [one for one, _ in guest.processes().values()], what="it is gone")
+    wait_until(lambda: any("homeport-guest serve" in line for _, line in guest.processes().values()), what="the next one")
+    wait_until(lambda: more_than_before() == dict.fromkeys(before, 1), what="one program for each hook, again")
+    homeport.down()
+    wait_until(lambda: more_than_before() == dict.fromkeys(before, 0), what="no program")
+
+
+def test_who_is_not_root_polls_and_says_so(homeport, host, guest, root_cgroup):
+    before = attached(root_cgroup)
+    homeport.up("--no-mount")
+    reason = "what listens is polled, not watched by BPF: it takes root"
+    assert how(guest, "me") == reason
+    assert f"ports: {reason}" in homeport.logs()
+    assert attached(root_cgroup) == before
+    server = listen(guest, 8024)
+    until(lambda: answers(host, 8024))
+    server.close()
+
+
+def test_root_without_cgroup2_polls_and_says_so(homeport, host, guest, root_cgroup):
+    places = [mount[0] for mount in guest.mounts() if mount[0].startswith("/sys/fs/cgroup")]
+    guest.cmd(["mount", "-t", "tmpfs", "none", "/sys/fs/cgroup"])
+    try:
+        homeport.up("--no-mount", host="guest-root")
+        assert how(guest, "root") == "what listens is polled, not watched by BPF: no cgroup2 at /sys/fs/cgroup"
+        server = listen(guest, 8025)
+        until(lambda: answers(host, 8025))
+        server.close()
+        homeport.down()
+    finally:
+        guest.cmd(["umount", "/sys/fs/cgroup"])
+    assert [mount[0] for mount in guest.mounts() if mount[0].startswith("/sys/fs/cgroup")] == places
