@@ -71,11 +71,11 @@ class Bench:
                 raise TimeoutError(f"waited {seconds} s for {what}")
             time.sleep(0.01)
 
-    def homeport_start(self, options):
+    def homeport_start(self, options, user="me"):
         env = {"XDG_RUNTIME_DIR": "/run/user/1000", "XDG_STATE_HOME": self.lab.host.home("me") + "/.local/state"}
         self.lab.host.cmd("mkdir -p /run/user/1000 && chown 1000:1000 /run/user/1000 && chmod 700 /run/user/1000")
         self.agent = [f"{BUILD_AT}/homeport"], env
-        self.lab.host.cmd(self.agent[0] + ["up", "-F", self.lab.ssh_config("me"), "--name", "bench", *options, "me@guest"],
+        self.lab.host.cmd(self.agent[0] + ["up", "-F", self.lab.ssh_config("me"), "--name", "bench", *options, f"{user}@guest"],
                           user="me", env=env, timeout=70)
 
     def homeport_stop(self):

@@ -7,6 +7,7 @@ import statistics
 import time
 
 import files
+import watch
 from files import CIPHER
 
 MIB = 512
@@ -75,17 +76,14 @@ def run(bench, rounds):
                     cpu.setdefault(row, {}).setdefault(c.name, []).append(bench.cpu_since(used))
                 note("new connection, first byte", c, statistics.median(bench.python("host", "connect", "127.0.0.1", c.port, 200)))
                 note("echo round trip", c, statistics.median(bench.python("host", "echo", "127.0.0.1", c.port, 2000)))
-                if c.name == "homeport":
-                    times = [appear_and_vanish(bench, 7100 + turn * 10 + i) for i in range(5)]
-                    for appeared, vanished in times:
-                        note("listener appears", c, appeared)
-                        note("listener vanishes", c, vanished)
             finally:
                 c.stop()
         far_row(bench, turn, note)
         stat_rows(bench, turn, note)
+        watch.one_round(bench, turn, samples)
         bench.say(f"ports: round {turn + 1} of {rounds}")
     bench.server("close", GUEST_PORT)
+    watch.add_p99(samples)
     return samples, cpu
 
 
@@ -148,11 +146,3 @@ def stat_rows(bench, turn, note):
         note("stat, idle link", c, statistics.median(idle))
         note("stat beside 3 bulk streams", c, statistics.median(loaded))
         note("stat beside 3 bulk streams, p99", c, loaded[len(loaded) * 99 // 100])
-
-
-def appear_and_vanish(bench, port):
-    time.sleep(0.05)
-    listened = bench.server("listen", port)
-    appeared = bench.python("host", "appear", "127.0.0.1", port) - listened
-    closed = bench.server("close", port)
-    return appeared, bench.python("host", "vanish", "127.0.0.1", port) - closed

@@ -11,7 +11,7 @@ OURS = "homeport"
 
 
 def more_is_better(row):
-    return "MiB/s" in row
+    return "MiB/s" in row or "connections/s" in row
 
 
 def medians(row_samples):
