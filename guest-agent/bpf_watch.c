@@ -41,6 +41,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include "features.h"
+
 #define PROGRAMS         4
 #define INSNS_MAX        40
 #define RECORD_HEAD      8u /* BPF_RINGBUF_HDR_SZ: a word of length and flags, and one that is the kernel's */
@@ -66,12 +68,9 @@ struct code {
 	unsigned count;
 };
 
-static struct bpf_insn *emit(struct code *c, uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
+static void emit(struct code *c, uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
 {
-	struct bpf_insn *insn = &c->insns[c->count++];
-
-	*insn = (struct bpf_insn){.code = code, .dst_reg = dst, .src_reg = src, .off = off, .imm = imm};
-	return insn;
+	c->insns[c->count++] = (struct bpf_insn){.code = code, .dst_reg = dst, .src_reg = src, .off = off, .imm = imm};
 }
 
 #define MOVE(to, from)         emit(c, BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0)
@@ -87,7 +86,7 @@ static struct bpf_insn *emit(struct code *c, uint8_t code, uint8_t dst, uint8_t 
 
 static void emit_wide(struct code *c, uint8_t to, uint8_t kind, uint64_t value)
 {
-	emit(c, BPF_LD | BPF_DW | BPF_IMM, to, kind, 0, (int32_t)value);
+	emit(c, BPF_DW | BPF_IMM, to, kind, 0, (int32_t)value); /* of the class BPF_LD, which is 0 */
 	emit(c, 0, 0, 0, 0, (int32_t)(value >> 32));
 }
 
@@ -279,7 +278,7 @@ static int lacks(char why[BPF_WATCH_WHY_MAX], int error, const char *what)
 /* The order is that of what a person would put right first. */
 static int watch_begin(struct bpf_watch *w, int cgroup, char why[BPF_WATCH_WHY_MAX])
 {
-	uint64_t netns = netns_cookie();
+	uint64_t netns = feature_on(FEATURE_BPF_WATCH) ? netns_cookie() : 0;
 	int rc;
 
 	if (!netns)

@@ -10,6 +10,7 @@ static const char *const names[] = {
 	[FEATURE_STATX] = "statx",
 	[FEATURE_TMPFILE] = "tmpfile",
 	[FEATURE_DIRECT_MMAP] = "direct-mmap",
+	[FEATURE_BPF_WATCH] = "bpf-watch",
 };
 static_assert(sizeof(names) / sizeof(names[0]) == FEATURE_COUNT, "every feature has a name");
 

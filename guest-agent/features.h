@@ -12,6 +12,7 @@ enum feature {
 	FEATURE_STATX,       /* FUSE_STATX, Linux 6.6 */
 	FEATURE_TMPFILE,     /* FUSE_TMPFILE, Linux 6.1 */
 	FEATURE_DIRECT_MMAP, /* FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6 */
+	FEATURE_BPF_WATCH,   /* SO_NETNS_COOKIE, and the same in BPF_PROG_TYPE_SOCK_OPS, Linux 5.15 */
 	FEATURE_COUNT,
 };
 

@@ -4,8 +4,9 @@
  *
  * Where BPF tells (bpf_watch.h) it asks at once, and LOOK_FIRST_US later, as a hint comes a moment before the change
  * itself, and then after longer and longer pauses, up to LOOK_LAST_US: what no hint tells of (a UDP socket that is
- * connected after its bind, a listener that is shut down and stays open) is seen by then, for 50 us in 2 s. A storm of
- * hints costs a twentieth of a core (HINT_FACTOR) and HINT_GAP_US between two wake-ups.
+ * connected after its bind, a listener that is shut down and stays open) is seen by then, for 50 us in 2 s. However
+ * many hints there are, asking takes no more than a twentieth of a core (HINT_FACTOR), and they wake us once in
+ * HINT_GAP_US: 8 % in all, under 230,000 binds a second.
  *
  * Elsewhere it polls. How often is a matter of what was seen: right after a change every POLL_FAST_US, because servers
  * start and stop in groups; each poll that finds nothing new is followed by a longer pause, up to POLL_SLOW_US, so that

@@ -244,6 +244,19 @@ static void who_is_not_root_is_told_so(void **state)
 	assert_int_equal(status, 0);
 }
 
+static void an_older_kernel_is_named(void **state)
+{
+	struct bpf_watch *w = NULL;
+	char why[BPF_WATCH_WHY_MAX] = "";
+
+	(void)state;
+	setenv("HOMEPORT_FEATURES", "-bpf-watch", 1);
+	assert_int_equal(bpf_watch_open(&w, why), -ENOSYS);
+	unsetenv("HOMEPORT_FEATURES");
+	assert_string_equal(why, "the kernel is older than Linux 5.15");
+	assert_null(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +267,7 @@ int main(void)
 		cmocka_unit_test(other_network_namespaces_hint_nothing),
 		cmocka_unit_test(a_ring_that_was_full_hints_everything),
 		cmocka_unit_test(who_is_not_root_is_told_so),
+		cmocka_unit_test(an_older_kernel_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@ static void nothing_is_off_unless_it_is_named(void **state)
 	for (int f = 0; f < FEATURE_COUNT; f++) {
 		assert_true(feature_in(NULL, f));
 		assert_true(feature_in("", f));
-		assert_true(feature_in("-,-stat,statx,-statxx,--tmpfile, -tmpfile,direct-mmap", f));
+		assert_true(feature_in("-,-stat,statx,-statxx,--tmpfile, -tmpfile,direct-mmap,bpf-watch", f));
 	}
 }
 
