@@ -334,6 +334,7 @@ static void on_link_connected(void *ctx, struct chan *chan, const struct link_in
 	snprintf(a->ssh_host, sizeof(a->ssh_host), "%s", info->host);
 	snprintf(a->ssh_user, sizeof(a->ssh_user), "%s", info->user);
 	snprintf(a->ssh_key, sizeof(a->ssh_key), "%s", info->host_key);
+	snprintf(a->ssh_key_type, sizeof(a->ssh_key_type), "%s", info->host_key_type);
 	a->ssh_port = info->port;
 	if (!a->peer)
 		a->peer = new_peer(a);

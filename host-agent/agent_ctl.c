@@ -6,6 +6,8 @@
  *	events text|json		each change from now on
  *	listens				the host's addresses it listens on, for another session
  *	config				the configuration that was read, as YAML
+ *	shell				for `shell`: "STATE [TYPE OF HOST KEY]", then "MOUNT STATE SOURCE TARGET" a
+ *share, in the form of ctl_words.h
  *	wait				progress until all is as wanted; what `up` prints; its exit status
  *	why				what `wait` still waits for
  *	down				stops; answers when that is done
@@ -20,11 +22,13 @@
 #include "agent_state.h"
 #include "config.h"
 #include "ctl_socket.h"
+#include "ctl_words.h"
 #include "forward.h"
 #include "log.h"
 #include "loop.h"
 #include "reverse.h"
 #include "runtime_dir.h"
+#include "shares.h"
 
 #define EXIT_OK            0
 #define EXIT_FAILED        1
@@ -351,6 +355,30 @@ static void answer_listens(struct agent *a, struct ctl_client *client)
 	ctl_client_exit(client, EXIT_OK);
 }
 
+static void shell_share(struct ctl_client *client, const struct agent_mount *mount, size_t index)
+{
+	const struct planned_share *share = &mount->plan->shares[index];
+	char line[CTL_REQUEST_MAX] = "", *path = mount_plan_path(mount->target, share->point);
+	enum control_mount_status status = mount->status;
+
+	if (status == MOUNT_MOUNTED && served_error(mount->shares[index].served))
+		status = MOUNT_FAILED;
+	if (path && ctl_words_add(line, sizeof(line), agent_mount_state_name(status)) &&
+	    ctl_words_add(line, sizeof(line), share->source->location.path) && ctl_words_add(line, sizeof(line), path))
+		ctl_client_text(client, 'o', line, strlen(line));
+	free(path);
+}
+
+static void answer_shell(struct agent *a, struct ctl_client *client)
+{
+	ctl_client_line(client, 'o', "%s%s%s", agent_state_name(a->state), a->ssh_key_type[0] ? " " : "",
+			a->ssh_key_type);
+	for (size_t i = 0; i < a->plan.count; i++)
+		for (size_t j = 0; j < a->plan.mounts[i].share_count; j++)
+			shell_share(client, &a->mounts[i], j);
+	ctl_client_exit(client, EXIT_OK);
+}
+
 static void on_request(void *ctx, struct ctl_client *client, const char *line)
 {
 	static const struct {
@@ -380,6 +408,8 @@ static void on_request(void *ctx, struct ctl_client *client, const char *line)
 		answer_listens(a, client);
 	} else if (!strcmp(line, "config")) {
 		answer_config(a, client);
+	} else if (!strcmp(line, "shell")) {
+		answer_shell(a, client);
 	} else if (!strcmp(line, "wait")) {
 		watch(a, client, WATCHER_WAIT, false);
 	} else if (!strcmp(line, "why")) {

@@ -156,7 +156,7 @@ struct agent {
 	bool guest_known; /* GUEST came in this session */
 	bool ports_known; /* a whole snapshot came in this session */
 	struct control_guest guest;
-	char ssh_host[256], ssh_user[256], ssh_key[128];
+	char ssh_host[256], ssh_user[256], ssh_key[128], ssh_key_type[64];
 	unsigned ssh_port;
 };
 

@@ -61,6 +61,24 @@ static void on_name(void *ctx, const char *name)
 	snprintf(only->all + len, sizeof(only->all) - len, "%s%s", len ? ", " : "", name);
 }
 
+/* Who wants a shell wants it now: what helps is said. A word that is no session may have been meant as a command. */
+static int not_running(const struct options *options, const char *name)
+{
+	const char *command = command_name(options->command);
+	struct only only = {0};
+
+	if (options->command != COMMAND_SHELL)
+		return cmd_fail(EXIT_NOT_RUNNING, "%s: %s is not running", command, name);
+	runtime_dir_each(on_name, &only);
+	if (only.count != 1)
+		return cmd_fail(EXIT_NOT_RUNNING, "shell: %s is not running; start it with `homeport up %s`", name,
+				name);
+	return cmd_fail(EXIT_NOT_RUNNING,
+			"shell: %s is not running; start it with `homeport up %s`, or run a command in %s with "
+			"`homeport shell -- %s`",
+			name, name, only.name, name);
+}
+
 static int find_name(const struct options *options, char name[RUNTIME_NAME_MAX + 1])
 {
 	const char *command = command_name(options->command), *word = options->name ? options->name : options->target;
@@ -75,7 +93,8 @@ static int find_name(const struct options *options, char name[RUNTIME_NAME_MAX +
 	}
 	runtime_dir_each(on_name, &only);
 	if (only.count == 0)
-		return cmd_fail(EXIT_NOT_RUNNING, "%s: nothing is running", command);
+		return cmd_fail(EXIT_NOT_RUNNING, "%s: nothing is running%s", command,
+				options->command == COMMAND_SHELL ? "; start a session with `homeport up HOST`" : "");
 	if (only.count > 1)
 		return cmd_fail(EXIT_USAGE, "%s: several are running, say which: %s", command, only.all);
 	memcpy(name, only.name, sizeof(only.name));
@@ -102,7 +121,7 @@ int cmd_asked(const struct options *options, const struct runtime_dir *dir, int 
 	if (rc >= 0)
 		return rc;
 	if (rc == -ENOENT)
-		return cmd_fail(EXIT_NOT_RUNNING, "%s: %s is not running", command, dir->name);
+		return not_running(options, dir->name);
 	if (rc == -ECONNRESET)
 		return cmd_fail(EXIT_FAILED, "%s: the agent of %s ended before it answered; see `homeport logs %s`",
 				command, dir->name, dir->name);

@@ -68,6 +68,7 @@ static const struct {
 	{"sftp-server", WORDS_FOLDERS, WORDS_NONE},
 	{"guest install", WORDS_CONFIGURED, WORDS_NONE},
 	{"guest uninstall", WORDS_CONFIGURED, WORDS_NONE},
+	{"shell", WORDS_RUNNING, WORDS_NONE},
 };
 
 static const struct {
@@ -337,6 +338,8 @@ static void complete_word(struct completion *c, int argc, char **argv)
 			c->session = argv[i];
 		}
 	}
+	if (command == COMMAND_SHELL && place > 0)
+		return; /* another program's, of the guest */
 	if (equals != NULL) {
 		c->lead = c->typed;
 		c->lead_size = (size_t)(equals + 1 - c->typed);

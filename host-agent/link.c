@@ -49,7 +49,7 @@ struct link {
 	struct sleep_watch sleep;
 	struct link_error last;
 	struct link_info info; /* of the last login, in the arrays below */
-	char host[256], user[256], host_key[128], cipher[64];
+	char host[256], user[256], host_key[128], host_key_type[64], cipher[64];
 };
 
 static void link_connect(struct link *link);
@@ -146,12 +146,14 @@ static void keep_info(struct link *link, const struct ssh_login *login, const st
 	snprintf(link->host, sizeof(link->host), "%s", target->hostname);
 	snprintf(link->user, sizeof(link->user), "%s", target->user);
 	snprintf(link->host_key, sizeof(link->host_key), "%s", ssh_login_host_key(login));
+	snprintf(link->host_key_type, sizeof(link->host_key_type), "%s", ssh_login_host_key_type(login));
 	snprintf(link->cipher, sizeof(link->cipher), "%s", ssh_login_cipher(login));
 	link->info = (struct link_info){
 		.host = link->host,
 		.port = target->port,
 		.user = link->user,
 		.host_key = link->host_key,
+		.host_key_type = link->host_key_type,
 		.cipher = link->cipher,
 	};
 }

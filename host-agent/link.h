@@ -45,7 +45,8 @@ struct link_info {
 	const char *host; /* the name or address connected to, after ssh_config */
 	unsigned port;
 	const char *user;
-	const char *host_key; /* "SHA256:..." */
+	const char *host_key;      /* "SHA256:..." */
+	const char *host_key_type; /* "ssh-ed25519" */
 	const char *cipher;
 };
 

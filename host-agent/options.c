@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -42,6 +43,8 @@ static const struct command_row commands[] = {
 	[COMMAND_GUEST_INSTALL] = {"guest install", 1, 1, "[USER@]HOST[:PORT] | NAME", "homeport-guest there for good"},
 	[COMMAND_GUEST_UNINSTALL] = {"guest uninstall", 1, 1, "[USER@]HOST[:PORT] | NAME",
 				     "take away what guest install put there"},
+	[COMMAND_SHELL] = {"shell", 0, UINT_MAX, "[NAME | --] [K=V...] [CMD...]",
+			   "a shell, or CMD, in the guest, in this folder"},
 	[COMMAND_CONFIG_CHECK] = {"config check", 0, 1, "[FILE]", "every problem with file, line and column"},
 	[COMMAND_CONFIG_SHOW] = {"config show", 1, 1, "NAME", "the effective configuration"},
 	[COMMAND_CONFIG_SCHEMA] = {"config schema", 0, 0, "", "the JSON Schema of a configuration, for editors"},
@@ -51,7 +54,7 @@ static const struct command_row commands[] = {
 static_assert(sizeof(commands) / sizeof(commands[0]) == COMMANDS, "every command has a row");
 
 /* Commands of a later version: they are known, so that nobody takes the message for a typing mistake. */
-static const char *const later_commands[] = {"shell", "doctor", NULL};
+static const char *const later_commands[] = {"doctor", NULL};
 
 const char *command_name(enum command command)
 {
@@ -150,7 +153,9 @@ static enum options_result __attribute__((format(printf, 2, 3))) wrong(char *why
 /* What getopt_long wants, made from the rows of one command. A row's value is 256 + its index. */
 static void make_tables(enum command command, struct option *longs, char *letters)
 {
-	*letters++ = ':'; /* a missing value is told apart from an unknown option */
+	if (command == COMMAND_SHELL)
+		*letters++ = '+'; /* what follows its name is another program's */
+	*letters++ = ':';         /* a missing value is told apart from an unknown option */
 	for (size_t i = 0; i < ROWS; i++) {
 		if (!(rows[i].on & ON(command)))
 			continue;
@@ -251,7 +256,7 @@ static enum options_result bad_option(int found, char **argv, const char *comman
 static enum options_result read_options(int argc, char **argv, struct options *options, char *why)
 {
 	struct option longs[ROWS_MAX + 1];
-	char letters[2 * ROWS_MAX + 2];
+	char letters[2 * ROWS_MAX + 3];
 	const char *command = command_name(options->command);
 	int found;
 
@@ -270,11 +275,29 @@ static enum options_result read_options(int argc, char **argv, struct options *o
 	return OPTIONS_OK;
 }
 
+/* shell [NAME | --] [--] [WORD...]: a command's words may be anything, and empty. */
+static enum options_result read_shell(int argc, char **argv, struct options *options, char *why)
+{
+	bool named = optind < argc && strcmp(argv[optind - 1], "--") != 0;
+
+	if (named) {
+		options->target = argv[optind++];
+		if (options->target[0] == '\0')
+			return wrong(why, "shell: the name is empty; leave it out with --");
+		if (optind < argc && strcmp(argv[optind], "--") == 0)
+			optind++;
+	}
+	options->words = argv + optind;
+	return OPTIONS_OK;
+}
+
 static enum options_result read_arguments(int argc, char **argv, struct options *options, char *why)
 {
 	const struct command_row *row = &commands[options->command];
 	unsigned count = (unsigned)(argc - optind);
 
+	if (options->command == COMMAND_SHELL)
+		return read_shell(argc, argv, options, why);
 	if (count < row->least)
 		return wrong(why, "%s: %s is missing: see homeport %s --help", row->name, row->arguments, row->name);
 	if (count > row->most)

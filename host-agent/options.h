@@ -32,6 +32,7 @@ enum command {
 	COMMAND_DISABLE,
 	COMMAND_GUEST_INSTALL,
 	COMMAND_GUEST_UNINSTALL,
+	COMMAND_SHELL,
 	COMMAND_CONFIG_CHECK,
 	COMMAND_CONFIG_SHOW,
 	COMMAND_CONFIG_SCHEMA,
@@ -51,6 +52,7 @@ struct options {
 	enum command command;
 	const char *target;   /* the argument: a host or a name, config check's FILE, sftp-server's DIR */
 	const char *argument; /* the second one: mount's SRC, umount's DST, forward's HOST:GUEST, unforward's HOST */
+	char *const *words;   /* shell: what stands behind the target, ends with NULL; its target is NULL behind `--` */
 	const char *name;
 	const char *ssh_config; /* -F */
 	unsigned port;

@@ -555,6 +555,11 @@ const char *ssh_login_host_key(const struct ssh_login *login)
 	return login->host_key;
 }
 
+const char *ssh_login_host_key_type(const struct ssh_login *login)
+{
+	return login->host_key_type;
+}
+
 const char *ssh_login_cipher(const struct ssh_login *login)
 {
 	return ssh_get_cipher_out(login->session);

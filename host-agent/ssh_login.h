@@ -29,7 +29,8 @@ void ssh_login_free(struct ssh_login *login);
 /* All of these stay the login's. */
 const char *ssh_login_name(const struct ssh_login *login); /* of the host, for messages */
 const char *ssh_login_command(const struct ssh_login *login);
-const char *ssh_login_host_key(const struct ssh_login *login); /* "SHA256:..." */
+const char *ssh_login_host_key(const struct ssh_login *login);      /* "SHA256:..." */
+const char *ssh_login_host_key_type(const struct ssh_login *login); /* "ssh-ed25519" */
 const char *ssh_login_cipher(const struct ssh_login *login);
 const char *ssh_login_exit_signal(const struct ssh_login *login); /* "KILL": what ended the command; "": nothing told */
 struct ssh_session_struct *ssh_login_session(const struct ssh_login *login); /* non-blocking */

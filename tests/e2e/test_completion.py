@@ -127,11 +127,11 @@ def test_names_are_of_sessions_that_the_command_is_about(offered):
         assert offered(command, "") == {"configured"}
     assert offered("config", "show", "") == {"configured"}
     assert offered("guest", "install", "") == {"configured"}
-    for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "events"):
+    for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "events", "shell"):
         assert offered(command, "") == {"running"}
     assert offered("logs", "") == {"past", "running"}
     assert offered("status", "--json", "r") == {"running"}
-    assert offered("down", "running", "") == set()
+    assert offered("down", "running", "") == offered("shell", "running", "") == offered("shell", "running", "-") == set()
 
 
 def test_values_are_files_folders_and_words(offered):

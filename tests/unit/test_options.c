@@ -78,6 +78,40 @@ static void each_command_is_known_by_its_words(void **state)
 	}
 }
 
+static void what_follows_the_name_of_a_shell_is_another_programs(void **state)
+{
+	static const struct {
+		const char *line, *target, *words;
+	} lines[] = {
+		{"shell", NULL, ""},
+		{"shell dev", "dev", ""},
+		{"shell dev ls -l --help", "dev", "ls -l --help"},
+		{"shell dev -- ls -- x", "dev", "ls -- x"},
+		{"shell dev --", "dev", ""},
+		{"shell -- ls -l", NULL, "ls -l"},
+		{"shell -- -- x", NULL, "-- x"},
+		{"shell --", NULL, ""},
+		{"shell dev ''", "dev", "''"},
+	};
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct options options;
+		char words[100] = "";
+
+		take(lines[i].line, &options);
+		for (char *const *word = options.words; *word; word++)
+			snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s", words[0] ? " " : "",
+				 **word ? *word : "''");
+		assert_string_equal(words, lines[i].words);
+		if (lines[i].target == NULL)
+			assert_null(options.target);
+		else
+			assert_string_equal(options.target, lines[i].target);
+	}
+	assert_int_equal(parse("shell -x dev", &(struct options){0}), OPTIONS_WRONG);
+	assert_int_equal(parse("shell '' ls", &(struct options){0}), OPTIONS_WRONG);
+}
+
 static void every_option_of_up_is_taken_before_and_after_the_host(void **state)
 {
 	struct options o;
@@ -135,7 +169,6 @@ static void a_mistake_is_one_line_that_says_where_help_is(void **state)
 		{"mount dev", "mount: NAME SRC[:DST][:w] is missing: see homeport mount --help"},
 		{"forward dev ''", "forward: the argument is empty; NAME HOST:GUEST[,static] is meant"},
 		{"unforward a b c", "unforward: \"c\" is one argument too many: see homeport unforward --help"},
-		{"shell", "shell: not in this version"},
 		{"doctor", "doctor: not in this version"},
 		{"up", "up: [USER@]HOST[:PORT] | NAME is missing: see homeport up --help"},
 		{"up a b", "up: \"b\" is one argument too many: see homeport up --help"},
@@ -424,6 +457,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_command_is_known_by_its_words),
+		cmocka_unit_test(what_follows_the_name_of_a_shell_is_another_programs),
 		cmocka_unit_test(every_option_of_up_is_taken_before_and_after_the_host),
 		cmocka_unit_test(a_mistake_is_one_line_that_says_where_help_is),
 		cmocka_unit_test(a_repeatable_option_is_bounded),
