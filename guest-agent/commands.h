@@ -15,6 +15,7 @@ enum {
 typedef int command_fn(int argc, char **argv);
 
 command_fn cmd_attach;
+command_fn cmd_doctor;
 command_fn cmd_serve;
 command_fn cmd_status;
 

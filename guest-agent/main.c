@@ -29,6 +29,7 @@ static const struct command {
 	{"mount", cmd_mount, "[-o OPTIONS] MOUNTPOINT -- COMMAND...",
 	 "mounts what COMMAND serves on its stdin and stdout"},
 	{"ports", cmd_ports, "[--json] [--watch]", "what listens here, as the agent sees it"},
+	{"doctor", cmd_doctor, "[--json] [MOUNTPOINT...]", "whether all here is as it has to be, and what to do"},
 	{"status", cmd_status, "", "which hosts are there, and what is mounted for them"},
 	{"install", cmd_install, "[--user NAME] [--dry-run | --yes] ...",
 	 "puts this program in its place for good, as root"},

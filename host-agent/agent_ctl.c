@@ -8,6 +8,7 @@
  *	config				the configuration that was read, as YAML
  *	shell				for `shell`: "STATE [TYPE OF HOST KEY]", then "MOUNT STATE SOURCE TARGET" a
  *share, in the form of ctl_words.h
+ *	doctor				what is not as wanted, a line each as of check.h
  *	wait				progress until all is as wanted; what `up` prints; its exit status
  *	why				what `wait` still waits for
  *	down				stops; answers when that is done
@@ -28,7 +29,6 @@
 #include "loop.h"
 #include "reverse.h"
 #include "runtime_dir.h"
-#include "shares.h"
 
 #define EXIT_OK            0
 #define EXIT_FAILED        1
@@ -361,7 +361,7 @@ static void shell_share(struct ctl_client *client, const struct agent_mount *mou
 	char line[CTL_REQUEST_MAX] = "", *path = mount_plan_path(mount->target, share->point);
 	enum control_mount_status status = mount->status;
 
-	if (status == MOUNT_MOUNTED && served_error(mount->shares[index].served))
+	if (status == MOUNT_MOUNTED && agent_mount_trouble(mount, index))
 		status = MOUNT_FAILED;
 	if (path && ctl_words_add(line, sizeof(line), agent_mount_state_name(status)) &&
 	    ctl_words_add(line, sizeof(line), share->source->location.path) && ctl_words_add(line, sizeof(line), path))
@@ -410,6 +410,8 @@ static void on_request(void *ctx, struct ctl_client *client, const char *line)
 		answer_config(a, client);
 	} else if (!strcmp(line, "shell")) {
 		answer_shell(a, client);
+	} else if (!strcmp(line, "doctor")) {
+		agent_doctor_answer(a, client);
 	} else if (!strcmp(line, "wait")) {
 		watch(a, client, WATCHER_WAIT, false);
 	} else if (!strcmp(line, "why")) {

@@ -3,7 +3,7 @@
  * agent_state: the struct behind agent.h, for the files that are the agent together: agent.c (life and death),
  * agent_mounts.c (what is mounted), agent_guest.c (what is said to the guest), agent_live.c (what changes while it
  * runs), agent_ctl.c (what the commands ask), agent_change.c and change_*.c, agent_save.c (the commands that change
- * it), agent_events.c and status.c (what is told and shown).
+ * it), agent_events.c, agent_doctor.c and status.c (what is told and shown).
  */
 #ifndef HOMEPORT_AGENT_STATE_H
 #define HOMEPORT_AGENT_STATE_H
@@ -230,8 +230,15 @@ struct watcher *agent_ctl_watch(struct agent *a, struct ctl_client *client, enum
 void agent_ctl_mount_line(const struct agent_mount *mount, size_t index, struct ctl_client *client);
 void agent_ctl_port_line(struct ctl_client *client, const struct forward_info *info);
 
+/* agent_doctor.c */
+void agent_doctor_answer(struct agent *a, struct ctl_client *client); /* what is not as wanted */
+
 /* status.c */
 const char *agent_mount_state_name(enum control_mount_status status);
+
+/* Why a mount, or this share of it, does not work; NULL when it does. */
+const char *agent_mount_trouble(const struct agent_mount *mount, size_t share);
+
 struct status_text {
 	char *text;
 	size_t len;

@@ -30,7 +30,6 @@
 #define PATIENCE_US SESSION_GREETING_US
 #define SENDING_US  30000000u
 #define CHUNK       (64u << 10)
-#define PRINTED_MAX 400u /* of what others printed, for the log and the error */
 /* One a folder, and as many again: a guest does not make us send without end. */
 #define SENDS_MAX 6u
 
@@ -45,7 +44,7 @@ struct bringer {
 	char line[BRING_LINE_MAX];
 	size_t line_len;
 	bool line_cut;
-	char printed[PRINTED_MAX]; /* the beginning of what is not ours */
+	char printed[BRINGER_PRINTED_MAX]; /* the beginning of what is not ours */
 	size_t printed_len;
 	uint64_t received; /* bytes of lines, all together */
 
@@ -93,7 +92,7 @@ static const char *said(const struct bringer *b, char *text, size_t size)
 static void fail_ignored(struct bringer *b, const char *when)
 {
 	struct link_error err;
-	char text[PRINTED_MAX];
+	char text[BRINGER_PRINTED_MAX];
 
 	link_error_set(&err, LINK_ERROR_COMMAND, "%s: the guest does not run what homeport asks for; %s it printed: %s",
 		       b->params.name, when, said(b, text, sizeof(text)));
@@ -119,7 +118,7 @@ static void fail_no_build(struct bringer *b, const char *text)
 static void fail_no_place(struct bringer *b, const char *text)
 {
 	struct link_error err;
-	char why[PRINTED_MAX];
+	char why[BRINGER_PRINTED_MAX];
 
 	link_error_set(&err, LINK_ERROR_COMMAND, "%s: there is no place for homeport-guest in the guest: %s",
 		       b->params.name, text_printable(why, sizeof(why), text, strlen(text)));
@@ -187,11 +186,13 @@ static bool send_begin(struct bringer *b, const char *arch)
 
 static void attach(struct bringer *b)
 {
-	char text[PRINTED_MAX];
+	char text[BRINGER_PRINTED_MAX];
 
 	if (b->printed_len > 0)
 		log_info("the guest's login shell printed, before homeport-guest: %s",
 			 text_printable(text, sizeof(text), b->printed, b->printed_len));
+	if (b->params.printed)
+		text_printable(b->params.printed, BRINGER_PRINTED_MAX, b->printed, b->printed_len);
 	finish(b, NULL);
 }
 
@@ -199,9 +200,9 @@ static void remember(struct bringer *b, const char *line, size_t len)
 {
 	if (len == 0)
 		return;
-	if (b->printed_len > 0 && b->printed_len < PRINTED_MAX)
+	if (b->printed_len > 0 && b->printed_len < BRINGER_PRINTED_MAX)
 		b->printed[b->printed_len++] = ' ';
-	len = len < PRINTED_MAX - b->printed_len ? len : PRINTED_MAX - b->printed_len;
+	len = len < BRINGER_PRINTED_MAX - b->printed_len ? len : BRINGER_PRINTED_MAX - b->printed_len;
 	memcpy(b->printed + b->printed_len, line, len);
 	b->printed_len += len;
 }

@@ -21,10 +21,13 @@ struct loop;
  */
 typedef void bringer_done_cb(void *ctx, struct chan *chan, const struct link_error *err);
 
+#define BRINGER_PRINTED_MAX 400u
+
 struct bringer_params {
 	const char *name;                       /* of the host, for messages; valid as long as the bringer */
 	const struct guest_builds *builds;      /* so too */
 	const struct chan_ssh_outcome *outcome; /* of the chan; so too */
+	char *printed; /* BRINGER_PRINTED_MAX bytes: gets what others printed before; NULL: it is only logged */
 };
 
 /* Takes the chan, also on failure. NULL: out of memory. */

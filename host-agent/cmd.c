@@ -45,31 +45,31 @@ int cmd_desire(const struct options *options, struct desired *desired)
 	return rc < 0 ? EXIT_USAGE : EXIT_DONE;
 }
 
-struct only {
-	char name[RUNTIME_NAME_MAX + 1];
-	char all[256]; /* for the message */
-	size_t count;
-};
-
 static void on_name(void *ctx, const char *name)
 {
-	struct only *only = ctx;
-	size_t len = strlen(only->all);
+	struct cmd_running *running = ctx;
+	size_t len = strlen(running->all);
 
-	only->count++;
-	snprintf(only->name, sizeof(only->name), "%s", name);
-	snprintf(only->all + len, sizeof(only->all) - len, "%s%s", len ? ", " : "", name);
+	running->count++;
+	snprintf(running->name, sizeof(running->name), "%s", name);
+	snprintf(running->all + len, sizeof(running->all) - len, "%s%s", len ? ", " : "", name);
+}
+
+void cmd_running(struct cmd_running *running)
+{
+	*running = (struct cmd_running){0};
+	runtime_dir_each(on_name, running);
 }
 
 /* Who wants a shell wants it now: what helps is said. A word that is no session may have been meant as a command. */
 static int not_running(const struct options *options, const char *name)
 {
 	const char *command = command_name(options->command);
-	struct only only = {0};
+	struct cmd_running only;
 
 	if (options->command != COMMAND_SHELL)
 		return cmd_fail(EXIT_NOT_RUNNING, "%s: %s is not running", command, name);
-	runtime_dir_each(on_name, &only);
+	cmd_running(&only);
 	if (only.count != 1)
 		return cmd_fail(EXIT_NOT_RUNNING, "shell: %s is not running; start it with `homeport up %s`", name,
 				name);
@@ -83,7 +83,7 @@ static int find_name(const struct options *options, char name[RUNTIME_NAME_MAX +
 {
 	const char *command = command_name(options->command), *word = options->name ? options->name : options->target;
 	char found[SESSION_NAME_MAX + 1], why[ARG_WHY_MAX];
-	struct only only = {0};
+	struct cmd_running only;
 
 	if (word) {
 		if (desired_name(word, found, why) < 0)
@@ -91,7 +91,7 @@ static int find_name(const struct options *options, char name[RUNTIME_NAME_MAX +
 		snprintf(name, RUNTIME_NAME_MAX + 1, "%s", found);
 		return EXIT_DONE;
 	}
-	runtime_dir_each(on_name, &only);
+	cmd_running(&only);
 	if (only.count == 0)
 		return cmd_fail(EXIT_NOT_RUNNING, "%s: nothing is running%s", command,
 				options->command == COMMAND_SHELL ? "; start a session with `homeport up HOST`" : "");

@@ -3,10 +3,13 @@
 #ifndef HOMEPORT_CMD_H
 #define HOMEPORT_CMD_H
 
+#include <stddef.h>
+
+#include "runtime_dir.h"
+
 struct config;
 struct desired;
 struct options;
-struct runtime_dir;
 
 enum {
 	EXIT_DONE = 0,
@@ -31,12 +34,21 @@ int cmd_enable(const struct options *options);
 int cmd_disable(const struct options *options);
 int cmd_guest(const struct options *options); /* guest install, guest uninstall */
 int cmd_shell(const struct options *options);
+int cmd_doctor(const struct options *options);
 
 /* argv is the words behind `homeport complete`. */
 int cmd_complete(int argc, char **argv);
 
 /* Prints "homeport: ..." to stderr and returns the status. */
 int cmd_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The sessions that run. */
+struct cmd_running {
+	size_t count;
+	char name[RUNTIME_NAME_MAX + 1]; /* of the only one */
+	char all[256];                   /* "a, b", for a message */
+};
+void cmd_running(struct cmd_running *running);
 
 /*
  * The desired state of a command line, its paths looked at. EXIT_DONE, and desired_clear() frees it; or the exit

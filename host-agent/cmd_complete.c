@@ -68,6 +68,7 @@ static const struct {
 	{"sftp-server", WORDS_FOLDERS, WORDS_NONE},
 	{"guest install", WORDS_CONFIGURED, WORDS_NONE},
 	{"guest uninstall", WORDS_CONFIGURED, WORDS_NONE},
+	{"doctor", WORDS_CONFIGURED, WORDS_NONE},
 	{"shell", WORDS_RUNNING, WORDS_NONE},
 };
 

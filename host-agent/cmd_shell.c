@@ -4,7 +4,6 @@
  * the guest. The running agent says what is mounted where, so that it can begin in this folder; nothing else is asked
  * of it, and the connection is one of its own: it goes on when the session ends.
  */
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -23,7 +22,6 @@
 #include "shell_folder.h"
 #include "shell_line.h"
 #include "ssh_args.h"
-#include "ssh_config.h"
 
 #define ASK_TIMEOUT_S 10u
 
@@ -150,21 +148,11 @@ static void pin(struct ssh_args *args, const struct session *s, const char *opti
 /* Returns only where it cannot be done. */
 static int become_ssh(const struct session *s, const struct config_ssh *ssh, const char *line)
 {
-	const char *options[SSH_ARGS_OPTIONS_MAX + 1] = {NULL};
-	const struct ssh_request request = {
-		.destination = ssh->host,
-		.config_file = ssh->config_file.path,
-		.port = ssh->port,
-		.user = ssh->user,
-		.identity_file = ssh->identity_file.path,
-		.options = options,
-	};
+	const char *options[CONFIG_SSH_OPTIONS_MAX + 1];
+	const struct ssh_request request = ssh_args_request(ssh, options);
 	char algorithms[96], pinned[256];
 	struct ssh_args args = {0};
 
-	static_assert(CONFIG_SSH_OPTIONS_MAX <= SSH_ARGS_OPTIONS_MAX, "all options fit");
-	for (size_t i = 0; i < ssh->option_count; i++)
-		options[i] = ssh->options[i];
 	ssh_args_add(&args, "ssh", isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) ? "-t" : "-T");
 	ssh_args_add(&args, "-o", "RemoteCommand=none");
 	if (ssh->host_key) {

@@ -50,6 +50,7 @@ struct link {
 	struct link_error last;
 	struct link_info info; /* of the last login, in the arrays below */
 	char host[256], user[256], host_key[128], host_key_type[64], cipher[64];
+	char printed[BRINGER_PRINTED_MAX];
 };
 
 static void link_connect(struct link *link);
@@ -131,6 +132,7 @@ static void link_bring(struct link *link, struct chan *chan)
 		.name = link->params->ssh.destination,
 		.builds = link->params->builds,
 		.outcome = link->outcome,
+		.printed = link->printed,
 	};
 
 	link->bringer = bringer_new(link->loop, chan, &params, on_brought, link);
@@ -148,6 +150,7 @@ static void keep_info(struct link *link, const struct ssh_login *login, const st
 	snprintf(link->host_key, sizeof(link->host_key), "%s", ssh_login_host_key(login));
 	snprintf(link->host_key_type, sizeof(link->host_key_type), "%s", ssh_login_host_key_type(login));
 	snprintf(link->cipher, sizeof(link->cipher), "%s", ssh_login_cipher(login));
+	link->printed[0] = '\0';
 	link->info = (struct link_info){
 		.host = link->host,
 		.port = target->port,
@@ -155,6 +158,7 @@ static void keep_info(struct link *link, const struct ssh_login *login, const st
 		.host_key = link->host_key,
 		.host_key_type = link->host_key_type,
 		.cipher = link->cipher,
+		.printed = link->printed,
 	};
 }
 

@@ -48,6 +48,7 @@ struct link_info {
 	const char *host_key;      /* "SHA256:..." */
 	const char *host_key_type; /* "ssh-ed25519" */
 	const char *cipher;
+	const char *printed; /* what the login shell printed before homeport-guest ran, printable; "" */
 };
 
 /* Each may call into the link; none may free it but by link_free() deferred (loop_defer). */

@@ -31,6 +31,7 @@ static int (*const handlers[COMMANDS])(const struct options *options) = {
 	[COMMAND_GUEST_INSTALL] = cmd_guest,
 	[COMMAND_GUEST_UNINSTALL] = cmd_guest,
 	[COMMAND_SHELL] = cmd_shell,
+	[COMMAND_DOCTOR] = cmd_doctor,
 	[COMMAND_CONFIG_CHECK] = cmd_config_check,
 	[COMMAND_CONFIG_SHOW] = cmd_config_show,
 	[COMMAND_CONFIG_SCHEMA] = cmd_config_schema,

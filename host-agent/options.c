@@ -43,8 +43,10 @@ static const struct command_row commands[] = {
 	[COMMAND_GUEST_INSTALL] = {"guest install", 1, 1, "[USER@]HOST[:PORT] | NAME", "homeport-guest there for good"},
 	[COMMAND_GUEST_UNINSTALL] = {"guest uninstall", 1, 1, "[USER@]HOST[:PORT] | NAME",
 				     "take away what guest install put there"},
-	[COMMAND_SHELL] = {"shell", 0, UINT_MAX, "[NAME | --] [K=V...] [CMD...]",
+	[COMMAND_SHELL] = {"shell", 0, UINT_MAX, "[NAME] [K=V...] [CMD...]",
 			   "a shell, or CMD, in the guest, in this folder"},
+	[COMMAND_DOCTOR] = {"doctor", 0, 1, "[[USER@]HOST | NAME]",
+			    "what has to be right, and what to do where it is not"},
 	[COMMAND_CONFIG_CHECK] = {"config check", 0, 1, "[FILE]", "every problem with file, line and column"},
 	[COMMAND_CONFIG_SHOW] = {"config show", 1, 1, "NAME", "the effective configuration"},
 	[COMMAND_CONFIG_SCHEMA] = {"config schema", 0, 0, "", "the JSON Schema of a configuration, for editors"},
@@ -52,9 +54,6 @@ static const struct command_row commands[] = {
 	[COMMAND_SFTP_SERVER] = {"sftp-server", 1, 1, "DIR", "serve DIR alone on stdin and stdout"},
 };
 static_assert(sizeof(commands) / sizeof(commands[0]) == COMMANDS, "every command has a row");
-
-/* Commands of a later version: they are known, so that nobody takes the message for a typing mistake. */
-static const char *const later_commands[] = {"doctor", NULL};
 
 const char *command_name(enum command command)
 {
@@ -83,7 +82,8 @@ enum option_kind {
 #define ON_REPORT     (ON(COMMAND_STATUS) | ON(COMMAND_PORTS))
 #define ON_CHANGE     (ON(COMMAND_MOUNT) | ON(COMMAND_UMOUNT) | ON(COMMAND_FORWARD) | ON(COMMAND_UNFORWARD))
 #define ON_GUEST      (ON(COMMAND_GUEST_INSTALL) | ON(COMMAND_GUEST_UNINSTALL))
-#define ON_LOGIN      (ON_SESSION | ON_GUEST)
+#define ON_MOUNTS     (ON_SESSION | ON(COMMAND_DOCTOR))
+#define ON_LOGIN      (ON_MOUNTS | ON_GUEST)
 #define ON_EVERYTHING (ON(COMMANDS) - 1)
 #define TIMEOUT_MOST  86400
 #define ROWS_MAX      32
@@ -106,22 +106,22 @@ static const struct option_row rows[] = {
 	{NULL, 'p', KIND_PORT, offsetof(struct options, port), ON_LOGIN, "PORT", "the guest's ssh port"},
 	{NULL, 'i', KIND_TEXT, offsetof(struct options, identity_file), ON_LOGIN, "FILE", "the private key to use"},
 	{NULL, 'o', KIND_LIST, offsetof(struct options, ssh_options), ON_LOGIN, "KEY=VALUE", "an option of ssh_config"},
-	{"mount", 0, KIND_LIST, offsetof(struct options, mounts), ON_SESSION, "SRC[:DST][:w]",
+	{"mount", 0, KIND_LIST, offsetof(struct options, mounts), ON_MOUNTS, "SRC[:DST][:w]",
 	 "show SRC in the guest (default: ~), at DST (default: SRC), writable with :w"},
-	{"no-mount", 0, KIND_FLAG, offsetof(struct options, no_mount), ON_SESSION, NULL, "no mounts"},
+	{"no-mount", 0, KIND_FLAG, offsetof(struct options, no_mount), ON_MOUNTS, NULL, "no mounts"},
 	{"port-forward", 0, KIND_LIST, offsetof(struct options, forwards), ON_SESSION, "HOST:GUEST[,static]",
 	 "answer for the guest's port GUEST at HOST, such as 8080:80"},
 	{"no-ports", 0, KIND_FLAG, offsetof(struct options, no_ports), ON_SESSION, NULL, "forward no ports"},
 	{"host-key", 0, KIND_TEXT, offsetof(struct options, host_key), ON_LOGIN, "SHA256:...",
 	 "the only host key to accept"},
-	{"guest-command", 0, KIND_TEXT, offsetof(struct options, guest_command), ON_SESSION, "CMD",
+	{"guest-command", 0, KIND_TEXT, offsetof(struct options, guest_command), ON_MOUNTS, "CMD",
 	 "the homeport-guest of the guest to run (default: brought along)"},
 	{"timeout", 0, KIND_TIME, offsetof(struct options, timeout_s), ON(COMMAND_UP) | ON(COMMAND_ENABLE), "TIME",
 	 "how long to wait (default: 60s)"},
 	{"verbose", 'v', KIND_COUNT, offsetof(struct options, verbose), ON(COMMAND_UP) | ON(COMMAND_RUN), NULL,
 	 "say more"},
-	{"json", 0, KIND_FLAG, offsetof(struct options, json), ON_REPORT | ON(COMMAND_EVENTS), NULL,
-	 "JSON for programs"},
+	{"json", 0, KIND_FLAG, offsetof(struct options, json), ON_REPORT | ON(COMMAND_EVENTS) | ON(COMMAND_DOCTOR),
+	 NULL, "JSON for programs"},
 	{"watch", 0, KIND_FLAG, offsetof(struct options, watch), ON_REPORT, NULL, "go on, at each change"},
 	{"follow", 'f', KIND_FLAG, offsetof(struct options, follow), ON(COMMAND_LOGS), NULL, "go on with new lines"},
 	{"save", 0, KIND_FLAG, offsetof(struct options, save), ON_CHANGE, NULL, "write it into NAME.yaml as well"},
@@ -333,9 +333,6 @@ static enum options_result unknown_command(const char *typed, char *why)
 {
 	const char *words[COMMANDS + 1] = {NULL}, *nearest;
 
-	for (size_t i = 0; later_commands[i] != NULL; i++)
-		if (strcmp(typed, later_commands[i]) == 0)
-			return wrong(why, "%s: not in this version", typed);
 	if (typed[0] == '-')
 		return wrong(why, "unknown option %.100s: see homeport --help", typed);
 	if (strcmp(typed, "config") == 0)

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "new_file.h"
 
 #define LOG_KEEP_MAX (4 << 20)
+#define ROOM_LEAST   (1u << 20)
 
 /* The folder that holds one folder a session. */
 static bool runtime_base(char path[RUNTIME_PATH_MAX])
@@ -111,6 +113,58 @@ int runtime_dir_open(struct runtime_dir *dir, const char *name, bool make, char 
 	}
 	rc = open_folder(dir->run, make, why);
 	return rc < 0 ? rc : open_folder(dir->state, make, why);
+}
+
+/* A log, a number, a socket: little, but not nothing. */
+static int check_room(const char *path, char *why)
+{
+	struct statvfs fs;
+	unsigned long long left;
+
+	if (statvfs(path, &fs) < 0)
+		return 0;
+	left = (unsigned long long)fs.f_bavail * fs.f_frsize;
+	if (left >= ROOM_LEAST)
+		return 0;
+	snprintf(why, RUNTIME_WHY_MAX, "%s: only %llu KiB are left on that disk", path, left >> 10);
+	return -ENOSPC;
+}
+
+/* The folder, where it is there; else whether it can be made in the nearest one that is. */
+static int check_base(const char *base, char *why)
+{
+	char path[RUNTIME_PATH_MAX], *end;
+	int rc;
+
+	if (access(base, F_OK) == 0) {
+		rc = check_folder(base, why);
+		return rc < 0 ? rc : check_room(base, why);
+	}
+	snprintf(path, sizeof(path), "%s", base);
+	do {
+		end = strrchr(path, '/');
+		*end = '\0';
+	} while (end > path && access(path, F_OK) < 0 && errno == ENOENT);
+	if (access(*path ? path : "/", W_OK | X_OK) == 0)
+		return check_room(*path ? path : "/", why);
+	snprintf(why, RUNTIME_WHY_MAX, "%s is not there, and cannot be made: %s", base, strerror(errno));
+	return -EACCES;
+}
+
+int runtime_dir_check(char shown[RUNTIME_WHY_MAX], char *why)
+{
+	char run[RUNTIME_PATH_MAX], state[RUNTIME_PATH_MAX];
+	int rc;
+
+	if (!runtime_base(run) || !state_base(state)) {
+		snprintf(why, RUNTIME_WHY_MAX, "neither XDG_STATE_HOME nor HOME names a folder to work in");
+		return -EINVAL;
+	}
+	rc = check_base(run, why);
+	if (!rc)
+		rc = check_base(state, why);
+	snprintf(shown, RUNTIME_WHY_MAX, "%.370s and %.370s", run, state);
+	return rc;
 }
 
 /* Calls `each` with every name in a folder below which there is a file of the session's. */

@@ -33,6 +33,12 @@ struct runtime_dir {
  */
 int runtime_dir_open(struct runtime_dir *dir, const char *name, bool make, char *why);
 
+/*
+ * Whether the folders that hold those of the sessions are there, or can be made: nothing is made. 0 and *shown is where
+ * they are, for a person; or a negative errno with a sentence in `why`.
+ */
+int runtime_dir_check(char shown[RUNTIME_WHY_MAX], char *why);
+
 /* Calls `each` with the name of every session that has a control socket, in no order. */
 void runtime_dir_each(void (*each)(void *ctx, const char *name), void *ctx);
 

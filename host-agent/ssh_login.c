@@ -429,8 +429,10 @@ static int login_command(struct ssh_login *l, struct link_error *err)
 	if (!l->channel || login_listen(l) != SSH_OK)
 		return fail_memory(err);
 	if (ssh_channel_open_session(l->channel) != SSH_OK) {
-		link_error_set(err, LINK_ERROR_PROTOCOL, "%s: the host allows no session: %s", l->name,
+		link_error_set(err, LINK_ERROR_COMMAND, "%s: the host allows no session: %s", l->name,
 			       ssh_get_error(l->session));
+		link_error_advise(err, "see MaxSessions in sshd_config of the guest");
+		err->permanent = false; /* somebody may let go of one */
 		return -EPROTO;
 	}
 	if (l->packet_max < PACKET_MIN) {
@@ -568,6 +570,15 @@ const char *ssh_login_cipher(const struct ssh_login *login)
 const char *ssh_login_name(const struct ssh_login *login)
 {
 	return login->name;
+}
+
+const char *ssh_login_library(void)
+{
+	static char version[32];
+	const char *all = ssh_version(0); /* "0.10.6/openssl/zlib" */
+
+	snprintf(version, sizeof(version), "%.*s", (int)strcspn(all, "/"), all);
+	return version;
 }
 
 const char *ssh_login_command(const struct ssh_login *login)

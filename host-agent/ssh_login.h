@@ -13,6 +13,9 @@ struct ssh_login;
 struct ssh_session_struct;
 struct ssh_target;
 
+/* libssh's version, such as "0.10.6". */
+const char *ssh_login_library(void);
+
 /* Has the library of libssh's ciphers register what it does at exit(). For who has to do something before that. */
 void ssh_login_init(void);
 

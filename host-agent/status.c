@@ -30,8 +30,7 @@ const char *agent_mount_state_name(enum control_mount_status status)
 	return mount_states[status];
 }
 
-/* Why a mount, or this share of it, does not work; NULL when it does. */
-static const char *mount_trouble(const struct agent_mount *mount, size_t share)
+const char *agent_mount_trouble(const struct agent_mount *mount, size_t share)
 {
 	if (mount->status == MOUNT_FAILED)
 		return mount->text;
@@ -63,7 +62,7 @@ static void json_mount(struct json *j, const struct agent_mount *mount)
 		json_bytes(j, "target", path);
 		json_bool(j, "writable", share->source->writable);
 		json_string(j, "state", mount_states[mount->status]);
-		json_bytes(j, "error", mount_trouble(mount, i));
+		json_bytes(j, "error", agent_mount_trouble(mount, i));
 		json_bytes(j, "note", mount->status == MOUNT_MOUNTED && mount->text[0] ? mount->text : NULL);
 		json_bool(j, "by_hand", share->source->by_hand);
 		json_u64(j, "requests", served_requests(mount->shares[i].served));
@@ -203,7 +202,7 @@ static void human_mounts(const struct agent *a, FILE *out)
 
 		for (size_t j = 0; j < mount->plan->share_count; j++) {
 			const struct planned_share *share = &mount->plan->shares[j];
-			const char *trouble = mount_trouble(mount, j);
+			const char *trouble = agent_mount_trouble(mount, j);
 			char *path = mount_plan_path(mount->target, share->point);
 
 			add_printable(&t, path ? path : mount->target);

@@ -115,7 +115,8 @@ def test_the_options_of_each_command_are_its_own(offered):
     assert {"--mount", "--timeout", "-F", "--verbose"} <= offered("up", "-")
     assert "--timeout" not in offered("run", "--")
     assert "--verbose" not in offered("enable", "--")
-    assert offered("status", "--j") == {"--json"}
+    assert offered("status", "--j") == offered("doctor", "--j") == {"--json"}
+    assert "-F" in offered("doctor", "-")
     assert offered("config", "check", "--") == {"--help"}
     assert {"--move-home", "--dry-run", "-F"} <= offered("guest", "install", "-")
     assert "--move-home" not in offered("guest", "uninstall", "--")
@@ -123,7 +124,7 @@ def test_the_options_of_each_command_are_its_own(offered):
 
 
 def test_names_are_of_sessions_that_the_command_is_about(offered):
-    for command in ("up", "run", "enable", "disable"):
+    for command in ("up", "run", "enable", "disable", "doctor"):
         assert offered(command, "") == {"configured"}
     assert offered("config", "show", "") == {"configured"}
     assert offered("guest", "install", "") == {"configured"}

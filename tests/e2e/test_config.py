@@ -106,7 +106,7 @@ def test_a_file_others_can_write_is_refused(person, mode):
     (["upp"], 'homeport: unknown command "upp"; did you mean "up"?'),
     (["up", "--mnt", "vm"], "homeport: unknown option --mnt: see homeport up --help"),
     (["up"], "homeport: up: [USER@]HOST[:PORT] | NAME is missing: see homeport up --help"),
-    (["doctor"], "homeport: doctor: not in this version"),
+    (["doctr"], 'homeport: unknown command "doctr"; did you mean "doctor"?'),
     (["config", "show", "a b"], 'homeport: the host in "a b" has a character no host name has'),
 ])
 def test_wrong_usage_is_one_line_and_status_2(person, argv, line):

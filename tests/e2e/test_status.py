@@ -178,9 +178,9 @@ def test_commands_without_a_session_say_so(homeport, command):
 
 
 def test_every_command_says_how_it_is_used(homeport, guest):
-    for command in ("up", "run", "down", "reload", "mount", "umount", "forward", "unforward", "events", "status", "ports", "logs", "config check", "config show", "shell", "sftp-server"):
+    for command in ("up", "run", "down", "reload", "mount", "umount", "forward", "unforward", "events", "status", "ports", "logs", "config check", "config show", "doctor", "shell", "sftp-server"):
         done = homeport.run(*command.split(), "--help")
         assert (done.returncode, done.stderr) == (0, "") and f"homeport {command} " in done.stdout, command
-    for command in ("attach", "serve", "helper", "mount", "ports", "status"):
+    for command in ("attach", "doctor", "serve", "helper", "mount", "ports", "status"):
         done = guest.cmd(["homeport-guest", command, "--help"], user="me", check=False)
         assert (done.returncode, done.stderr) == (0, "") and f"usage: homeport-guest {command} " in done.stdout, command

@@ -169,7 +169,6 @@ static void a_mistake_is_one_line_that_says_where_help_is(void **state)
 		{"mount dev", "mount: NAME SRC[:DST][:w] is missing: see homeport mount --help"},
 		{"forward dev ''", "forward: the argument is empty; NAME HOST:GUEST[,static] is meant"},
 		{"unforward a b c", "unforward: \"c\" is one argument too many: see homeport unforward --help"},
-		{"doctor", "doctor: not in this version"},
 		{"up", "up: [USER@]HOST[:PORT] | NAME is missing: see homeport up --help"},
 		{"up a b", "up: \"b\" is one argument too many: see homeport up --help"},
 		{"up ''", "up: the argument is empty; [USER@]HOST[:PORT] | NAME is meant"},

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ctl_words: a request of the control socket as words. Between them stands one blank; in a word, what is no printable
- * ASCII character, the blank and '%' are written as %XX, since a path may hold any byte. Pure.
+ * ctl_words: a request of the control socket, or a line of `homeport-guest doctor`, as words. Between them stands one
+ * blank; in a word, what is no printable ASCII character, the blank and '%' are written as %XX, since a path may hold
+ * any byte. Pure.
  */
 #ifndef HOMEPORT_CTL_WORDS_H
 #define HOMEPORT_CTL_WORDS_H
