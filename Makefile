@@ -50,12 +50,16 @@ HARDEN_x86_64 := -fcf-protection
 HARDEN_aarch64 := -mbranch-protection=standard
 HARDEN := -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 
+# What is shipped does not know in which folder it was built: two builds of one source are the same, byte for byte, and
+# so is their build id. (-ffile-prefix-map would move gcov's counters too.)
+ANYWHERE := -fdebug-prefix-map=$(CURDIR)=.
+
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 # The build id is what tells two builds of one version apart (common/build_id.h).
 LD_RELRO := -Wl,-z,relro,-z,now -Wl,--build-id=sha1
 
 # EXTRA_CFLAGS and EXTRA_LDFLAGS are for the caller (`make coverage` uses them).
-CFLAGS_rel  := $(BASE) -O2 $(HARDEN) $(HARDEN_$(ARCH)) $(EXTRA_CFLAGS)
+CFLAGS_rel  := $(BASE) -O2 $(ANYWHERE) $(HARDEN) $(HARDEN_$(ARCH)) $(EXTRA_CFLAGS)
 CFLAGS_san  := $(BASE) -O1 $(SANITIZE) $(EXTRA_CFLAGS)
 CFLAGS_fuzz := $(BASE) -O1 $(SANITIZE) -fsanitize=fuzzer-no-link
 CC_rel  := $(CC)
@@ -63,8 +67,8 @@ CC_san  := $(CC)
 CC_fuzz := $(FUZZ_CC)
 # Of the libraries only headers and archives are used, out of a folder.
 cross_root = $(BUILD)/cross/$1/root
-$(foreach a,$(CROSS),$(eval CC_$a := $a-linux-gnu-gcc)$(eval CFLAGS_$a := $(BASE) -O2 $(HARDEN) $(HARDEN_$a) \
-	-isystem $(call cross_root,$a)/usr/include/fuse3 -isystem $(call cross_root,$a)/usr/include))
+$(foreach a,$(CROSS),$(eval CC_$a := $a-linux-gnu-gcc)$(eval CFLAGS_$a := $(BASE) -O2 $(ANYWHERE) $(HARDEN) \
+	$(HARDEN_$a) 	-isystem $(call cross_root,$a)/usr/include/fuse3 -isystem $(call cross_root,$a)/usr/include))
 
 # An agent sees common/ and its own folder, never the other's.
 FUSE_CFLAGS := $(shell pkg-config --cflags fuse3 2>/dev/null)
@@ -81,9 +85,10 @@ LIBS_guest_static := -l:libfuse3.a -l:libevent_core.a -ldl
 
 # -------------------------------------------------------------------------------------------------------- sources
 
-SRC_common      := $(wildcard common/*.c)
-SRC_host-agent  := $(filter-out host-agent/main.c,$(wildcard host-agent/*.c))
-SRC_guest-agent := $(filter-out guest-agent/main.c,$(wildcard guest-agent/*.c))
+# Sorted: their order is the archives', and so the programs', and that of wildcard is the locale's.
+SRC_common      := $(sort $(wildcard common/*.c))
+SRC_host-agent  := $(sort $(filter-out host-agent/main.c,$(wildcard host-agent/*.c)))
+SRC_guest-agent := $(sort $(filter-out guest-agent/main.c,$(wildcard guest-agent/*.c)))
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 HELPER_SRC := $(filter-out $(UNIT_SRC) $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/unit/*.c tests/fuzz/*.c))
@@ -167,13 +172,23 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 # -------------------------------------------------------------------------------------------------------- programs
 
 .PHONY: all guest-all san deps deps-demo deps-cross deps-long test test-unit test-e2e test-fuzz test-long tests-built \
-	posix fuzz coverage mutants demo demo-shell bench lint format install uninstall clean help
+	posix fuzz coverage mutants demo demo-shell bench lint format install uninstall deb clean help always
 
 all: $(PROGRAMS:%=$(BUILD)/%) $(GUESTS_HERE)
 
 guest-all: all $(foreach a,$(CROSS),$(call guest_of,$a)) ## the guest for other architectures too (deps-cross)
 
 san: $(PROGRAMS:%=$(BUILD)/san/%)
+
+# The host's program finds the guests' builds from the folder it is in, so that the two can be moved together. Where
+# bindir and libexecdir make that another way than the usual one, guest_builds.c is told, and is compiled again.
+LIBEXEC_WAY = $(shell realpath -ms --relative-to=$(bindir) $(libexecdir)/homeport)
+$(BUILD)/rel/host-agent/guest_builds.o: SIDE_FLAGS = $(INC_host-agent) -DHOMEPORT_LIBEXEC='"$(LIBEXEC_WAY)"'
+$(BUILD)/rel/host-agent/guest_builds.o: $(BUILD)/libexec-way
+$(BUILD)/libexec-way: always
+	@mkdir -p $(@D)
+	@echo '$(LIBEXEC_WAY)' | cmp -s - $@ || echo '$(LIBEXEC_WAY)' >$@
+always:
 
 $(BUILD)/homeport: $(BUILD)/rel/host-agent/main.o $(call archives,rel,host-agent)
 	$(call step,LD)
@@ -310,7 +325,28 @@ $(SCHEMA): $(BUILD)/homeport
 	$(call step,GEN)
 	$(Q)$< config schema >$@
 
-# Only files that are there; $(call install_files,mode,folder,files).
+# The folders of the GNU Coding Standards, and those of the programs that read what is installed there: each may be
+# given on the command line, to `uninstall` as to `install`.
+prefix      = $(PREFIX)
+exec_prefix = $(prefix)
+bindir      = $(exec_prefix)/bin
+libexecdir  = $(exec_prefix)/libexec
+datarootdir = $(prefix)/share
+datadir     = $(datarootdir)
+mandir      = $(datarootdir)/man
+man1dir     = $(mandir)/man1
+man5dir     = $(mandir)/man5
+man8dir     = $(mandir)/man8
+systemduserunitdir     = $(prefix)/lib/systemd/user
+systemdsystemunitdir   = $(prefix)/lib/systemd/system
+systemduserpresetdir   = $(prefix)/lib/systemd/user-preset
+systemdsystempresetdir = $(prefix)/lib/systemd/system-preset
+tmpfilesdir            = $(prefix)/lib/tmpfiles.d
+bashcompletiondir      = $(datadir)/bash-completion/completions
+zshcompletiondir       = $(datadir)/zsh/site-functions
+fishcompletiondir      = $(datadir)/fish/vendor_completions.d
+
+# Only files that are there.
 MAN1 = $(wildcard host-agent/*.1)
 MAN5 = $(wildcard host-agent/*.5)
 MAN8 = $(wildcard guest-agent/*.8)
@@ -321,52 +357,75 @@ TMPFILES     = $(wildcard systemd/tmpfiles.d/*.conf)
 SYSTEMD      = $(shell systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 STEPS        = $(shell [ "$(SYSTEMD)" -ge 254 ] 2>/dev/null && echo systemd/restart-steps.conf)
 
-BINDIR = $(DESTDIR)$(PREFIX)/bin
-LIBDIR = $(DESTDIR)$(PREFIX)/lib
-LIBEXECDIR = $(DESTDIR)$(PREFIX)/libexec/homeport
-MANDIR = $(DESTDIR)$(PREFIX)/share/man
-SCHEMADIR = $(DESTDIR)$(PREFIX)/share/homeport
-# Where each shell looks for its script.
-BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/homeport
-ZSH_COMPLETION  = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_homeport
-FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/homeport.fish
-INSTALLED = $(PROGRAMS:%=$(BINDIR)/%) \
-	$(MAN1:host-agent/%=$(MANDIR)/man1/%) $(MAN5:host-agent/%=$(MANDIR)/man5/%) \
-	$(MAN8:guest-agent/%=$(MANDIR)/man8/%) \
-	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%) $(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%) \
-	$(USER_UNITS:systemd/%=$(LIBDIR)/systemd/user/%.d/restart-steps.conf) \
-	$(SYSTEM_UNITS:systemd/%=$(LIBDIR)/systemd/system/%.d/restart-steps.conf) \
-	$(TMPFILES:systemd/%=$(LIBDIR)/%) $(SCHEMADIR)/homeport.schema.json \
-	$(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
+# At its place: $(call at,folder,files).
+at = $(addprefix $(DESTDIR)$1/,$(notdir $2))
+# The drop-ins of units: $(call steps_at,folder,files).
+steps_at = $(addsuffix .d/restart-steps.conf,$(call at,$1,$2))
+OWN_FOLDERS = $(sort $(dir $(call steps_at,$(systemduserunitdir),$(USER_UNITS)) \
+	$(call steps_at,$(systemdsystemunitdir),$(SYSTEM_UNITS)))) $(DESTDIR)$(datadir)/homeport
+LIBEXEC = $(DESTDIR)$(libexecdir)/homeport
+INSTALLED = $(call at,$(bindir),$(PROGRAMS)) $(LIBEXEC)/*/homeport-guest \
+	$(call at,$(man1dir),$(MAN1)) $(call at,$(man5dir),$(MAN5)) $(call at,$(man8dir),$(MAN8)) \
+	$(call at,$(systemduserunitdir),$(USER_UNITS)) $(call steps_at,$(systemduserunitdir),$(USER_UNITS)) \
+	$(call at,$(systemdsystemunitdir),$(SYSTEM_UNITS)) $(call steps_at,$(systemdsystemunitdir),$(SYSTEM_UNITS)) \
+	$(call at,$(systemduserpresetdir),$(USER_PRESET)) $(call at,$(systemdsystempresetdir),$(SYSTEM_PRESET)) \
+	$(call at,$(tmpfilesdir),$(TMPFILES)) $(call at,$(datadir)/homeport,$(SCHEMA)) \
+	$(DESTDIR)$(bashcompletiondir)/homeport $(DESTDIR)$(zshcompletiondir)/_homeport \
+	$(DESTDIR)$(fishcompletiondir)/homeport.fish
+# A unit names its program by where that is installed. Which units are switched on unasked is said beside them.
+USER_PRESET   = systemd/80-homeport.preset
+SYSTEM_PRESET = systemd/80-homeport-guest.preset
 
+# $(call install_files,mode,folder,files)
 define install_files
-	$(if $3,install -d $2)
-	$(if $3,install -m $1 $3 $2)
+	$(if $3,install -d $(DESTDIR)$2)
+	$(if $3,install -m $1 $3 $(DESTDIR)$2)
 endef
 
-# A unit names its program by where that is installed; $(call install_units,folder,files).
+# $(call install_units,folder,files)
 define install_units
-	install -d $1
-	$(foreach u,$2,sed 's,/usr/local/bin/,$(PREFIX)/bin/,' $u | install -m 644 /dev/stdin $1/$(notdir $u) &&) :
-	$(foreach u,$(if $(STEPS),$2),install -D -m 644 $(STEPS) $1/$(notdir $u).d/$(notdir $(STEPS)) &&) :
+	install -d $(DESTDIR)$1
+	$(foreach u,$2,sed 's,/usr/local/bin/,$(bindir)/,' $u | install -m 644 /dev/stdin $(call at,$1,$u) &&) :
+	$(foreach u,$(if $(STEPS),$2),install -D -m 644 $(STEPS) $(call steps_at,$1,$u) &&) :
 endef
 
-install: all $(SCHEMA) ## DESTDIR= PREFIX=/usr/local
-	$(call install_files,755,$(BINDIR),$(PROGRAMS:%=$(BUILD)/%))
-	$(call install_files,644,$(MANDIR)/man1,$(MAN1))
-	$(call install_files,644,$(MANDIR)/man5,$(MAN5))
-	$(call install_files,644,$(MANDIR)/man8,$(MAN8))
-	$(call install_units,$(LIBDIR)/systemd/user,$(USER_UNITS))
-	$(call install_units,$(LIBDIR)/systemd/system,$(SYSTEM_UNITS))
-	$(call install_files,644,$(LIBDIR)/tmpfiles.d,$(TMPFILES))
-	install -D -m 644 host-agent/homeport.bash-completion $(BASH_COMPLETION)
-	install -D -m 644 host-agent/homeport.zsh-completion $(ZSH_COMPLETION)
-	install -D -m 644 host-agent/homeport.fish $(FISH_COMPLETION)
-	install -D -m 644 $(SCHEMA) $(SCHEMADIR)/homeport.schema.json
-	cd $(BUILD)/guests && for g in */homeport-guest; do install -D -m 755 $$g $(abspath $(LIBEXECDIR))/$$g; done
+install: all $(SCHEMA) ## DESTDIR= PREFIX=/usr/local, bindir= mandir= and the like
+	$(call install_files,755,$(bindir),$(PROGRAMS:%=$(BUILD)/%))
+	$(call install_files,644,$(man1dir),$(MAN1))
+	$(call install_files,644,$(man5dir),$(MAN5))
+	$(call install_files,644,$(man8dir),$(MAN8))
+	$(call install_units,$(systemduserunitdir),$(USER_UNITS))
+	$(call install_units,$(systemdsystemunitdir),$(SYSTEM_UNITS))
+	$(call install_files,644,$(systemduserpresetdir),$(USER_PRESET))
+	$(call install_files,644,$(systemdsystempresetdir),$(SYSTEM_PRESET))
+	$(call install_files,644,$(tmpfilesdir),$(TMPFILES))
+	$(call install_files,644,$(datadir)/homeport,$(SCHEMA))
+	install -D -m 644 host-agent/homeport.bash-completion $(DESTDIR)$(bashcompletiondir)/homeport
+	install -D -m 644 host-agent/homeport.zsh-completion $(DESTDIR)$(zshcompletiondir)/_homeport
+	install -D -m 644 host-agent/homeport.fish $(DESTDIR)$(fishcompletiondir)/homeport.fish
+	cd $(BUILD)/guests && for g in */homeport-guest; do install -D -m 755 $$g $(abspath $(LIBEXEC))/$$g; done
 
 uninstall: ## removes what install put there
-	rm -f $(INSTALLED) $(LIBEXECDIR)/*/homeport-guest
+	rm -f $(INSTALLED)
+	for d in $(LIBEXEC)/* $(LIBEXEC) $(OWN_FOLDERS); do \
+		[ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
+
+# ------------------------------------------------------------------------------------------------------- packages
+
+# In a copy, because Debian's tools write into debian/ and beside the sources; and with nothing of what was said to this
+# make, which is about another build.
+DEB_SOURCES = LICENSE Makefile README.md common debian guest-agent host-agent systemd
+DEB = $(BUILD)/deb
+deb: ## Debian packages homeport and homeport-guest, into $(BUILD)/deb
+	@command -v dh >/dev/null || \
+		{ echo "make deb: debhelper is not here; install it with: sudo apt-get build-dep ." >&2; exit 1; }
+	@rm -rf $(DEB)
+	@mkdir -p $(DEB)/source
+	@cp -R $(DEB_SOURCES) $(DEB)/source
+	@cd $(DEB)/source && env -i PATH="$$PATH" HOME="$$HOME" DEB_BUILD_OPTIONS="$$DEB_BUILD_OPTIONS" \
+		dpkg-buildpackage -us -uc -b -J$(shell nproc) >../build.log 2>&1 || { cat ../build.log >&2; exit 1; }
+	@rm -rf $(DEB)/source
+	@ls $(DEB)/*.deb
 
 clean: ## removes $(BUILD)
 	rm -rf $(BUILD)

@@ -18,7 +18,12 @@
 
 #define PROGRAM "homeport-guest"
 
-static const char *const folders[] = {"../libexec/homeport", "guests"};
+/* The way from this program's folder to the builds' where `make install` puts them: the Makefile's to say. */
+#ifndef HOMEPORT_LIBEXEC
+#define HOMEPORT_LIBEXEC "../libexec/homeport"
+#endif
+
+static const char *const folders[] = {HOMEPORT_LIBEXEC, "guests"};
 
 /* It becomes a word of a shell's line. */
 static int arch_is_a_word(const char *arch)

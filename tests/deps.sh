@@ -35,7 +35,7 @@ packages=(
     clang-format clang-tidy cppcheck mandoc shellcheck
 )
 if [ "${1:-}" = long ]; then
-    packages+=(postgresql bind9-dnsutils iperf3 redis-server python3-websockets)
+    packages+=(postgresql bind9-dnsutils iperf3 redis-server python3-websockets debhelper lintian)
     # It may be here in a package of another name.
     command -v npm >/dev/null || packages+=(npm)
 fi

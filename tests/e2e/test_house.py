@@ -44,6 +44,8 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
             unit = f"usr/lib/systemd/{'user' if unit == 'homeport@.service' else 'system'}/{unit}"
             expected |= {unit} | ({f"{unit}.d/restart-steps.conf"} if systemd >= 254 else set())
             assert "\nExecStart=/usr/bin/homeport" in (tmp_path / unit).read_text()
+        elif unit.endswith(".preset"):
+            expected.add(f"usr/lib/systemd/{'user' if unit == '80-homeport.preset' else 'system'}-preset/{unit}")
         elif unit == "tmpfiles.d":
             expected |= {f"usr/lib/tmpfiles.d/{conf}" for conf in names_in(f"{units}/{unit}")}
     assert set(files_below(tmp_path)) == expected

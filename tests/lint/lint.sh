@@ -60,7 +60,8 @@ check_man() {
 }
 
 check_shell() {
-    mapfile -t scripts < <(git ls-files | grep -e '\.sh$' -e '\.bash-completion$' -e '^\.ci/run$')
+    mapfile -t scripts < <(git ls-files | grep -e '\.sh$' -e '\.bash-completion$' -e '^\.ci/run$' \
+        -e '^debian/.*\.\(pre\|post\)\(inst\|rm\)$')
     shellcheck "${scripts[@]}"
 }
 
