@@ -84,11 +84,33 @@ static int check_folder(const char *folder, const char *home)
 	return status;
 }
 
+static int check_lima(const struct options *options)
+{
+	struct problems *problems = problems_new();
+	struct desired desired;
+
+	if (problems == NULL)
+		return no_memory();
+	if (desired_make(options, problems, &desired) == 0) {
+		config_check_paths(desired.config, problems);
+		desired_clear(&desired);
+	}
+	if (problems_count(problems, PROBLEM_ERROR) == 0)
+		printf("%s: fine\n", options->target);
+	return finish(problems);
+}
+
 int cmd_config_check(const struct options *options)
 {
 	char home[PATH_MAX], folder[PATH_MAX], path[PATH_MAX];
 	const char *file = options->target;
 
+	if (options->lima && file != NULL)
+		return check_lima(options);
+	if (options->lima) {
+		fprintf(stderr, "homeport: config check: --lima needs the name of a VM; limactl list has them\n");
+		return EXIT_WRONG;
+	}
 	if (config_home(home) < 0 || config_folder(home, folder) < 0) {
 		fprintf(stderr, "homeport: HOME: is not set to an absolute path\n");
 		return EXIT_WRONG;
@@ -110,8 +132,9 @@ int cmd_config_show(const struct options *options)
 	if (problems == NULL)
 		return no_memory();
 	if (desired_make(options, problems, &desired) == 0) {
-		printf("# %s%s%s\n", desired.name, desired.file != NULL ? ": " : "",
-		       desired.file != NULL ? desired.file : ": no file of this name, so a host");
+		const char *source = options->lima ? "Lima's files" : desired.file;
+
+		printf("# %s: %s\n", desired.name, source != NULL ? source : "no file of this name, so a host");
 		config_show(desired.config, stdout);
 		desired_clear(&desired);
 	}

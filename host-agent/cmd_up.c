@@ -139,7 +139,7 @@ static int already_up(const struct options *options, const struct desired *desir
 		return cmd_fail(EXIT_FAILED, "up: an agent of another version runs %s; `homeport down %s` ends it",
 				dir->name, dir->name);
 	if (!config_equal(running, desired->config)) {
-		bool live = desired->file && config_same_session(running, desired->config);
+		bool live = (desired->file || options->lima) && config_same_session(running, desired->config);
 
 		cmd_fail(EXIT_FAILED, "up: %s is already up, with other options; `homeport %s %s` %s:", dir->name,
 			 live ? "reload" : "down", dir->name, live ? "reads the file again" : "first, to change");

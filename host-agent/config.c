@@ -293,6 +293,11 @@ void config_swap_live(struct config *a, struct config *b)
 		SWAP(max_forwards);
 }
 
+static int add_default_where_not_asked(const struct config_node *root, const char *home, struct config *config)
+{
+	return root == NULL || config_node_get(root, "mounts") == NULL ? add_default_mount(config, home) : 0;
+}
+
 static void read_root(struct config_reader *reader, const struct config_node *root, struct config *config)
 {
 	if (root != NULL && root->kind == CONFIG_NODE_MAP)
@@ -303,14 +308,39 @@ static void read_root(struct config_reader *reader, const struct config_node *ro
 			reader->problems, PROBLEM_ERROR, (struct problem_place){reader->file, root->line, root->column},
 			"expected keys such as \"ssh:\" and \"mounts:\", found %s", config_node_kind_name(root->kind));
 	check_mount_points(reader, config);
-	if ((root == NULL || config_node_get(root, "mounts") == NULL) && add_default_mount(config, reader->home) < 0)
-		reader->no_memory = true;
+}
+
+/* *out is also made where something is wrong. */
+static int read_tree(const char *file, const struct config_node *root, const char *home, struct problems *problems,
+		     struct config **out)
+{
+	struct config_reader reader = {.file = file, .home = home, .problems = problems};
+
+	*out = config_blank();
+	if (*out == NULL)
+		return -ENOMEM;
+	read_root(&reader, root, *out);
+	if (reader.no_memory)
+		return -ENOMEM;
+	return problems_count(problems, PROBLEM_ERROR) == 0 ? 0 : -EINVAL;
+}
+
+int config_parse_tree(const char *file, const struct config_node *root, const char *home, struct problems *problems,
+		      struct config **out)
+{
+	struct config *config;
+	int r = read_tree(file, root, home, problems, &config);
+
+	if (r == 0)
+		*out = config;
+	else
+		config_free(config);
+	return r;
 }
 
 int config_parse_rest(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
 		      struct config **out)
 {
-	struct config_reader reader = {.file = file, .home = home, .problems = problems};
 	struct config_node *root = NULL;
 	int r;
 
@@ -323,13 +353,11 @@ int config_parse_rest(const char *file, const char *text, size_t size, const cha
 	r = config_yaml_read(file, text, size, problems, &root);
 	if (r < 0)
 		return r;
-	*out = config_blank();
-	if (*out != NULL)
-		read_root(&reader, root, *out);
+	r = read_tree(file, root, home, problems, out);
+	if (*out != NULL && add_default_where_not_asked(root, home, *out) < 0)
+		r = -ENOMEM;
 	config_node_free(root);
-	if (*out == NULL || reader.no_memory)
-		return -ENOMEM;
-	return problems_count(problems, PROBLEM_ERROR) == 0 ? 0 : -EINVAL;
+	return r;
 }
 
 int config_parse(const char *file, const char *text, size_t size, const char *home, struct problems *problems,

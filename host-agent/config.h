@@ -12,6 +12,8 @@
 #include "problems.h"
 #include "rules.h"
 
+struct config_node;
+
 /*
  * The configuration of one session: the desired state that `up` and `run` make true, from NAME.yaml, from the command
  * line, or from both (desired.h). Pure: bytes in, struct out; who opens files is config_file.h.
@@ -89,6 +91,10 @@ int config_parse(const char *file, const char *text, size_t size, const char *ho
  * caller's; NULL where it is not even YAML. It is to be looked at, and never used.
  */
 int config_parse_rest(const char *file, const char *text, size_t size, const char *home, struct problems *problems,
+		      struct config **out);
+
+/* As config_parse, of a tree that was read before (NULL: of nothing): without `mounts` in it there are none. */
+int config_parse_tree(const char *file, const struct config_node *root, const char *home, struct problems *problems,
 		      struct config **out);
 
 /*

@@ -14,6 +14,7 @@
 
 #include "config_fields.h"
 #include "config_file.h"
+#include "lima.h"
 
 struct maker {
 	const struct options *options;
@@ -68,6 +69,21 @@ static bool load_by_name(struct maker *maker)
 	else if (r == -ENOMEM)
 		maker->error = r;
 	return true;
+}
+
+static void load_lima(struct maker *maker)
+{
+	const char *name = maker->options->target, *wrong = host_arg_check_name(name);
+	int r;
+
+	if (wrong != NULL) {
+		complain(maker, "--lima", "\"%.100s\" %s", name, wrong);
+		return;
+	}
+	strcpy(maker->desired->name, name);
+	r = lima_load(name, maker->home, maker->problems, &maker->desired->config);
+	if (r == -ENOMEM)
+		maker->error = r;
 }
 
 static void take_host(struct maker *maker)
@@ -259,7 +275,9 @@ int desired_make(const struct options *options, struct problems *problems, struc
 		complain(&maker, "HOME", "is not set to an absolute path");
 		return -EINVAL;
 	}
-	if (!load_by_name(&maker))
+	if (options->lima)
+		load_lima(&maker);
+	else if (!load_by_name(&maker))
 		take_host(&maker);
 	take_name(&maker);
 	if (desired.config != NULL && maker.error == 0)

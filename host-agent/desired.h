@@ -13,7 +13,7 @@
 
 struct desired {
 	char name[SESSION_NAME_MAX + 1];
-	char *file;            /* the NAME.yaml it comes from; NULL: a host was named */
+	char *file;            /* the NAME.yaml it comes from; NULL: a host was named, or a VM of Lima's */
 	struct config *config; /* ssh.host is set */
 };
 
@@ -23,6 +23,7 @@ struct desired {
  *
  * A target is a name if the configuration folder has its file, else a host. Options go before the file: a --mount
  * replaces the mount at the same point (the first one the default mount), --port-forward rules come before the file's.
+ * With --lima the target is Lima's name of a VM, and Lima's files are what NAME.yaml is otherwise.
  */
 int desired_make(const struct options *options, struct problems *problems, struct desired *out);
 

@@ -65,6 +65,7 @@ static const struct {
 	{".config/rclone", MASK_HIDDEN},
 	{".config/containers/auth.json", MASK_HIDDEN},
 	{".config/sops", MASK_HIDDEN},
+	{".lima/_config/user", MASK_HIDDEN},
 	{".local/share/keyrings", MASK_HIDDEN},
 	{".local/share/kwalletd", MASK_HIDDEN},
 	/* Browsers and mail: cookies are passwords. */
@@ -126,6 +127,7 @@ static const struct {
 	{".config/zsh", MASK_PROTECTED},
 	{".oh-my-zsh", MASK_PROTECTED},
 	{".config/homeport", MASK_PROTECTED},
+	{".lima", MASK_PROTECTED},
 	{".config/plasma-workspace", MASK_PROTECTED},
 	{".config/systemd", MASK_PROTECTED},
 	{".local/bin", MASK_PROTECTED},

@@ -76,6 +76,7 @@ struct options {
 	bool helper;
 	bool allow_other;
 	bool move_home;
+	bool lima; /* the target is a VM of Lima's */
 };
 
 enum options_result {

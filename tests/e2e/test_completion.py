@@ -117,7 +117,7 @@ def test_the_options_of_each_command_are_its_own(offered):
     assert "--verbose" not in offered("enable", "--")
     assert offered("status", "--j") == offered("doctor", "--j") == {"--json"}
     assert "-F" in offered("doctor", "-")
-    assert offered("config", "check", "--") == {"--help"}
+    assert offered("config", "check", "--") == {"--help", "--lima"}
     assert {"--move-home", "--dry-run", "-F"} <= offered("guest", "install", "-")
     assert "--move-home" not in offered("guest", "uninstall", "--")
     assert {"--writable", "--cross", "--sandbox"} <= offered("sftp-server", "--")

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Lima's own ssh.config: a VM behind a port of 127.0.0.1, whose host key nobody has seen, is reached as ssh reaches it."""
+"""Lima's own files. ssh.config: a VM behind a port of 127.0.0.1, whose host key nobody has seen, is reached as ssh
+reaches it. lima.yaml: `up --lima` mounts and forwards what Lima would."""
+import json
 import os
 import re
 import subprocess
 
 import pytest
+
+from conftest import wait_until
 
 # Word for word what Lima writes to ~/.lima/default/ssh.config, but for the places in braces.
 SSH_CONFIG = """\
@@ -158,3 +162,155 @@ def test_a_pinned_key_is_insisted_on_at_loopback_too(homeport, host_home, ssh_co
     done = up(homeport, ssh_config(), "--no-mount", "--host-key", pinned)
     assert done.stderr.startswith(f"homeport: lima-default: host key is {key}, but {pinned} is the one to expect; ")
     assert done.returncode == 1
+
+
+# ---------------------------------------------------------------------------------------------------------- --lima
+
+# The shape of Lima's default template, with what a user adds to one.
+LIMA_YAML = """\
+vmType: null
+images:
+- location: "https://cloud-images.example/noble-server-cloudimg-amd64.img"
+  arch: "x86_64"
+cpus: null
+memory: "4GiB"
+mounts:
+- location: "~"
+  mountPoint: null
+  writable: null
+  sshfs:
+    cache: null
+- location: "{{{{.Home}}}}/work"
+  mountPoint: "/work-of-{{{{.Name}}}}"
+  writable: true
+  9p:
+    msize: null
+mountType: null
+ssh:
+  localPort: {port}
+portForwards:
+- guestPort: 8000
+  hostPort: 18000
+- guestPort: 8001
+  ignore: true
+- guestSocket: "/tmp/service.sock"
+  hostSocket: service.sock
+plain: true
+"""
+
+
+@pytest.fixture
+def vm(lab, homeport, host_home, ssh_config):
+    """A VM that Lima calls `vm`, in ~/.lima; returns what writes its lima.yaml, or another file there."""
+    def write(text=LIMA_YAML.format(port=PORT), name="vm/lima.yaml"):
+        return host_home.write(".lima/" + name, text)
+
+    homeport.name = "vm"
+    with open(ssh_config()) as f:
+        write(f.read().replace("Host lima-default", "Host lima-vm"), "vm/ssh.config")
+    write()
+    host_home.write("note", "from the host\n")
+    host_home.write("work/note", "of work\n")
+    return write
+
+
+LISTEN = """
+import http.server, socket, sys, threading
+threads = [threading.Thread(target=http.server.ThreadingHTTPServer(("127.0.0.1", port),
+           http.server.SimpleHTTPRequestHandler).serve_forever) for port in (8000, 8001)]
+unix = socket.socket(socket.AF_UNIX)
+unix.bind("/tmp/service.sock")
+unix.listen()
+for t in threads:
+    t.start()
+print("ready", flush=True)
+while True:
+    unix.accept()[0].sendall(b"hello")
+"""
+SAY = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('{}'); print(s.recv(9).decode())"
+
+
+def test_up_lima_mounts_and_forwards_what_lima_would(homeport, host, guest, vm):
+    guest.cmd("rm -f /tmp/service.sock")
+    listener = guest.popen(["/usr/bin/python3", "-c", LISTEN], user="me", cwd="/tmp", stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL)
+    assert listener.stdout.readline() == b"ready\n"
+    done = homeport.run("up", "--lima", "vm", timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ("/home/me/.lima/vm/lima.yaml: warning: these keys are for Lima alone, and passed over: "
+                           "images, memory\n")
+    assert guest.cmd("cat /home/me/note /work-of-vm/note", user="me").stdout == "from the host\nof work\n"
+    guest.cmd("echo by the guest >/work-of-vm/new", user="me")
+    assert host.cmd("cat /home/me/work/new").stdout == "by the guest\n"
+    assert guest.cmd("touch /home/me/new", user="me", check=False).returncode != 0
+    ports = {p["guest"]: p for p in json.loads(homeport.run("ports", "vm", "--json").stdout)}
+    assert ports["127.0.0.1:8000"]["host"] == ["127.0.0.1:18000"]
+    assert (ports["127.0.0.1:8001"]["state"], ports["127.0.0.1:8001"]["reason"]) == ("ignored",
+                                                                                    "ignored by portForwards[1]")
+    assert host.cmd(["python3", "-c", SAY.format("/home/me/.lima/vm/sock/service.sock")],
+                    user="me").stdout == "hello\n"
+
+
+def test_reload_reads_limas_file_again(homeport, guest, vm):
+    assert homeport.run("up", "--lima", "vm", timeout=60).returncode == 0
+    vm(LIMA_YAML.format(port=PORT).replace("/work-of-", "/other-"))
+    again = homeport.run("up", "--lima", "vm")
+    assert again.returncode == 1
+    assert "`homeport reload vm` reads the file again" in again.stderr
+    assert homeport.run("reload", "vm").returncode == 0
+    assert sorted(m["target"] for m in homeport.status()["mounts"]) == ["/home/me", "/other-vm"]
+    wait_until(lambda: guest.cmd("cat /other-vm/note", user="me", check=False).stdout == "of work\n", timeout=30)
+
+
+def test_a_vm_that_lima_mounts_for_is_warned_of_and_told_how(homeport, guest, vm):
+    vm(LIMA_YAML.format(port=PORT).replace("plain: true", "plain: null"))
+    guest.cmd("mkdir -p /work-of-vm && mount -t tmpfs of-lima /work-of-vm")
+    try:
+        done = homeport.run("up", "--lima", "vm", "--no-ports", timeout=60)
+        assert done.returncode == 4
+        warned, failed = done.stderr.splitlines()[-2:]
+        assert re.fullmatch(r"/home/me/\.lima/vm/lima\.yaml: warning: Lima mounts and forwards .*: limactl stop vm && "
+                            r"limactl edit --set '\.plain = true' vm && limactl start vm", warned)
+        assert failed == "homeport: mount: /work-of-vm: something is mounted there"
+    finally:
+        guest.cmd("umount /work-of-vm")
+
+
+def test_lima_home_override_and_what_is_missing(homeport, lab, host_home, vm):
+    vm("mounts: [{location: \"~\", writable: true}, {location: /nowhere}]\n", "_config/override.yaml")
+    shown = homeport.run("config", "show", "--lima", "vm")
+    assert shown.returncode == 0
+    assert 'location: "/home/me"\n  mountPoint: "/home/me"\n  writable: true' in shown.stdout
+    assert '"/nowhere" does not exist, so it is not mounted' in shown.stderr
+    assert homeport.run("config", "check", "--lima", "vm").stdout == "vm: fine\n"
+    os.rename(host_home / ".lima", host_home / "elsewhere")
+    done = homeport.run("up", "--lima", "vm")
+    assert (done.returncode, done.stderr) == (2, "/home/me/.lima: Lima has no VM \"vm\" there; limactl list names those "
+                                                 "it has\n")
+    env = {"LIMA_HOME": "/home/me/elsewhere"}
+    assert 'configFile: "/home/me/elsewhere/vm/ssh.config"' in homeport.run("config", "show", "--lima", "vm",
+                                                                            env=env).stdout
+    os.unlink(host_home / "elsewhere/vm/ssh.config")
+    done = homeport.run("up", "--lima", "vm", env=env)
+    assert done.returncode == 2
+    assert done.stderr == ("/home/me/elsewhere/vm/ssh.config: is not there yet; Lima writes it when the VM starts: "
+                           "limactl start vm\n")
+    os.chmod(host_home / "elsewhere/vm/lima.yaml", 0o666)
+    host_home.write("elsewhere/vm/ssh.config", "")
+    done = homeport.run("config", "check", "--lima", "vm", env=env)
+    assert done.returncode == 2
+    assert "can be written by others" in done.stderr
+    for name in ("../vm", "a/b", ""):
+        assert homeport.run("up", "--lima", name, env=env).returncode == 2
+
+
+def test_a_guest_changes_nothing_of_limas(homeport, guest, vm):
+    """Of a writable home: what it writes into ssh.config, this machine would run."""
+    vm("key\n", "_config/user")
+    done = homeport.run("up", "--lima", "vm", "--mount", "~:w", timeout=60)
+    assert done.returncode == 0, done.stderr
+    lima = "/home/me/.lima"
+    for command in (f"echo ProxyCommand x >>{lima}/vm/ssh.config", f"mv {lima} {lima}2", f"rm {lima}/vm/lima.yaml"):
+        assert guest.cmd(command, user="me", check=False).returncode != 0
+    assert guest.cmd(f"cat {lima}/_config/user", user="me", check=False).returncode != 0
+    guest.cmd("touch /home/me/new", user="me")

@@ -72,6 +72,7 @@ static void each_kind_is_known_by_folder_and_name(void **state)
 		{"", ".netrc", MASK_HIDDEN},
 		{".config", "gh", MASK_HIDDEN},
 		{"", ".bashrc", MASK_PROTECTED},
+		{"", ".lima", MASK_PROTECTED},
 		{".config", "autostart", MASK_PROTECTED},
 		{"", ".config", MASK_FOLDER},
 		{"", ".docker", MASK_FOLDER},
