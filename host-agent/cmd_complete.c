@@ -5,8 +5,8 @@
  *
  * A line is a word, with a tab and a few words about it where there are any; or ":files" or ":folders", for the shell
  * to offer paths. Commands and options come from the tables they are read by, so that the shells' scripts know none of
- * them; names are those of the sessions that run, have a file, or have a log, whatever the command is about. A running
- * session is asked for its mounts and ports.
+ * them; names are those of the sessions that run, have a file, or have a log, or of Lima's VMs, whatever the command is
+ * about. A running session is asked for its mounts and ports.
  */
 #include <dirent.h>
 #include <getopt.h>
@@ -20,6 +20,7 @@
 #include "config.h"
 #include "config_file.h"
 #include "ctl_client.h"
+#include "lima.h"
 #include "options.h"
 #include "runtime_dir.h"
 
@@ -30,6 +31,7 @@ enum words {
 	WORDS_FILES,
 	WORDS_FOLDERS,
 	WORDS_CONFIGURED, /* sessions with a file */
+	WORDS_LIMA,       /* Lima's VMs, where --lima says that one of them is meant */
 	WORDS_RUNNING,
 	WORDS_PAST,   /* those that ever ran */
 	WORDS_MOUNTS, /* mount points of the session named before */
@@ -41,6 +43,7 @@ struct completion {
 	const char *lead;  /* what stands before it in the same word: "--sandbox=" */
 	size_t lead_size;
 	const char *session; /* the first argument; NULL: none yet */
+	bool lima;
 };
 
 /* ---- what commands and options take ---- */
@@ -169,6 +172,8 @@ static void offer_ports(struct completion *c)
 
 static void offer_words(struct completion *c, enum words kind)
 {
+	char home[PATH_MAX];
+
 	switch (kind) {
 	case WORDS_NONE:
 		break;
@@ -180,6 +185,10 @@ static void offer_words(struct completion *c, enum words kind)
 		break;
 	case WORDS_CONFIGURED:
 		offer_configured(c);
+		break;
+	case WORDS_LIMA:
+		if (config_home(home) == 0)
+			lima_each(home, offer_name, c);
 		break;
 	case WORDS_RUNNING:
 		runtime_dir_each(offer_name, c);
@@ -317,6 +326,10 @@ static enum command find_command(int argc, char **argv, char name[64], int *word
 
 static void offer_argument(struct completion *c, const char *command, int place)
 {
+	if (c->lima) {
+		offer_words(c, place == 0 ? WORDS_LIMA : WORDS_NONE);
+		return;
+	}
 	for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++)
 		if (strcmp(arguments[i].command, command) == 0 && place < 2)
 			offer_words(c, place == 0 ? arguments[i].first : arguments[i].second);
@@ -331,6 +344,7 @@ static void complete_word(struct completion *c, int argc, char **argv)
 
 	for (int i = words; i < argc - 1; i++) {
 		if (argv[i][0] == '-' && argv[i][1] != '\0') {
+			c->lima |= strcmp(argv[i], "--lima") == 0;
 			if (waits_for_value(command, argv[i]) && ++i == argc - 1) {
 				offer_value(c, argv[i - 1], strlen(argv[i - 1]));
 				return;

@@ -5,6 +5,7 @@
  */
 #include "lima.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <pwd.h>
@@ -43,15 +44,26 @@ static bool join(char out[PATH_MAX], const char *folder, const char *name)
 	return snprintf(out, PATH_MAX, "%s/%s", folder, name) < PATH_MAX;
 }
 
-static int find_paths(struct lima_paths *paths, const char *name, const char *home, struct problems *problems)
+/* False, with what was given in *wrong, where that is no absolute path; or (NULL) it is too long. */
+static bool find_folder(char folder[PATH_MAX], const char *home, const char **wrong)
 {
 	const char *given = getenv("LIMA_HOME");
-	bool fits;
 
-	if (given != NULL && given[0] != '\0' && given[0] != '/')
-		return complain(problems, "LIMA_HOME", "\"%.200s\" is not an absolute path", given);
-	fits = given != NULL && given[0] != '\0' ? snprintf(paths->folder, PATH_MAX, "%s", given) < PATH_MAX
-						 : join(paths->folder, home, ".lima");
+	*wrong = given != NULL && given[0] != '\0' && given[0] != '/' ? given : NULL;
+	if (*wrong != NULL)
+		return false;
+	if (given == NULL || given[0] == '\0')
+		return join(folder, home, ".lima");
+	return snprintf(folder, PATH_MAX, "%s", given) < PATH_MAX;
+}
+
+static int find_paths(struct lima_paths *paths, const char *name, const char *home, struct problems *problems)
+{
+	const char *wrong;
+	bool fits = find_folder(paths->folder, home, &wrong);
+
+	if (wrong != NULL)
+		return complain(problems, "LIMA_HOME", "\"%.200s\" is not an absolute path", wrong);
 	fits = fits && join(paths->dir, paths->folder, name) &&
 	       join(paths->files[LIMA_DEFAULT], paths->folder, "_config/default.yaml") &&
 	       join(paths->files[LIMA_OVERRIDE], paths->folder, "_config/override.yaml") &&
@@ -129,4 +141,20 @@ int lima_load(const char *name, const char *home, struct problems *problems, str
 	for (size_t i = 0; i < LIMA_FILES; i++)
 		free((char *)texts[i].text);
 	return r;
+}
+
+void lima_each(const char *home, void (*each)(void *ctx, const char *name), void *ctx)
+{
+	char folder[PATH_MAX], dir[PATH_MAX], file[PATH_MAX];
+	struct dirent *entry;
+	const char *wrong;
+	DIR *names = find_folder(folder, home, &wrong) ? opendir(folder) : NULL;
+
+	/* _config, _networks and the like are no VMs. */
+	while (names != NULL && (entry = readdir(names)) != NULL)
+		if (entry->d_name[0] != '.' && entry->d_name[0] != '_' && join(dir, folder, entry->d_name) &&
+		    join(file, dir, "lima.yaml") && access(file, F_OK) == 0)
+			each(ctx, entry->d_name);
+	if (names != NULL)
+		closedir(names);
 }

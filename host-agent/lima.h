@@ -16,4 +16,7 @@
  */
 int lima_load(const char *name, const char *home, struct problems *problems, struct config **out);
 
+/* Calls `each` with the name of every VM that Lima has. */
+void lima_each(const char *home, void (*each)(void *ctx, const char *name), void *ctx);
+
 #endif

@@ -47,6 +47,9 @@ def offered(request, tmp_path):
         (tmp_path / f"state/homeport/{name}").mkdir(parents=True, mode=0o700)
         (tmp_path / f"state/homeport/{name}/instance").write_text("")
     (tmp_path / "state/homeport/.run").mkdir()
+    for name in ("vm", "_config"):
+        (tmp_path / f".lima/{name}").mkdir(parents=True)
+        (tmp_path / f".lima/{name}/lima.yaml").write_text("")
     (tmp_path / "files/folder").mkdir(parents=True)
     (tmp_path / "files/file").write_text("")
     agent = Agent(str(tmp_path / "run/homeport/running/control"))
@@ -126,6 +129,8 @@ def test_the_options_of_each_command_are_its_own(offered):
 def test_names_are_of_sessions_that_the_command_is_about(offered):
     for command in ("up", "run", "enable", "disable", "doctor"):
         assert offered(command, "") == {"configured"}
+    assert offered("up", "--lima", "") == offered("config", "check", "--lima", "v") == {"vm"}
+    assert offered("up", "--lima", "vm", "") == set()
     assert offered("config", "show", "") == {"configured"}
     assert offered("guest", "install", "") == {"configured"}
     for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "events", "shell"):

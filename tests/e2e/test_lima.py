@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from conftest import wait_until
+from test_service import Fake
 
 # Word for word what Lima writes to ~/.lima/default/ssh.config, but for the places in braces.
 SSH_CONFIG = """\
@@ -314,3 +315,12 @@ def test_a_guest_changes_nothing_of_limas(homeport, guest, vm):
         assert guest.cmd(command, user="me", check=False).returncode != 0
     assert guest.cmd(f"cat {lima}/_config/user", user="me", check=False).returncode != 0
     guest.cmd("touch /home/me/new", user="me")
+
+
+def test_enable_lima_writes_down_what_lima_has(homeport, vm):
+    done, asked = Fake(homeport).run("enable", "--lima", "vm")
+    assert done.returncode == 0, done.stderr
+    assert "--user --quiet enable homeport@vm.service" in asked
+    shown = homeport.run("config", "show", "vm").stdout
+    assert shown.split("\n", 1)[1] == homeport.run("config", "show", "--lima", "vm").stdout.split("\n", 1)[1]
+    assert 'host: "lima-vm"' in shown and 'mountPoint: "/work-of-vm"' in shown
