@@ -237,6 +237,29 @@ static int helper_connect(struct mounter *m)
 	return rc < 0 ? rc : -ENOMEM;
 }
 
+/*
+ * This program, by its name, which sudo's rules may ask for; and where that is gone, because the program was removed or
+ * a newer one is in its place, by what runs: of sudo's child that is another process's, which root alone may look at.
+ * False: there is no /proc.
+ */
+static bool own_program(enum way way, char *path, size_t size)
+{
+	static const char gone[] = " (deleted)";
+	ssize_t len = readlink("/proc/self/exe", path, size - 1);
+	size_t end = sizeof(gone) - 1;
+
+	if (len < 0)
+		return false;
+	path[len] = '\0';
+	if ((size_t)len <= end || strcmp(path + len - end, gone) != 0 || access(path, F_OK) == 0)
+		return true;
+	if (way == WAY_SUDO)
+		snprintf(path, size, "/proc/%d/exe", (int)getpid());
+	else
+		snprintf(path, size, "/proc/self/exe");
+	return true;
+}
+
 static int helper_start(struct mounter *m)
 {
 	static char self[4096];
@@ -244,12 +267,11 @@ static int helper_start(struct mounter *m)
 	char *sudo[] = {(char *)"sudo", (char *)"-n", self, (char *)"helper", NULL};
 	char *user[] = {self, (char *)"helper", (char *)"--user", NULL};
 	char *const *argv = m->way == WAY_ROOT ? root : m->way == WAY_SUDO ? sudo : user;
-	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int pair[2], pid;
 
-	if (len < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+	if (!own_program(m->way, self, sizeof(self)) ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return -errno;
-	self[len] = '\0';
 	/* The helper's end blocks. */
 	fcntl(pair[1], F_SETFL, 0);
 	pid = helper_spawn(argv, pair[1]);
@@ -276,7 +298,7 @@ static void mounter_try(struct mounter *m)
 	rc = m->way == WAY_SERVICE ? helper_connect(m) : helper_start(m);
 	if (rc < 0) {
 		m->error = -rc;
-		helper_end(m);
+		on_socket_end(m);
 	}
 }
 

@@ -63,6 +63,23 @@ def other(lab, homeport, tmp_path):
     shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("way", ["sudo", "fusermount3"])
+def test_an_agent_whose_program_was_removed_mounts_all_the_same(homeport, guest, host_home, way):
+    host_home.write("more/note", "from the host\n")
+    homeport.up("--mount", "~")
+    guest.cmd(f"rm -r {CACHE}/homeport")
+    if way == "fusermount3":
+        guest.cmd("mv /etc/sudoers /etc/sudoers.away")
+        guest.cmd("mkdir -p /home/me.guest/by-fusermount3", user="me")
+    try:
+        done = homeport.run("mount", "guest", f"~/more:/home/me.guest/by-{way}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert guest.cmd(f"cat /home/me.guest/by-{way}/note", user="me").stdout == "from the host\n"
+    finally:
+        if way == "fusermount3":
+            guest.cmd("mv /etc/sudoers.away /etc/sudoers")
+
+
 def test_it_is_brought_once_and_used_again(homeport, guest, host_home):
     host_home.write("note", "from the host\n")
     homeport.up()
