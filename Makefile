@@ -180,14 +180,17 @@ guest-all: all $(foreach a,$(CROSS),$(call guest_of,$a)) ## the guest for other 
 
 san: $(PROGRAMS:%=$(BUILD)/san/%)
 
-# The host's program finds the guests' builds from the folder it is in, so that the two can be moved together. Where
-# bindir and libexecdir make that another way than the usual one, guest_builds.c is told, and is compiled again.
-LIBEXEC_WAY = $(shell realpath -ms --relative-to=$(bindir) $(libexecdir)/homeport)
-$(BUILD)/rel/host-agent/guest_builds.o: SIDE_FLAGS = $(INC_host-agent) -DHOMEPORT_LIBEXEC='"$(LIBEXEC_WAY)"'
-$(BUILD)/rel/host-agent/guest_builds.o: $(BUILD)/libexec-way
-$(BUILD)/libexec-way: always
+# The host's program finds the guests' builds and the schema from the folder it is in, so that all can be moved as one.
+# Where the folders below make these other ways than the usual ones, the two files that go them are compiled again.
+way = $(shell realpath -ms --relative-to=$(bindir) $1)
+WAYS = -DHOMEPORT_LIBEXEC='"$(call way,$(libexecdir)/homeport)"' \
+	-DHOMEPORT_SCHEMA='"$(call way,$(datadir)/homeport/homeport.schema.json)"'
+WAY_OBJECTS := $(patsubst %,$(BUILD)/rel/host-agent/%.o,guest_builds cmd_config)
+$(WAY_OBJECTS): SIDE_FLAGS = $(INC_host-agent) $(WAYS)
+$(WAY_OBJECTS): $(BUILD)/ways
+$(BUILD)/ways: always
 	@mkdir -p $(@D)
-	@echo '$(LIBEXEC_WAY)' | cmp -s - $@ || echo '$(LIBEXEC_WAY)' >$@
+	@echo "$(WAYS)" | cmp -s - $@ || echo "$(WAYS)" >$@
 always:
 
 $(BUILD)/homeport: $(BUILD)/rel/host-agent/main.o $(call archives,rel,host-agent)

@@ -21,7 +21,10 @@
 #include "new_file.h"
 #include "options.h"
 
-#define SCHEMA_BESIDE "/../share/homeport/homeport.schema.json"
+/* From this program's folder to where `make install` puts the schema: the Makefile's to say. */
+#ifndef HOMEPORT_SCHEMA
+#define HOMEPORT_SCHEMA "../share/homeport/homeport.schema.json"
+#endif
 
 enum { EXIT_DONE = 0, EXIT_WRONG = 2 };
 
@@ -161,17 +164,17 @@ static bool file_exists(void *ctx, const char *path)
 	return there;
 }
 
-/* Where `make install` puts the schema, beside the folder of this program; false where it is not. */
+/* False where it is not there. */
 static bool find_schema(char path[PATH_MAX])
 {
-	char program[PATH_MAX], beside[PATH_MAX + sizeof(SCHEMA_BESIDE)];
+	char program[PATH_MAX], beside[PATH_MAX + sizeof("/" HOMEPORT_SCHEMA)];
 	ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
 
 	if (length < 0)
 		return false;
 	program[length] = '\0';
 	*strrchr(program, '/') = '\0';
-	snprintf(beside, sizeof(beside), "%s%s", program, SCHEMA_BESIDE);
+	snprintf(beside, sizeof(beside), "%s/%s", program, HOMEPORT_SCHEMA);
 	return realpath(beside, path) != NULL;
 }
 

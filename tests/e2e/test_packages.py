@@ -73,6 +73,8 @@ def test_every_gnu_folder_is_followed_and_uninstall_leaves_nothing(make, bare, h
     assert "\nExecStart=/opt/hp/programs/homeport run" in host.cmd("cat /opt/hp/units/user/homeport@.service").stdout
     host_home.write("note", "from the host\n")
     homeport.binary = "/opt/hp/programs/homeport"
+    schema = "/opt/hp/data/homeport/homeport.schema.json"
+    assert homeport.run("init").stdout.startswith(f"# yaml-language-server: $schema={schema}\n")
     homeport.up()
     assert guest.cmd("cat /home/me/note", user="me").stdout == "from the host\n"
     assert brings(homeport) == [os.path.getsize(f"{root}/lib/more/homeport/{ARCH}/homeport-guest")]
