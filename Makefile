@@ -362,8 +362,9 @@ STEPS        = $(shell [ "$(SYSTEMD)" -ge 254 ] 2>/dev/null && echo systemd/rest
 
 # At its place: $(call at,folder,files).
 at = $(addprefix $(DESTDIR)$1/,$(notdir $2))
-# The drop-ins of units: $(call steps_at,folder,files).
-steps_at = $(addsuffix .d/restart-steps.conf,$(call at,$1,$2))
+# The drop-ins of those units that are started again: $(call steps_at,folder,files).
+RESTARTED = $(shell grep -l '^Restart=' systemd/*.service)
+steps_at = $(addsuffix .d/restart-steps.conf,$(call at,$1,$(filter $(RESTARTED),$2)))
 OWN_FOLDERS = $(sort $(dir $(call steps_at,$(systemduserunitdir),$(USER_UNITS)) \
 	$(call steps_at,$(systemdsystemunitdir),$(SYSTEM_UNITS)))) $(DESTDIR)$(datadir)/homeport
 LIBEXEC = $(DESTDIR)$(libexecdir)/homeport
@@ -389,7 +390,7 @@ endef
 define install_units
 	install -d $(DESTDIR)$1
 	$(foreach u,$2,sed 's,/usr/local/bin/,$(bindir)/,' $u | install -m 644 /dev/stdin $(call at,$1,$u) &&) :
-	$(foreach u,$(if $(STEPS),$2),install -D -m 644 $(STEPS) $(call steps_at,$1,$u) &&) :
+	$(foreach f,$(if $(STEPS),$(call steps_at,$1,$2)),install -D -m 644 $(STEPS) $f &&) :
 endef
 
 install: all $(SCHEMA) ## DESTDIR= PREFIX=/usr/local, bindir= mandir= and the like

@@ -42,8 +42,11 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
     for unit in names_in(units):
         if unit.endswith((".service", ".socket")):
             unit = f"usr/lib/systemd/{'user' if unit == 'homeport@.service' else 'system'}/{unit}"
-            expected |= {unit} | ({f"{unit}.d/restart-steps.conf"} if systemd >= 254 else set())
-            assert "\nExecStart=/usr/bin/homeport" in (tmp_path / unit).read_text()
+            text = (tmp_path / unit).read_text()
+            steps = systemd >= 254 and "\nRestart=" in text
+            expected |= {unit, f"{unit}.d/restart-steps.conf"} if steps else {unit}
+            assert unit.endswith(".socket") or "\nExecStart=/usr/bin/homeport" in text
+            assert "/usr/local" not in text
         elif unit.endswith(".preset"):
             expected.add(f"usr/lib/systemd/{'user' if unit == '80-homeport.preset' else 'system'}-preset/{unit}")
         elif unit == "tmpfiles.d":

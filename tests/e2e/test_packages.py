@@ -23,7 +23,9 @@ FOLDERS = {"bindir": "programs", "libexecdir": "lib/more", "datadir": "data", "m
 INSTALLED = {"homeport": "bindir", "homeport-guest": "bindir", f"homeport/{ARCH}/homeport-guest": "libexecdir",
              "homeport/homeport.schema.json": "datadir", "man1/homeport.1": "mandir", "man5/homeport.yaml.5": "mandir",
              "man8/homeport-guest.8": "mandir", "homeport@.service": "systemduserunitdir",
-             "homeport-guest@.service": "systemdsystemunitdir", "80-homeport.preset": "systemduserpresetdir",
+             "homeport-guest@.service": "systemdsystemunitdir", "homeport-helper.socket": "systemdsystemunitdir",
+             "homeport-helper@.service": "systemdsystemunitdir",
+             "80-homeport.preset": "systemduserpresetdir",
              "80-homeport-guest.preset": "systemdsystempresetdir", "_homeport": "zshcompletiondir",
              "homeport.fish": "fishcompletiondir"}
 
@@ -236,7 +238,8 @@ def test_installed_upgraded_removed_and_purged(debs, install, homeport, host, ho
     assert {name for name in there if "/doc/" not in name and "lintian" not in name} == {
         "/usr/bin/homeport", "/usr/bin/homeport-guest", f"/usr/libexec/homeport/{ARCH}/homeport-guest",
         "/usr/lib/systemd/user/homeport@.service", "/usr/lib/systemd/user-preset/80-homeport.preset",
-        "/usr/lib/systemd/system/homeport-guest@.service", "/usr/lib/systemd/system-preset/80-homeport-guest.preset",
+        "/usr/lib/systemd/system/homeport-guest@.service", "/usr/lib/systemd/system/homeport-helper.socket",
+        "/usr/lib/systemd/system/homeport-helper@.service", "/usr/lib/systemd/system-preset/80-homeport-guest.preset",
         "/usr/share/homeport/homeport.schema.json", "/usr/share/bash-completion/completions/homeport",
         "/usr/share/zsh/vendor-completions/_homeport", "/usr/share/fish/vendor_completions.d/homeport.fish",
         "/usr/share/man/man1/homeport.1.gz", "/usr/share/man/man5/homeport.yaml.5.gz",
@@ -244,9 +247,10 @@ def test_installed_upgraded_removed_and_purged(debs, install, homeport, host, ho
     with gzip.open(host.path("/usr/share/man/man1/homeport.1.gz"), "rb") as f:
         assert f.readline() == b'.\\" SPDX-License-Identifier: MIT\n'
     assert dpkg(host, "--verify", "homeport", "homeport-guest") == ""
-    host.cmd("systemctl --root=/ enable homeport-guest@me")
-    link = "/etc/systemd/system/multi-user.target.wants/homeport-guest@me.service"
-    assert link in everything(host) - before
+    host.cmd("systemctl --root=/ enable homeport-guest@me homeport-helper.socket")
+    links = {"/etc/systemd/system/multi-user.target.wants/homeport-guest@me.service",
+             "/etc/systemd/system/sockets.target.wants/homeport-helper.socket"}
+    assert everything(host) - before == there | links
 
     host_home.write("note", "from the host\n")
     homeport.binary = "/usr/bin/homeport"
@@ -254,12 +258,12 @@ def test_installed_upgraded_removed_and_purged(debs, install, homeport, host, ho
     agent = homeport.status()["pid"]
     install(host, *later)
     assert host.cmd("dpkg-query -W -f '${Version} ' homeport homeport-guest").stdout == "99 99 "
-    assert everything(host) - before == there | {link}
+    assert everything(host) - before == there | links
     status = homeport.status()
     assert (status["pid"], status["state"], status["mounts"][0]["state"]) == (agent, "connected", "mounted")
     homeport.down()
 
     dpkg(host, "-r", "homeport", "homeport-guest")
-    assert everything(host) - before == {link}
+    assert everything(host) - before == links
     dpkg(host, "-P", "homeport", "homeport-guest")
     assert everything(host) == before
