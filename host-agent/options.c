@@ -102,7 +102,7 @@ static const struct option_row rows[] = {
 	{"name", 0, KIND_TEXT, offsetof(struct options, name), ON_SESSION, "NAME",
 	 "the session's name (default: the host)"},
 	{"lima", 0, KIND_FLAG, offsetof(struct options, lima),
-	 ON_SESSION | ON(COMMAND_CONFIG_CHECK) | ON(COMMAND_CONFIG_SHOW), NULL,
+	 ON_LOGIN | ON(COMMAND_CONFIG_CHECK) | ON(COMMAND_CONFIG_SHOW), NULL,
 	 "NAME is a VM of Lima's: its ssh.config, mounts and portForwards"},
 	{NULL, 'F', KIND_TEXT, offsetof(struct options, ssh_config), ON_LOGIN, "FILE",
 	 "ssh_config to use instead of ~/.ssh/config"},

@@ -324,3 +324,9 @@ def test_enable_lima_writes_down_what_lima_has(homeport, vm):
     shown = homeport.run("config", "show", "vm").stdout
     assert shown.split("\n", 1)[1] == homeport.run("config", "show", "--lima", "vm").stdout.split("\n", 1)[1]
     assert 'host: "lima-vm"' in shown and 'mountPoint: "/work-of-vm"' in shown
+
+
+def test_guest_install_lima_finds_the_vm(homeport, vm):
+    done = homeport.run("guest", "install", "--dry-run", "--lima", "vm", timeout=60)
+    assert done.returncode == 1  # the lab has one there already
+    assert "homeport: lima-vm: /usr/local/bin/homeport-guest: another one is there" in done.stderr
