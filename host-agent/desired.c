@@ -73,7 +73,8 @@ static bool load_by_name(struct maker *maker)
 
 static void load_lima(struct maker *maker)
 {
-	const char *name = maker->options->target, *wrong = host_arg_check_name(name);
+	const char *name = maker->options->target != NULL ? maker->options->target : "";
+	const char *wrong = host_arg_check_name(name);
 	int r;
 
 	if (wrong != NULL) {
