@@ -17,7 +17,7 @@ set -e
 export XDG_RUNTIME_DIR=/run/manager
 mkdir -p /run/systemd/system /run/manager /sys/fs/cgroup
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup
-mkdir -p "$GROUP"; echo $$ >"$GROUP/cgroup.procs"
+mkdir -p "$GROUP" && echo $$ >"$GROUP/cgroup.procs"
 exec /lib/systemd/systemd --user --log-target=null
 """
 
@@ -42,6 +42,7 @@ def service(lab, guest):
     for unit in ("homeport-helper.socket", "homeport-helper@.service"):
         with open(guest.path(f"{folder}/{unit}"), "w") as f:
             f.write(open(f"{REPOSITORY}/systemd/{unit}").read().replace("/usr/local/bin", BUILD_AT))
+    there = guest.cmd(["mountpoint", "-q", "/sys/fs/cgroup"], check=False).returncode == 0
     running = guest.popen(["bash", "-c", MANAGER], env={"HOME": "/root", "GROUP": group}, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: running.poll() or os.path.exists(guest.path("/run/manager/systemd/private")))
     if running.poll():
@@ -56,7 +57,9 @@ def service(lab, guest):
     systemctl("exit")
     running.wait(timeout=20)
     guest.cmd(["find", group, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"], check=False)
-    guest.cmd("umount /sys/fs/cgroup; rm -rf /run/homeport-helper /run/manager /root/.config/systemd; rmdir -p /far/away /far", check=False)
+    if not there:
+        guest.cmd(["umount", "/sys/fs/cgroup"])
+    guest.cmd("rm -rf /run/homeport-helper /run/manager /root/.config/systemd; rmdir -p /far/away /far", check=False)
 
 
 def up(homeport, target, *options):

@@ -290,6 +290,7 @@ def manager(lab, homeport):
         f.write(f"[Service]\nRestartSec=100ms\nWatchdogSec=2s\nStandardError=append:{homeport.folder}/unit.log\n")
     subprocess.run(["chown", "-R", f"{uid}:{uid}", homeport.folder], check=True)
     env = {**homeport.env, "HOME": lab.host.home("me"), "GROUP": group, "USER": str(uid)}
+    there = lab.host.cmd(["mountpoint", "-q", "/sys/fs/cgroup"], check=False).returncode == 0
     running = lab.host.popen(["bash", "-c", MANAGER], env=env, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: running.poll() or os.path.exists(homeport.env["XDG_RUNTIME_DIR"] + "/systemd/private"))
     if running.poll():
@@ -302,7 +303,8 @@ def manager(lab, homeport):
     systemctl("exit")
     running.wait(timeout=20)
     lab.host.cmd(["find", group, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"], check=False)
-    lab.host.cmd(["umount", "/sys/fs/cgroup"])
+    if not there:
+        lab.host.cmd(["umount", "/sys/fs/cgroup"])
 
 
 def agent_pid(manager):

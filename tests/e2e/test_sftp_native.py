@@ -596,7 +596,10 @@ class Hung:
         theirs.close()
         wait_until(lambda: any(m[0] == inside + "/share/hung" for m in host.mounts("fuse")), what="sshfs is mounted")
 
-        self.pid = next(pid for pid, (_, line) in host.processes().items() if line.endswith("/behind"))
+        # sshfs mounts before it has heard anything.
+        self.pid = wait_until(lambda: next((pid for pid, (_, line) in host.processes().items()
+                                            if "nsenter" not in line and line.endswith("/behind")), None),
+                              what="its server runs")
 
     def hang(self):
         stop_process(self.pid)

@@ -160,9 +160,11 @@ def make_kernel_views():
     process mount them only where they are visible already."""
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    if os.path.isdir("/.old/sys/fs/cgroup"):
-        # As a VM has it. Bound and not mounted anew, which would give this machine's cgroup2 other options.
-        mount("/.old/sys/fs/cgroup", "/sys/fs/cgroup", None, MS_BIND | MS_REC)
+    # As a VM of today has it, wherever it is here. Bound: mounted anew, this machine's cgroup2 would get other options.
+    for place in ("/.old/sys/fs/cgroup/unified", "/.old/sys/fs/cgroup"):
+        if os.path.exists(place + "/cgroup.controllers"):
+            mount(place, "/sys/fs/cgroup", None, MS_BIND)
+            break
 
 
 def machine_inside(plan):
