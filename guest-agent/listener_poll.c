@@ -9,10 +9,10 @@
  * HINT_GAP_US: 8 % in all, under 230,000 binds a second.
  *
  * Elsewhere it polls. How often is a matter of what was seen: right after a change every POLL_FAST_US, because servers
- * start and stop in groups; each poll that finds nothing new is followed by a longer pause, up to POLL_SLOW_US, so that
- * a quiet machine wakes up ten times a second. A machine with thousands of listeners pays more a poll: the pause is
- * never shorter than COST_FACTOR times what the last poll cost, up to POLL_WORST_US. So a change is seen within 135 ms,
- * at under half a per cent of a core.
+ * start and stop in groups; each poll that finds nothing new is followed by a longer pause, up to POLL_BUSY_US for a
+ * minute (1 % of a core), then up to POLL_SLOW_US, so that a quiet machine wakes up ten times a second. A machine with
+ * thousands of listeners pays more a poll: the pause is never shorter than COST_FACTOR times what the last poll cost,
+ * up to POLL_WORST_US. So a change is seen within 135 ms, at under half a per cent of a core for each protocol.
  *
  * TCP and UDP are asked in the same wake-ups: UDP, which takes two questions, in every other one, unless one of them
  * costs more. A machine with thousands of UDP sockets learns of its TCP listeners as fast as any other.
@@ -36,7 +36,9 @@
 #include "sockdiag.h"
 
 #define POLL_FAST_US  5000u
+#define POLL_BUSY_US  15000u
 #define POLL_SLOW_US  100000u
+#define BUSY_FOR_US   60000000u
 #define POLL_WORST_US 135000u
 #define COST_FACTOR   250u
 #define POLL_TRIES    3
@@ -71,7 +73,9 @@ struct listener_poll {
 	const struct listener_source_events *events;
 	void *ctx;
 	uint64_t pause_us; /* when polled */
-	bool untold;       /* something changed that was not passed on yet */
+	uint64_t busy_until_us;
+	bool untold; /* something changed that was not passed on yet */
+	bool told;   /* something was passed on */
 	struct bpf_watch *watch;
 	struct loop_fd *hints;
 	uint64_t deaf_until_us; /* no hint is taken before; 0: they are */
@@ -222,6 +226,21 @@ static void watched_look_after(struct watched *w, bool changed)
 	w->hinted = false;
 }
 
+/* The pause until the next poll: longer each time, but not by much while servers start and stop. What was there from
+ * the first is no change.
+ */
+static void listener_poll_rest(struct listener_poll *p, uint64_t now, bool changed)
+{
+	uint64_t longest;
+
+	if (changed && p->told)
+		p->busy_until_us = now + BUSY_FOR_US;
+	longest = now < p->busy_until_us ? POLL_BUSY_US : POLL_SLOW_US;
+	p->pause_us = changed ? POLL_FAST_US : p->pause_us + p->pause_us / 4;
+	if (p->pause_us > longest)
+		p->pause_us = longest;
+}
+
 /* All that is due. Returns whether there is something to pass on. */
 static bool listener_poll_ask(struct listener_poll *p, uint64_t now)
 {
@@ -251,14 +270,14 @@ static void on_poll(void *ctx)
 		p->deaf_until_us = 0;
 		loop_fd_set(p->hints, LOOP_READ);
 	}
-	p->pause_us = changed ? POLL_FAST_US : p->pause_us + p->pause_us / 4;
-	if (p->pause_us > POLL_SLOW_US)
-		p->pause_us = POLL_SLOW_US;
+	if (!p->watch)
+		listener_poll_rest(p, now, changed);
 	listener_poll_arm(p);
 	p->untold |= changed;
 	if (!p->untold || !listener_poll_is_whole(p) || !listener_poll_join(p))
 		return;
 	p->untold = false;
+	p->told = true;
 	p->events->set(p->ctx, p->all.items, p->all.count);
 }
 
@@ -323,6 +342,7 @@ static void listener_poll_start(struct listener_source *s, const struct listener
 
 	p->events = events;
 	p->ctx = ctx;
+	p->told = false;
 	for (size_t i = 0; i < WATCHED_COUNT; i++) {
 		p->watched[i].known = p->watched[i].failed = false;
 		p->watched[i].asked_us = 0;
