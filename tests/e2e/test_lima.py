@@ -181,7 +181,7 @@ mounts:
   writable: null
   sshfs:
     cache: null
-- location: "{{{{.Home}}}}/work"
+- location: "{{{{.Home}}}}/project"
   mountPoint: "/work-of-{{{{.Name}}}}"
   writable: true
   9p:
@@ -211,7 +211,7 @@ def vm(lab, homeport, host_home, ssh_config):
         write(f.read().replace("Host lima-default", "Host lima-vm"), "vm/ssh.config")
     write()
     host_home.write("note", "from the host\n")
-    host_home.write("work/note", "of work\n")
+    host_home.write("project/note", "of work\n")
     return write
 
 
@@ -242,7 +242,7 @@ def test_up_lima_mounts_and_forwards_what_lima_would(homeport, host, guest, vm):
                            "images, memory\n")
     assert guest.cmd("cat /home/me/note /work-of-vm/note", user="me").stdout == "from the host\nof work\n"
     guest.cmd("echo by the guest >/work-of-vm/new", user="me")
-    assert host.cmd("cat /home/me/work/new").stdout == "by the guest\n"
+    assert host.cmd("cat /home/me/project/new").stdout == "by the guest\n"
     assert guest.cmd("touch /home/me/new", user="me", check=False).returncode != 0
     ports = {p["guest"]: p for p in json.loads(homeport.run("ports", "vm", "--json").stdout)}
     assert ports["127.0.0.1:8000"]["host"] == ["127.0.0.1:18000"]
