@@ -58,6 +58,7 @@ struct watched {
 	struct listener_set last, now;
 	bool known;  /* `last` is what was passed on */
 	bool failed; /* and the failure was passed on */
+	bool absent; /* it is no shortage: the kernel cannot be asked, or does not let us */
 	uint64_t asked_us;
 	uint64_t rest_us; /* what it cost asks for so long a pause */
 	uint64_t look_us; /* with a watch, the pause until it is asked without a hint */
@@ -137,6 +138,11 @@ static uint64_t cpu_now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
+static bool is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
 /* Asks; returns whether there is something to pass on. */
 static bool watched_poll(struct watched *w, struct listener_poll *p)
 {
@@ -154,6 +160,7 @@ static bool watched_poll(struct watched *w, struct listener_poll *p)
 	}
 	if (rc >= 0)
 		w->failed = false;
+	w->absent = w->failed && !is_shortage(-rc);
 	if (rc <= 0)
 		return false;
 	sets_swap(&w->last, &w->now);
@@ -203,6 +210,16 @@ static bool listener_poll_is_whole(const struct listener_poll *p)
 	for (size_t i = 0; i < WATCHED_COUNT; i++)
 		whole &= p->watched[i].known || p->watched[i].failed;
 	return whole;
+}
+
+/* Who waits for the first set is told that there is none. */
+static bool listener_poll_is_hopeless(const struct listener_poll *p)
+{
+	bool absent = true;
+
+	for (size_t i = 0; i < WATCHED_COUNT; i++)
+		absent &= p->watched[i].absent;
+	return absent && !p->told;
 }
 
 static void listener_poll_arm(struct listener_poll *p)
@@ -273,7 +290,7 @@ static void on_poll(void *ctx)
 	if (!p->watch)
 		listener_poll_rest(p, now, changed);
 	listener_poll_arm(p);
-	p->untold |= changed;
+	p->untold |= changed || listener_poll_is_hopeless(p);
 	if (!p->untold || !listener_poll_is_whole(p) || !listener_poll_join(p))
 		return;
 	p->untold = false;
@@ -344,7 +361,7 @@ static void listener_poll_start(struct listener_source *s, const struct listener
 	p->ctx = ctx;
 	p->told = false;
 	for (size_t i = 0; i < WATCHED_COUNT; i++) {
-		p->watched[i].known = p->watched[i].failed = false;
+		p->watched[i].known = p->watched[i].failed = p->watched[i].absent = false;
 		p->watched[i].asked_us = 0;
 		p->watched[i].look_us = LOOK_FIRST_US;
 		p->watched[i].hinted = false;
