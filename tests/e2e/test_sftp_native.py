@@ -668,4 +668,4 @@ def test_a_hung_file_system_delays_no_other(lab, hung):
     # Two requests each; on a busy machine a few are late for other reasons.
     delays.sort()
     print(f"median {delays[250] * 1e6:.0f} us, 99 % {delays[495] * 1e6:.0f} us, worst {delays[-1] * 1e6:.0f} us")
-    assert delays[475] < 0.005, f"{delays[475] * 1000:.1f} ms"
+    assert delays[475] < 0.02, f"{delays[475] * 1000:.1f} ms"
