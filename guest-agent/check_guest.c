@@ -190,25 +190,12 @@ static bool check_fuse(const struct check_guest *guest, struct check *check)
 	return true;
 }
 
-static bool allows_others(void)
-{
-	FILE *conf = fopen("/etc/fuse.conf", "re");
-	char line[256], word[32], more[2];
-	bool found = false;
-
-	while (conf && !found && fgets(line, sizeof(line), conf))
-		found = sscanf(line, "%31s%1s", word, more) == 1 && !strcmp(word, "user_allow_other");
-	if (conf)
-		fclose(conf);
-	return found;
-}
-
 /* With root's help others see the mounts in any case. */
 static bool check_others(const struct check_guest *guest, struct check *check)
 {
 	if (guest->way != CHECK_WAY_USER || guest->service)
 		return false;
-	if (allows_others()) {
+	if (helper_user_allow_other()) {
 		check_say(check, CHECK_OK, "other users of the guest, root too, can see the mounts");
 	} else {
 		check_say(check, CHECK_NOTE, "other users of the guest, root too, cannot see the mounts");

@@ -3,8 +3,8 @@
  * Whether something can be mounted at a place: what helper.c will want of it, looked at without making anything. What
  * is mounted already is told by the kernel's list, never by a look at it: a mount whose host is away would not answer.
  */
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,28 +12,11 @@
 #include <unistd.h>
 
 #include "check_guest.h"
+#include "folder_users.h"
 #include "mount_policy.h"
 #include "mount_target.h"
 
 #define PATH_ROOM 4096
-
-/* Octal escapes of the kernel's list, in place. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (; *text; text++) {
-		unsigned byte;
-
-		if (text[0] == '\\' && sscanf(text + 1, "%3o", &byte) == 1 && byte < 256) {
-			*to++ = (char)byte;
-			text += 3;
-		} else {
-			*to++ = *text;
-		}
-	}
-	*to = '\0';
-}
 
 struct there {
 	char type[64]; /* of what is mounted at the path; "": nothing */
@@ -59,7 +42,7 @@ static struct there mounted_at(const char *path)
 
 		if (!rest || sscanf(line, "%*u %*u %*s %*s %4096s", where) != 1 || sscanf(rest, " - %63s", kind) != 1)
 			continue;
-		unescape(where);
+		folder_users_unescape(where);
 		if (!strcmp(where, path)) {
 			memcpy(there.type, kind, sizeof(kind));
 			there.own = is_own(rest);
@@ -109,14 +92,11 @@ static int walk(const struct check_guest *guest, char path[PATH_ROOM], struct st
 /* One that cannot be read is root's to judge, where root mounts. */
 static bool is_empty(const struct check_guest *guest, const char *path)
 {
-	DIR *folder = opendir(path);
-	const struct dirent *entry;
-	bool empty = folder || guest->way != CHECK_WAY_USER;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool empty = fd < 0 ? guest->way != CHECK_WAY_USER : folder_users_empty(fd);
 
-	while (folder && empty && (entry = readdir(folder)))
-		empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
-	if (folder)
-		closedir(folder);
+	if (fd >= 0)
+		close(fd);
 	return empty;
 }
 

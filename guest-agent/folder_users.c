@@ -13,17 +13,11 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "mount_target.h"
 #include "sockowner.h"
 
 #define LINE_LENGTH (PATH_MAX + 512)
 #define CHAIN_MAX   64 /* processes between init and us */
-
-static bool lies_in(const char *path, const char *folder)
-{
-	size_t len = strlen(folder);
-
-	return strncmp(path, folder, len) == 0 && (path[len] == '\0' || path[len] == '/');
-}
 
 static bool is_octal(const char *at)
 {
@@ -57,7 +51,7 @@ int folder_users_mount(const char *folder, char *at, size_t size)
 		if (sscanf(line, "%*s %*s %*s %*s %4095s", where) != 1)
 			continue;
 		folder_users_unescape(where);
-		found = lies_in(where, folder);
+		found = mount_target_within(where, folder);
 	}
 	fclose(file);
 	if (found)
@@ -114,7 +108,7 @@ static bool links_into(pid_t pid, const char *name, const char *folder)
 	if (len < 0)
 		return false;
 	target[len] = '\0';
-	return lies_in(target, folder);
+	return mount_target_within(target, folder);
 }
 
 static bool opened_in(pid_t pid, const char *folder)
@@ -144,7 +138,7 @@ static bool mapped_from(pid_t pid, const char *folder)
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	file = fopen(path, "re");
 	while (file && !found && fgets(line, sizeof(line), file))
-		found = (file_name = strchr(line, '/')) && lies_in(file_name, folder);
+		found = (file_name = strchr(line, '/')) && mount_target_within(file_name, folder);
 	if (file)
 		fclose(file);
 	return found;

@@ -333,14 +333,6 @@ static int begin(struct wanted *w, const struct control_mount *msg, const struct
 	return w->mount ? 0 : -ENOMEM;
 }
 
-/* Whether `path` is target or lies below it. */
-static bool lies_in(const char *path, const char *target)
-{
-	size_t len = strlen(target);
-
-	return !strcmp(target, "/") || (!strncmp(path, target, len) && (path[len] == '/' || path[len] == '\0'));
-}
-
 /* A target that cannot be is a mount that failed, like any other. */
 static bool resolve(struct wanted *w, const char *guarded)
 {
@@ -348,7 +340,7 @@ static bool resolve(struct wanted *w, const char *guarded)
 	int rc = mount_target_resolve(w->asked_target, home ? home : "/", w->target, sizeof(w->target), w->note,
 				      sizeof(w->note));
 
-	if (!rc && lies_in(guarded, w->target)) {
+	if (!rc && mount_target_within(guarded, w->target)) {
 		rc = -EBUSY;
 		snprintf(w->note, sizeof(w->note), "%.80s: it would hide %.80s, where homeport-guest has its socket",
 			 w->target, guarded);
