@@ -300,20 +300,20 @@ static void udp_sockets_that_are_bound_and_not_connected_are_seen(void **state)
 /* One of the times may have met a machine that was busy with other things: the slowest but one counts. */
 static void a_listener_is_told_within_150_ms_after_a_quiet_time_and_so_is_its_end(void **state)
 {
-	struct world *w = world_new();
 	int slowest = 0, second = 0;
 
-	ports_start(w->ports);
-	assert_true(run_until(w, is_complete, 2000) >= 0);
+	/* A watch of its own each time: one that has seen a change is quick for a minute. */
 	for (int i = 0; i < 6; i++) {
-		static int fd;
-		int ms;
+		struct world *w = world_new();
+		int fd = i % 2 ? listen_at("127.0.0.1", &w->port, 0) : -1, ms;
 
-		run_until(w, NULL, 600);
-		if (i % 2 == 0) {
-			w->port = 0;
+		ports_start(w->ports);
+		assert_true(run_until(w, is_complete, 2000) >= 0);
+		run_until(w, NULL, 1500);
+		if (fd < 0) {
 			fd = listen_at("127.0.0.1", &w->port, 0);
 			ms = run_until(w, is_there, 1000);
+			close(fd);
 		} else {
 			close(fd);
 			ms = run_until(w, is_gone, 1000);
@@ -321,10 +321,10 @@ static void a_listener_is_told_within_150_ms_after_a_quiet_time_and_so_is_its_en
 		assert_true(ms >= 0);
 		second = ms > slowest ? slowest : ms > second ? ms : second;
 		slowest = ms > slowest ? ms : slowest;
+		world_free(w);
 	}
 	print_message("the slowest of six took %d ms\n", slowest);
 	assert_true(second <= 150 && slowest <= 400);
-	world_free(w);
 }
 
 static void a_restarted_server_is_one_change(void **state)
