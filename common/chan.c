@@ -12,7 +12,12 @@ void chan_set_owner(struct chan *c, const struct chan_events *events, void *ctx)
 
 size_t chan_write(struct chan *c, const uint8_t *data, size_t len)
 {
-	return c->ops->write(c, data, len);
+	return c->ops->write(c, data, len, false);
+}
+
+size_t chan_write_kept(struct chan *c, const uint8_t *data, size_t len)
+{
+	return c->ops->write(c, data, len, true);
 }
 
 void chan_free(struct chan *c)

@@ -6,6 +6,7 @@
 #ifndef HOMEPORT_CHAN_H
 #define HOMEPORT_CHAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,13 @@ struct chan_events {
 	void (*data)(void *ctx, const uint8_t *data, size_t len);
 	/* A chan that took less than it was given can take more now. */
 	void (*writable)(void *ctx);
+	/*
+	 * A descriptor, not blocking, that the next *max bytes may be moved to as they are, instead of `data`; `passed`
+	 * then tells how many were (more than 0). -1: none, and it is worth asking again after *max bytes (0: unknown).
+	 * Either may be NULL.
+	 */
+	int (*outlet)(void *ctx, size_t *max);
+	void (*passed)(void *ctx, size_t n);
 	/* The stream ended: error is 0 (end of file) or a negative errno; `why` is a sentence for a person. */
 	void (*closed)(void *ctx, int error, const char *why);
 };
@@ -24,7 +32,8 @@ struct chan_events {
 struct chan_ops {
 	/* The owner changed: starts or stops reading (c->events is NULL). May be NULL. */
 	void (*owned)(struct chan *c);
-	size_t (*write)(struct chan *c, const uint8_t *data, size_t len);
+	/* kept: see chan_write_kept(). */
+	size_t (*write)(struct chan *c, const uint8_t *data, size_t len, bool kept);
 	void (*free)(struct chan *c);
 };
 
@@ -41,6 +50,10 @@ void chan_set_owner(struct chan *c, const struct chan_events *events, void *ctx)
 /* Takes as many of the bytes as it can at once, maybe none; `writable` follows when it took less than len. Never calls
  * back before it returns. An error is told by `closed`, later. */
 size_t chan_write(struct chan *c, const uint8_t *data, size_t len);
+
+/* The same of bytes that stay as they are until the peer says that it has them: a chan that can sends the very pages.
+ * So they are not used for anything else before, and memory that is given up earlier is unmapped. */
+size_t chan_write_kept(struct chan *c, const uint8_t *data, size_t len);
 
 /* Ends the stream and frees the chan. NULL is fine. */
 void chan_free(struct chan *c);

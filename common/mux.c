@@ -430,10 +430,20 @@ void mux_stream_consumed(struct mux_stream *s, size_t n)
 	mux_stream_update(s);
 }
 
+void mux_stream_set_pullable(struct mux_stream *s)
+{
+	if (s->state == MUX_STATE_ENDED || s->fin_queued)
+		return;
+	assert(s->events->pull);
+	s->pullable = true;
+	mux_stream_update(s);
+}
+
 void mux_stream_fin(struct mux_stream *s)
 {
 	if (s->state == MUX_STATE_ENDED || s->fin_queued)
 		return;
 	s->fin_queued = true;
+	s->pullable = false;
 	mux_stream_update(s);
 }

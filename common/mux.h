@@ -49,18 +49,32 @@ enum mux_reason {
 	MUX_REASON_COUNT,
 };
 
-/* What the user of a stream is told. Any of these may be NULL but data and closed. Each may call into the mux. */
+/* What the user of a stream is told. Any of these may be NULL but data and closed (and `passed` beside an outlet). Each
+ * may call into the mux, but those that say otherwise. */
 struct mux_stream_events {
 	/* The peer accepted, and has something to say: until then nobody knows but the peer. */
 	void (*accepted)(void *ctx);
 	/* Bytes, valid for the call; the user stores what it cannot pass on, and calls mux_stream_consumed() later. */
 	void (*data)(void *ctx, const uint8_t *data, size_t len);
-	/* The queue had become full (mux_stream_space() was 0, or a write was cut short), and takes more now. */
+	/* The queue had become full (mux_stream_space() was 0, or a write was cut short), and takes more now; or the
+	 * stream is pullable no more. */
 	void (*writable)(void *ctx);
 	/* The peer sends no more; our direction stays open. */
 	void (*fin)(void *ctx);
 	/* The stream is over (reason NONE after two FINs) and gone: the pointer is not valid after this call. */
 	void (*closed)(void *ctx, enum mux_reason reason);
+	/*
+	 * The stream is pullable and its turn has come, within mux_produce(): puts up to `max` bytes where they leave
+	 * from, and returns how many. When fewer than max, the stream is pullable no more, and `writable` follows.
+	 * Calls nothing of the mux.
+	 */
+	size_t (*pull)(void *ctx, uint8_t *place, size_t max);
+	/*
+	 * A descriptor, not blocking, that the next data may be moved to without being looked at; -1: none now. Who
+	 * gets one may move some there, and then calls `passed` with how many (more than 0), in the place of `data`.
+	 */
+	int (*outlet)(void *ctx);
+	void (*passed)(void *ctx, size_t n);
 };
 
 struct mux_events {
@@ -89,6 +103,13 @@ void mux_free(struct mux *m);
 
 /* Bytes from the session. 0, or -EPROTO (*why says what was wrong; the session must end). */
 int mux_receive(struct mux *m, const uint8_t *data, size_t len, const char **why);
+
+/*
+ * A descriptor that the next *max bytes of mux_receive()'s may be moved to as they are; who moves n of them says so by
+ * mux_passed(). -1: none, and then it is worth asking again after *max bytes more (0: nobody knows after how many).
+ */
+int mux_outlet(struct mux *m, size_t *max);
+void mux_passed(struct mux *m, size_t n);
 
 /* Appends whole frames, at most `max` bytes, to `out`. Returns the bytes appended, or -ENOMEM. */
 ssize_t mux_produce(struct mux *m, struct wire_buf *out, size_t max);
@@ -121,6 +142,12 @@ void mux_stream_set_events(struct mux_stream *s, const struct mux_stream_events 
 /* Takes as many of the bytes as the stream may queue (mux_stream_space), maybe none. */
 size_t mux_stream_write(struct mux_stream *s, const void *data, size_t len);
 size_t mux_stream_space(const struct mux_stream *s);
+
+/*
+ * There is much to send, which need not be queued: what is behind the queue is asked for by `pull` when it can leave,
+ * so that nobody copies it. Ends when that brings too little, with mux_stream_fin(), or with the stream.
+ */
+void mux_stream_set_pullable(struct mux_stream *s);
 
 /* Takes all the bytes or, when they do not fit beyond the cap of `bounds.h`, none: -EAGAIN. For messages. */
 int mux_stream_write_all(struct mux_stream *s, const void *data, size_t len);

@@ -88,6 +88,7 @@ struct mux_stream {
 	bool fin_queued : 1, fin_sent : 1;
 	bool fin_came : 1, fin_told : 1;
 	bool want_writable : 1;
+	bool pullable : 1;
 };
 
 struct mux {
@@ -122,7 +123,8 @@ struct mux {
 
 static inline bool mux_stream_sendable(const struct mux_stream *s)
 {
-	return s->queue.len && s->send_credit && (s->state == MUX_STATE_OPENING || s->state == MUX_STATE_OPEN);
+	return (s->queue.len || s->pullable) && s->send_credit &&
+	       (s->state == MUX_STATE_OPENING || s->state == MUX_STATE_OPEN);
 }
 
 /* mux.c. A new stream of ours (OPENING) or of the peer's (OFFERED); NULL: out of memory, or too many. */

@@ -12,7 +12,7 @@
  * Sparse and bulk are fq_codel's new and old flows (RFC 8290): a stream whose queue was empty when it got at most
  * MUX_SPARSE_MAX bytes goes before all bulk, once; then it stands at bulk's end, also with an empty queue, and is
  *sparse again only when its turn there has passed: so a stream that writes little often cannot keep the others from
- *theirs. Bulk is deficit round robin with a quantum of one frame.
+ *theirs. Bulk is deficit round robin with a quantum of one frame. A pullable stream is bulk, of unknown length.
  */
 #include <assert.h>
 #include <errno.h>
@@ -32,17 +32,30 @@ struct mux_out {
 };
 
 /* The place of the payload, or NULL when the frame does not fit. */
-static uint8_t *mux_frame_put(struct mux_out *out, uint32_t id, enum mux_frame type, size_t len)
+static uint8_t *mux_frame_reserve(struct mux_out *out, size_t len)
 {
 	uint8_t *p = out->left < MUX_HEADER + len ? NULL : wire_buf_reserve(out->buf, MUX_HEADER + len);
 
-	if (!p)
-		return NULL;
-	wire_poke_u32(p, id);
-	wire_poke_u32(p + 4, (uint32_t)type << 24 | (uint32_t)len);
+	return p ? p + MUX_HEADER : NULL;
+}
+
+/* Ends the frame whose payload was put there. */
+static void mux_frame_commit(struct mux_out *out, uint8_t *payload, uint32_t id, enum mux_frame type, size_t len)
+{
+	wire_poke_u32(payload - MUX_HEADER, id);
+	wire_poke_u32(payload - MUX_HEADER + 4, (uint32_t)type << 24 | (uint32_t)len);
 	out->buf->len += MUX_HEADER + len;
 	out->left -= MUX_HEADER + len;
-	return p + MUX_HEADER;
+}
+
+/* Both, for a payload that is put there afterwards. */
+static uint8_t *mux_frame_put(struct mux_out *out, uint32_t id, enum mux_frame type, size_t len)
+{
+	uint8_t *p = mux_frame_reserve(out, len);
+
+	if (p)
+		mux_frame_commit(out, p, id, type, len);
+	return p;
 }
 
 /* ------------------------------------------------------------------------------------------------------ in which list
@@ -94,7 +107,7 @@ static enum mux_turn mux_turn_of(const struct mux_stream *s)
 		return mux_stream_sendable(s) || !s->queue.len ? MUX_TURN_BULK : MUX_TURN_NONE;
 	if (!mux_stream_sendable(s))
 		return MUX_TURN_NONE;
-	return s->queue.len <= MUX_SPARSE_MAX ? MUX_TURN_SPARSE : MUX_TURN_BULK;
+	return !s->pullable && s->queue.len <= MUX_SPARSE_MAX ? MUX_TURN_SPARSE : MUX_TURN_BULK;
 }
 
 static void mux_signal_set(struct mux_stream *s, bool on)
@@ -124,7 +137,7 @@ void mux_stream_update(struct mux_stream *s)
 {
 	enum mux_turn turn = mux_turn_of(s);
 
-	if (s->queue.len && !s->send_credit && !s->limited_told)
+	if ((s->queue.len || s->pullable) && !s->send_credit && !s->limited_told)
 		s->limited_due = s->limited_told = true;
 	if (turn == MUX_TURN_BULK && s->turn != MUX_TURN_BULK)
 		s->deficit = MUX_QUANTUM;
@@ -247,12 +260,35 @@ static bool mux_produce_orphans(struct mux *m, struct mux_out *out)
 /* ---------------------------------------------------------------------------------------------------------------- data
  */
 
+/* Moves up to n bytes of what the stream has to its place in the frame. */
+static size_t mux_stream_take(struct mux_stream *s, uint8_t *place, size_t n)
+{
+	size_t got = n;
+
+	if (s->queue.len) {
+		fifo_take(&s->queue, place, n);
+		s->mux->stats.queued -= n;
+	} else {
+		got = s->events->pull(s->ctx, place, n);
+		assert(got <= n);
+		if (got < n) {
+			s->pullable = false;
+			s->want_writable = true;
+		}
+	}
+	if (s->want_writable && s->queue.len <= MUX_QUEUE_MAX / 2)
+		mux_stream_notice(s);
+	return got;
+}
+
 /* One frame of the stream's data; false when there is no space for it. */
 static bool mux_put_data(struct mux_stream *s, struct mux_out *out)
 {
-	size_t n = s->queue.len < s->send_credit ? s->queue.len : s->send_credit;
+	size_t n = s->queue.len ? s->queue.len : MUX_FRAME_MAX;
 	uint8_t *p;
 
+	if (n > s->send_credit)
+		n = s->send_credit;
 	if (n > MUX_FRAME_MAX)
 		n = MUX_FRAME_MAX;
 	if (n + MUX_HEADER > out->left) {
@@ -261,16 +297,16 @@ static bool mux_put_data(struct mux_stream *s, struct mux_out *out)
 		n = out->left - MUX_HEADER;
 	}
 	assert(n && s->id);
-	p = mux_frame_put(out, s->id, MUX_DATA, n);
+	p = mux_frame_reserve(out, n);
 	if (!p)
 		return false;
-	fifo_take(&s->queue, p, n);
+	n = mux_stream_take(s, p, n);
+	if (!n)
+		return true;
+	mux_frame_commit(out, p, s->id, MUX_DATA, n);
 	s->send_credit -= (uint32_t)n;
 	s->deficit -= (int32_t)n;
-	s->mux->stats.queued -= n;
 	s->mux->stats.bytes_out += n;
-	if (s->want_writable && s->queue.len <= MUX_QUEUE_MAX / 2)
-		mux_stream_notice(s);
 	return true;
 }
 

@@ -239,6 +239,33 @@ static size_t mux_some(struct mux *m, const uint8_t *data, size_t len, const cha
 	return n;
 }
 
+int mux_outlet(struct mux *m, size_t *max)
+{
+	struct mux_stream *s = m->rx_stream;
+
+	*max = MUX_HEADER - m->rx_have;
+	if (*max || !s || s->state != MUX_STATE_OPEN || s->stored.len || !s->events->outlet)
+		return -1;
+	*max = m->rx_left;
+	return s->events->outlet(s->ctx);
+}
+
+void mux_passed(struct mux *m, size_t n)
+{
+	struct mux_stream *s = m->rx_stream;
+
+	m->stats.bytes_in += n;
+	m->rx_left -= n;
+	if (!m->rx_left) {
+		m->rx_have = 0;
+		m->rx_stream = NULL;
+	}
+	s->unconsumed += (uint32_t)n;
+	m->depth++;
+	s->events->passed(s->ctx, n);
+	mux_leave(m);
+}
+
 int mux_receive(struct mux *m, const uint8_t *data, size_t len, const char **why)
 {
 	m->depth++;

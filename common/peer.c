@@ -112,6 +112,21 @@ static void on_peer_data(void *ctx, const uint8_t *data, size_t len)
 	peer_take(ctx, data, len);
 }
 
+static int on_peer_outlet(void *ctx, size_t *max)
+{
+	struct peer *p = ctx;
+
+	*max = 0;
+	return p->dropping || !p->chan ? -1 : session_outlet(p->session, max);
+}
+
+static void on_peer_passed(void *ctx, size_t n)
+{
+	struct peer *p = ctx;
+
+	session_passed(p->session, n, loop_now_us(p->loop));
+}
+
 static void on_peer_writable(void *ctx)
 {
 	((struct peer *)ctx)->blocked = false;
@@ -123,7 +138,13 @@ static void on_peer_closed(void *ctx, int error, const char *why)
 	peer_drop(ctx, why);
 }
 
-static const struct chan_events peer_chan_events = {on_peer_data, on_peer_writable, on_peer_closed};
+static const struct chan_events peer_chan_events = {
+	.data = on_peer_data,
+	.writable = on_peer_writable,
+	.outlet = on_peer_outlet,
+	.passed = on_peer_passed,
+	.closed = on_peer_closed,
+};
 
 static void on_session_up(void *ctx, bool resumed, const struct session_hello *remote)
 {
@@ -144,6 +165,16 @@ static void on_session_data(void *ctx, const uint8_t *data, size_t len)
 	peer_goodbye(p, SESSION_REASON_PROTOCOL, text);
 }
 
+static int on_session_outlet(void *ctx, size_t *max)
+{
+	return mux_outlet(((struct peer *)ctx)->mux, max);
+}
+
+static void on_session_passed(void *ctx, size_t n)
+{
+	mux_passed(((struct peer *)ctx)->mux, n);
+}
+
 static void on_session_skipped(void *ctx, const uint8_t *data, size_t len)
 {
 	struct peer *p = ctx;
@@ -152,7 +183,13 @@ static void on_session_skipped(void *ctx, const uint8_t *data, size_t len)
 		p->events->skipped(p->ctx, data, len);
 }
 
-static const struct session_events peer_session_events = {on_session_up, on_session_data, on_session_skipped};
+static const struct session_events peer_session_events = {
+	.up = on_session_up,
+	.data = on_session_data,
+	.outlet = on_session_outlet,
+	.passed = on_session_passed,
+	.skipped = on_session_skipped,
+};
 
 static void on_mux_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, const uint8_t *args, size_t len)
 {
@@ -213,6 +250,7 @@ static void peer_write(struct peer *p)
 	while (p->chan && !p->blocked && !p->dropping) {
 		const uint8_t *data;
 		size_t len, taken;
+		bool kept;
 
 		if (!budget) {
 			peer_kick(p);
@@ -220,10 +258,10 @@ static void peer_write(struct peer *p)
 		}
 		if (session_state(p->session) == SESSION_UP && session_unsent(p->session) < SESSION_FRAME_MAX)
 			peer_fill(p);
-		len = session_produce(p->session, &data);
+		len = session_produce(p->session, &data, &kept);
 		if (!len)
 			return;
-		taken = chan_write(p->chan, data, len);
+		taken = kept ? chan_write_kept(p->chan, data, len) : chan_write(p->chan, data, len);
 		p->blocked = taken < len;
 		session_produced(p->session, taken, loop_now_us(p->loop));
 		budget -= taken < budget ? taken : budget;

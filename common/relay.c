@@ -4,10 +4,11 @@
  *
  * Theory of operation. Two directions that know nothing of each other but that both must end:
  *
- *   socket -> stream  read while the stream has space; end of file becomes FIN
- *   stream -> socket  written as it comes, bulk at the end of the turn; what the socket does not take waits in
- *                     `backlog`, uncredited, so that the peer's window bounds it; FIN, once all is written, becomes
- *                     shutdown(SHUT_WR)
+ *   socket -> stream  read while the stream has space; when there is more than one read brings, the rest waits in the
+ *                     socket and is read right to where it leaves from, as it can leave; end of file becomes FIN
+ *   stream -> socket  written as it comes, bulk at the end of the turn, or moved by the connection itself; what the
+ *                     socket does not take waits in `backlog`, uncredited, so that the peer's window bounds it; FIN,
+ *                     once all is written, becomes shutdown(SHUT_WR)
  *
  * The stream may be over (both FINs passed) before the socket took the last bytes, and the socket before the stream's
  * queue has left: whichever ends first waits for the other. An error on either side ends both at once.
@@ -23,10 +24,9 @@
 #include "fifo.h"
 #include "loop.h"
 
-#define RELAY_BUF        (64u << 10)
-#define RELAY_READS_TURN 4          /* of RELAY_BUF: then the others have their turn */
-#define RELAY_BULK       (4u << 10) /* a piece that large is bulk */
-#define RELAY_GATHER     (256u << 10)
+#define RELAY_BUF    (64u << 10)
+#define RELAY_BULK   (4u << 10) /* a piece that large is bulk */
+#define RELAY_GATHER (256u << 10)
 
 struct relay {
 	struct loop *loop;
@@ -35,6 +35,9 @@ struct relay {
 	struct fifo backlog;
 	struct relay_caller caller;
 	int fd;
+	int pull_error;   /* what reading failed with, while nothing could be done about it */
+	bool pulling;     /* the stream asks for what the socket has */
+	bool bulk;        /* what came last was: what begins as the rest of a frame goes on */
 	bool read_ended;  /* the socket sends no more: FIN was queued */
 	bool fin_came;    /* the stream brings no more */
 	bool write_ended; /* and the socket was told */
@@ -161,7 +164,7 @@ static void relay_update(struct relay *r)
 		relay_close_fd(r, false);
 		return;
 	}
-	if (r->stream && !r->read_ended && mux_stream_space(r->stream) > 0)
+	if (r->stream && !r->read_ended && !r->pulling && mux_stream_space(r->stream) > 0)
 		interest |= LOOP_READ;
 	if (r->backlog.len)
 		interest |= LOOP_WRITE;
@@ -217,32 +220,47 @@ static void relay_flush(struct relay *r)
 	}
 }
 
-/* One read; true when another may bring more. */
-static bool relay_pull(struct relay *r)
+/* One read. If it brings all that it may, the rest is for the stream to ask for. */
+static void relay_read(struct relay *r)
 {
 	size_t space = mux_stream_space(r->stream);
 	size_t want = space < RELAY_BUF ? space : RELAY_BUF;
 	ssize_t n;
 
 	if (!want)
-		return false;
+		return;
 	n = recv(r->fd, relay_buf, want, 0);
 	if (n > 0) {
 		if (mux_stream_write(r->stream, relay_buf, (size_t)n) < (size_t)n) {
 			relay_fail(r, -ENOMEM);
-			return false;
+			return;
 		}
 		if (r->caller.counters)
 			r->caller.counters->bytes_in += (size_t)n;
-		return (size_t)n == want;
-	}
-	if (n == 0) {
+		if (n == RELAY_BUF) {
+			r->pulling = true;
+			mux_stream_set_pullable(r->stream);
+		}
+	} else if (n == 0) {
 		r->read_ended = true;
 		mux_stream_fin(r->stream);
 	} else if (errno != EAGAIN && errno != EINTR) {
 		relay_fail(r, -errno);
 	}
-	return false;
+}
+
+static size_t on_relay_pull(void *ctx, uint8_t *place, size_t max)
+{
+	struct relay *r = ctx;
+	ssize_t n = recv(r->fd, place, max, 0);
+
+	/* The end is read again; an error is told once. Both wait until we may use the mux: on_relay_writable(). */
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		r->pull_error = -errno;
+	if (n > 0 && r->caller.counters)
+		r->caller.counters->bytes_in += (size_t)n;
+	r->pulling = n == (ssize_t)max;
+	return n > 0 ? (size_t)n : 0;
 }
 
 static void on_relay_socket(void *ctx, int fd, unsigned what)
@@ -252,10 +270,8 @@ static void on_relay_socket(void *ctx, int fd, unsigned what)
 	(void)fd;
 	if (what & LOOP_WRITE)
 		relay_flush(r);
-	else
-		for (int i = 0; i < RELAY_READS_TURN; i++)
-			if (r->over || !r->stream || !relay_pull(r))
-				break;
+	else if (!r->over && r->stream && !r->pulling)
+		relay_read(r);
 	relay_progress(r);
 }
 
@@ -282,6 +298,7 @@ static void relay_deliver_gathered(void)
 	if (!r)
 		return;
 	relay_forget_gathered(r);
+	r->bulk = len >= RELAY_BULK;
 	relay_deliver(r, gather.data, len);
 	relay_progress(r);
 }
@@ -315,15 +332,40 @@ static void on_relay_data(void *ctx, const uint8_t *data, size_t len)
 {
 	struct relay *r = ctx;
 
-	if (len >= RELAY_BULK || gather.relay == r)
+	if (len >= RELAY_BULK || gather.relay == r || r->bulk)
 		relay_gather(r, data, len);
 	else
 		relay_deliver(r, data, len);
 }
 
+/* Without bytes of its own in between, the connection may write to the socket. */
+static int on_relay_outlet(void *ctx)
+{
+	struct relay *r = ctx;
+
+	if (gather.relay == r)
+		relay_deliver_gathered();
+	return r->over || r->backlog.len ? -1 : r->fd;
+}
+
+static void on_relay_passed(void *ctx, size_t n)
+{
+	struct relay *r = ctx;
+
+	if (r->caller.counters)
+		r->caller.counters->bytes_out += n;
+	if (r->stream)
+		mux_stream_consumed(r->stream, n);
+}
+
 static void on_relay_writable(void *ctx)
 {
-	relay_update(ctx);
+	struct relay *r = ctx;
+
+	if (r->pull_error && !r->over)
+		relay_fail(r, r->pull_error);
+	else
+		relay_update(r);
 }
 
 static void on_relay_fin(void *ctx)
@@ -351,6 +393,9 @@ static void on_relay_closed(void *ctx, enum mux_reason reason)
 static const struct mux_stream_events relay_events = {
 	.data = on_relay_data,
 	.writable = on_relay_writable,
+	.pull = on_relay_pull,
+	.outlet = on_relay_outlet,
+	.passed = on_relay_passed,
 	.fin = on_relay_fin,
 	.closed = on_relay_closed,
 };

@@ -6,11 +6,16 @@
  * frame that is not acknowledged as a whole. When a new connection must go on inside that frame, the header for the
  * rest is written over the bytes before it: they are acknowledged, so nobody needs them, and there is always room for
  * it, since the old header stood there as well.
+ *
+ * Chunks are mapped, not allocated: what a connection was lent (chan_write_kept()) may still be read by it when they
+ * are given back, and a page that is unmapped stays what it was for whoever holds it.
  */
 #include "retain.h"
 
 #include <assert.h>
-#include <stdlib.h>
+#include <stddef.h>
+
+#include <sys/mman.h>
 
 #include "bounds.h"
 #include "wire.h"
@@ -29,12 +34,25 @@ struct retain_chunk {
 	uint8_t data[RETAIN_CHUNK];
 };
 
+static struct retain_chunk *chunk_new(void)
+{
+	void *place =
+		mmap(NULL, sizeof(struct retain_chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return place == MAP_FAILED ? NULL : place;
+}
+
+static void chunk_free(struct retain_chunk *c)
+{
+	munmap(c, sizeof(*c));
+}
+
 static void chunks_free(struct retain_chunk *c)
 {
 	while (c) {
 		struct retain_chunk *next = c->next;
 
-		free(c);
+		chunk_free(c);
 		c = next;
 	}
 }
@@ -66,8 +84,7 @@ static struct retain_chunk *retain_grow(struct retain *r)
 		r->spare = c->next;
 		r->spares--;
 	} else {
-		/* Not calloc: what is not used is not touched. */
-		c = malloc(sizeof(*c));
+		c = chunk_new();
 	}
 	if (!c)
 		return NULL;
@@ -111,7 +128,7 @@ void retain_commit(struct retain *r, size_t n)
 static void retain_release(struct retain *r, struct retain_chunk *c)
 {
 	if (r->spares == RETAIN_SPARES) {
-		free(c);
+		chunk_free(c);
 		return;
 	}
 	c->next = r->spare;

@@ -349,17 +349,22 @@ static int session_header(struct session *s)
 	return 0;
 }
 
-static void session_data(struct session *s, const uint8_t *data, size_t len, uint64_t now_us)
+static void session_count(struct session *s, size_t len, uint64_t now_us)
 {
-	/* We have said, or will say, GOODBYE: nobody above listens any more. */
-	if (s->goodbye)
-		return;
 	s->received += len;
 	s->unacked_in += len;
 	if (s->unacked_in >= SESSION_ACK_EVERY)
 		s->ack_due = true;
 	else if (s->ack_at_us == UINT64_MAX)
 		s->ack_at_us = now_us + SESSION_ACK_DELAY_US;
+}
+
+static void session_data(struct session *s, const uint8_t *data, size_t len, uint64_t now_us)
+{
+	/* We have said, or will say, GOODBYE: nobody above listens any more. */
+	if (s->goodbye)
+		return;
+	session_count(s, len, now_us);
 	s->events->data(s->ctx, data, len);
 }
 
@@ -445,6 +450,37 @@ int session_receive(struct session *s, const uint8_t *data, size_t len, uint64_t
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+int session_outlet(struct session *s, size_t *max)
+{
+	bool inside = s->rx_have == RETAIN_HEADER;
+	int fd;
+
+	*max = 0;
+	if (s->state != SESSION_UP || s->goodbye || s->expect_hello || !s->events->outlet ||
+	    (inside && s->rx_header[0] != SESSION_DATA))
+		return -1;
+	fd = s->events->outlet(s->ctx, max);
+	if (!inside) {
+		/* Of the next frame's payload it is worth reading what those above want to see of it. */
+		*max = RETAIN_HEADER - s->rx_have + (fd < 0 ? *max : 0);
+		return -1;
+	}
+	if (*max > s->rx_left)
+		*max = s->rx_left;
+	return fd;
+}
+
+void session_passed(struct session *s, size_t n, uint64_t now_us)
+{
+	assert(n && n <= s->rx_left);
+	s->heard_us = now_us;
+	s->rx_left -= n;
+	if (!s->rx_left)
+		s->rx_have = 0;
+	session_count(s, n, now_us);
+	s->events->passed(s->ctx, n);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- time */

@@ -71,6 +71,12 @@ struct session_events {
 	void (*up)(void *ctx, bool resumed, const struct session_hello *peer);
 	/* The next bytes of the peer's stream. All are taken. */
 	void (*data)(void *ctx, const uint8_t *data, size_t len);
+	/*
+	 * A descriptor that the next *max bytes of the peer's stream may be moved to; session_passed() is told, and
+	 * calls `passed`. -1: none, and it is worth asking again after *max bytes (0: unknown). Both may be NULL.
+	 */
+	int (*outlet)(void *ctx, size_t *max);
+	void (*passed)(void *ctx, size_t n);
 	/* What stood before the banner on a new connection, for the log (host only; once, bounded). */
 	void (*skipped)(void *ctx, const uint8_t *data, size_t len);
 };
@@ -126,6 +132,14 @@ void session_version_text(char *text, size_t size, enum session_role our_role, u
  */
 int session_receive(struct session *s, const uint8_t *data, size_t len, uint64_t now_us);
 
+/*
+ * The same question for the bytes of the connection: a descriptor that the next *max of them may be moved to as they
+ * are, instead of session_receive(), and then session_passed() says how many were. -1: none, and it is worth asking
+ * again after *max bytes (0: unknown).
+ */
+int session_outlet(struct session *s, size_t *max);
+void session_passed(struct session *s, size_t n, uint64_t now_us);
+
 const char *session_trouble(const struct session *s);
 
 /* How many bytes session_send() takes now: the cap on what is unacknowledged, less what is. */
@@ -149,9 +163,10 @@ size_t session_unsent(const struct session *s);
 
 /*
  * The next bytes for the connection, by reference: control frames first, then data never sent on this connection. They
- * stay valid until the next call on the session. session_produced() says how many of them the connection took.
+ * stay valid until the next call on the session; *kept: until the peer acknowledged them, and unchanged, while this
+ * connection is the session's. session_produced() says how many of them the connection took.
  */
-size_t session_produce(struct session *s, const uint8_t **data);
+size_t session_produce(struct session *s, const uint8_t **data, bool *kept);
 void session_produced(struct session *s, size_t len, uint64_t now_us);
 
 /* Queues GOODBYE; the session is DEAD once it was produced. `text` may be "". */

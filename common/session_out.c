@@ -136,11 +136,12 @@ static size_t session_merge(struct session *s, const uint8_t **data)
 	return control + len;
 }
 
-size_t session_produce(struct session *s, const uint8_t **data)
+size_t session_produce(struct session *s, const uint8_t **data, bool *kept)
 {
 	size_t len = 0;
 
 	*data = NULL;
+	*kept = true;
 	if (s->state != SESSION_UP && s->state != SESSION_GREETING)
 		return 0;
 	if (retain_in_frame(&s->retain)) {
@@ -159,8 +160,10 @@ size_t session_produce(struct session *s, const uint8_t **data)
 		session_die(s, SESSION_REASON_RESOURCES, "out of memory");
 		return 0;
 	}
-	if (s->control.len > s->control_at)
+	if (s->control.len > s->control_at) {
+		*kept = false;
 		return session_merge(s, data);
+	}
 	*data = session_data_peek(s, &len);
 	return len;
 }

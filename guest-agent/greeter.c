@@ -112,7 +112,7 @@ static void on_patience(void *ctx)
 	fail(ctx, "no HELLO within 10 seconds");
 }
 
-static const struct chan_events greeter_chan = {on_data, on_writable, on_closed};
+static const struct chan_events greeter_chan = {.data = on_data, .writable = on_writable, .closed = on_closed};
 
 struct greeter *greeter_new(struct loop *loop, struct chan *chan, greeter_done_cb *done, void *ctx)
 {

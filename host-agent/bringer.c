@@ -305,7 +305,7 @@ static void on_patience(void *ctx)
 		fail_ignored(b, "for 10 seconds");
 }
 
-static const struct chan_events bringer_chan = {on_data, on_writable, on_closed};
+static const struct chan_events bringer_chan = {.data = on_data, .writable = on_writable, .closed = on_closed};
 
 struct bringer *bringer_new(struct loop *loop, struct chan *chan, const struct bringer_params *params,
 			    bringer_done_cb *done, void *ctx)

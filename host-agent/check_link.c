@@ -262,7 +262,7 @@ static void on_patience(void *ctx)
 	finish(ctx, "it did not answer for 30 s: something there hangs");
 }
 
-static const struct chan_events chan_events = {on_data, on_writable, on_closed};
+static const struct chan_events chan_events = {.data = on_data, .writable = on_writable, .closed = on_closed};
 
 static void on_connected(void *ctx, struct chan *chan, const struct link_info *info)
 {

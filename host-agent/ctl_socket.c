@@ -186,7 +186,7 @@ static void on_closed(void *ctx, int error, const char *why)
 	client_lose(ctx);
 }
 
-static const struct chan_events client_chan = {on_data, on_writable, on_closed};
+static const struct chan_events client_chan = {.data = on_data, .writable = on_writable, .closed = on_closed};
 
 static bool same_user(int fd)
 {

@@ -163,7 +163,7 @@ static void on_closed(void *ctx, int error, const char *why)
 	talk_over(t);
 }
 
-static const struct chan_events chan_events = {on_data, on_writable, on_closed};
+static const struct chan_events chan_events = {.data = on_data, .writable = on_writable, .closed = on_closed};
 
 /* --------------------------------------------------------------------------------------------------------- connection
  */

@@ -113,7 +113,7 @@ static void on_closed(void *ctx, int error, const char *why)
 		finish(p, 3);
 }
 
-static const struct chan_events chan_events = {on_data, on_writable, on_closed};
+static const struct chan_events chan_events = {.data = on_data, .writable = on_writable, .closed = on_closed};
 
 static void on_connected(void *ctx, struct chan *chan, const struct link_info *info)
 {

@@ -153,8 +153,13 @@ static void on_hostile_closed(void *ctx, enum mux_reason reason)
 	hostile_act();
 }
 
-static const struct mux_stream_events hostile_events = {on_hostile, on_hostile_data, on_hostile, on_hostile,
-							on_hostile_closed};
+static const struct mux_stream_events hostile_events = {
+	.accepted = on_hostile,
+	.data = on_hostile_data,
+	.writable = on_hostile,
+	.fin = on_hostile,
+	.closed = on_hostile_closed,
+};
 
 static void on_hostile_open(void *ctx, struct mux_stream *s, enum mux_kind kind, const uint8_t *args, size_t len)
 {
@@ -256,6 +261,7 @@ struct flow {
 	uint8_t key;
 	uint64_t sent, got;
 	size_t unread;
+	size_t pulled; /* so much is there to be pulled */
 	bool finned, fin_came, closed, reset_here;
 	bool used, offered;
 	enum mux_reason reason;
@@ -267,6 +273,8 @@ struct side {
 	struct flow flows[FLOWS];
 	bool hold;  /* data are not consumed */
 	bool later; /* streams are not accepted at once */
+	bool moves; /* data have an outlet */
+	const uint8_t *moved;
 };
 
 struct world {
@@ -295,6 +303,35 @@ static void on_flow_data(void *ctx, const uint8_t *data, size_t len)
 		mux_stream_consumed(f->s, len);
 }
 
+static int on_flow_outlet(void *ctx)
+{
+	struct flow *f = ctx;
+
+	CHECK(f->s && !f->closed);
+	return f->side->moves ? 0 : -1;
+}
+
+static void on_flow_passed(void *ctx, size_t n)
+{
+	struct flow *f = ctx;
+
+	CHECK(n > 0 && f->side->moves);
+	on_flow_data(f, f->side->moved, n);
+}
+
+static size_t on_flow_pull(void *ctx, uint8_t *place, size_t max)
+{
+	struct flow *f = ctx;
+	size_t n = f->pulled < max ? f->pulled : max;
+
+	CHECK(f->s && !f->finned && max > 0);
+	for (size_t i = 0; i < n; i++)
+		place[i] = byte_at(f, false, f->sent + i);
+	f->sent += n;
+	f->pulled -= n;
+	return n;
+}
+
 static void on_flow_fin(void *ctx)
 {
 	struct flow *f = ctx;
@@ -315,7 +352,13 @@ static void on_flow_closed(void *ctx, enum mux_reason reason)
 }
 
 static const struct mux_stream_events flow_events = {
-	.data = on_flow_data, .fin = on_flow_fin, .closed = on_flow_closed};
+	.data = on_flow_data,
+	.pull = on_flow_pull,
+	.outlet = on_flow_outlet,
+	.passed = on_flow_passed,
+	.fin = on_flow_fin,
+	.closed = on_flow_closed,
+};
 
 static void flow_accept(struct flow *f)
 {
@@ -371,6 +414,14 @@ static void flow_write(struct flow *f, size_t n)
 	f->sent += took;
 }
 
+static void flow_offer(struct flow *f, size_t n)
+{
+	if (!f->s || f->finned)
+		return;
+	f->pulled += n;
+	mux_stream_set_pullable(f->s);
+}
+
 static void flow_consume(struct flow *f)
 {
 	if (f->s && f->unread)
@@ -393,6 +444,7 @@ static void flow_step(struct world *w, struct input *in, uint8_t op)
 	case 2:
 		side->hold = op & 0x80;
 		side->later = op & 0x40;
+		side->moves = op & 0x20;
 		break;
 	case 3:
 		flow_accept(f);
@@ -411,6 +463,9 @@ static void flow_step(struct world *w, struct input *in, uint8_t op)
 			f->reset_here = true;
 		}
 		break;
+	case 6:
+		flow_offer(f, input_size(in));
+		break;
 	default:
 		flow_write(f, input_size(in));
 	}
@@ -422,6 +477,22 @@ static void world_data(struct pair *p, int end, const uint8_t *data, size_t len)
 	const char *why;
 
 	CHECK(mux_receive(w->sides[end].m, data, len, &why) == 0);
+	mux_check(w->sides[end].m);
+}
+
+static int world_outlet(struct pair *p, int end, size_t *max)
+{
+	struct world *w = p->ctx;
+
+	return mux_outlet(w->sides[end].m, max);
+}
+
+static void world_passed(struct pair *p, int end, const uint8_t *data, size_t len)
+{
+	struct world *w = p->ctx;
+
+	w->sides[end].moved = data;
+	mux_passed(w->sides[end].m, len);
 	mux_check(w->sides[end].m);
 }
 
@@ -443,7 +514,8 @@ static void world_fill(struct pair *p, int end)
 	mux_check(m);
 }
 
-static const struct pair_user world_user = {world_data, world_fill};
+static const struct pair_user world_user = {
+	.data = world_data, .outlet = world_outlet, .passed = world_passed, .fill = world_fill};
 
 /* Both sides of a stream, when everything has arrived. */
 static void world_compare(const struct flow *a, const struct flow *b)

@@ -22,12 +22,13 @@ static void hostile_data(void *ctx, const uint8_t *data, size_t len)
 		input_touch(data[i]);
 }
 
-static const struct session_events hostile_events = {hostile_up, hostile_data, hostile_data};
+static const struct session_events hostile_events = {.up = hostile_up, .data = hostile_data, .skipped = hostile_data};
 
 static void produce_some(struct session *s, size_t max, uint64_t now_us)
 {
 	const uint8_t *data;
-	size_t len = session_produce(s, &data);
+	bool kept;
+	size_t len = session_produce(s, &data, &kept);
 
 	hostile_data(NULL, data, len);
 	session_produced(s, len < max ? len : max, now_us);
@@ -131,7 +132,7 @@ static void pair_fill(struct pair *p, int end)
 	}
 }
 
-static const struct pair_user pair_user = {pair_data, pair_fill};
+static const struct pair_user pair_user = {.data = pair_data, .fill = pair_fill};
 
 static void fuzz_broken(struct input *in)
 {

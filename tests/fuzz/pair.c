@@ -45,7 +45,23 @@ static void on_data(void *ctx, const uint8_t *data, size_t len)
 	e->pair->user->data(e->pair, e->end, data, len);
 }
 
-static const struct session_events session_events = {.up = on_up, .data = on_data};
+static int on_outlet(void *ctx, size_t *max)
+{
+	struct pair_end *e = ctx;
+
+	*max = 0;
+	return e->pair->user->outlet ? e->pair->user->outlet(e->pair, e->end, max) : -1;
+}
+
+static void on_passed(void *ctx, size_t n)
+{
+	struct pair_end *e = ctx;
+
+	e->pair->user->passed(e->pair, e->end, e->pair->moved, n);
+}
+
+static const struct session_events session_events = {
+	.up = on_up, .data = on_data, .outlet = on_outlet, .passed = on_passed};
 
 void pair_init(struct pair *p, const struct pair_user *user, void *ctx)
 {
@@ -109,10 +125,11 @@ size_t pair_produce(struct pair *p, int end, size_t max)
 {
 	const uint8_t *data;
 	size_t len;
+	bool kept;
 
 	if (session_state(p->session[end]) == SESSION_UP)
 		p->user->fill(p, end);
-	len = session_produce(p->session[end], &data);
+	len = session_produce(p->session[end], &data, &kept);
 	if (len > max)
 		len = max;
 	/* An end that still has the old connection talks to nobody. */
@@ -145,6 +162,25 @@ static void pair_greet(struct pair *p, const uint8_t *data, size_t len)
 			      p->now_us) == 0);
 }
 
+/* As a chan does that can move bytes: what has an outlet goes there, and the rest is received. */
+static void pair_receive(struct pair *p, int to, const uint8_t *data, size_t len)
+{
+	while (len) {
+		size_t max;
+		int fd = session_outlet(p->session[to], &max);
+		size_t n = max && max < len ? max : len;
+
+		CHECK(fd < 0 || max > 0);
+		p->moved = data;
+		if (fd >= 0)
+			session_passed(p->session[to], n, p->now_us);
+		else
+			CHECK(session_receive(p->session[to], data, n, p->now_us) == 0);
+		data += n;
+		len -= n;
+	}
+}
+
 size_t pair_deliver(struct pair *p, int end, size_t max)
 {
 	int to = 1 - end;
@@ -158,7 +194,7 @@ size_t pair_deliver(struct pair *p, int end, size_t max)
 	memcpy(copy, p->wire[end].data, len);
 	wire_buf_consume(&p->wire[end], len);
 	if (p->here[to])
-		CHECK(session_receive(p->session[to], copy, len, p->now_us) == 0);
+		pair_receive(p, to, copy, len);
 	else
 		pair_greet(p, copy, len);
 	free(copy);

@@ -39,6 +39,9 @@ struct pair;
 struct pair_user {
 	/* Bytes of the stream arrived at `end`. */
 	void (*data)(struct pair *p, int end, const uint8_t *data, size_t len);
+	/* Or were to be moved, to what `outlet` (which may be NULL) gave: see session_outlet(). */
+	int (*outlet)(struct pair *p, int end, size_t *max);
+	void (*passed)(struct pair *p, int end, const uint8_t *data, size_t len);
 	/* `end` may put up to what session_reserve() gives into its session. */
 	void (*fill)(struct pair *p, int end);
 };
@@ -55,6 +58,7 @@ struct pair {
 	bool here[2];            /* the end knows of the present connection */
 	uint8_t greeting[512];
 	size_t greeting_len;
+	const uint8_t *moved; /* what session_passed() tells of */
 	uint64_t now_us;
 };
 

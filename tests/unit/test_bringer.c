@@ -37,11 +37,12 @@ static struct loop *loop;
 static struct guest_builds builds;
 static struct chan_ssh_outcome outcome;
 
-static size_t take(struct chan *c, const uint8_t *data, size_t len)
+static size_t take(struct chan *c, const uint8_t *data, size_t len, bool kept)
 {
 	size_t n = len < world.room ? len : world.room;
 
 	(void)c;
+	(void)kept;
 	assert_true(world.got_len + n <= sizeof(world.got));
 	memcpy(world.got + world.got_len, data, n);
 	world.got_len += n;

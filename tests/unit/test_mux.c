@@ -23,6 +23,8 @@ struct user {
 	bool hold;     /* do not consume */
 	bool reset_on_data, echo;
 	int accepted, writable, fins, closed;
+	size_t has, pulled, passed; /* bytes */
+	int pulls, outlet;
 	enum mux_reason reason;
 };
 
@@ -92,7 +94,43 @@ static void on_closed(void *ctx, enum mux_reason reason)
 	u->s = NULL;
 }
 
-static const struct mux_stream_events user_events = {on_accepted, on_data, on_writable, on_fin, on_closed};
+/* A user that has `has` bytes to be pulled, which are numbered. */
+static size_t on_pull(void *ctx, uint8_t *place, size_t max)
+{
+	struct user *u = ctx;
+	size_t n = u->has < max ? u->has : max;
+
+	u->pulls++;
+	for (size_t i = 0; i < n; i++)
+		place[i] = (uint8_t)(u->pulled + i);
+	u->pulled += n;
+	u->has -= n;
+	return n;
+}
+
+static int on_outlet(void *ctx)
+{
+	return ((struct user *)ctx)->outlet;
+}
+
+static void on_passed(void *ctx, size_t n)
+{
+	struct user *u = ctx;
+
+	u->passed += n;
+	mux_stream_consumed(u->s, n);
+}
+
+static const struct mux_stream_events user_events = {
+	.accepted = on_accepted,
+	.data = on_data,
+	.writable = on_writable,
+	.fin = on_fin,
+	.closed = on_closed,
+	.pull = on_pull,
+	.outlet = on_outlet,
+	.passed = on_passed,
+};
 
 static void on_open(void *ctx, struct mux_stream *s, enum mux_kind kind, const uint8_t *args, size_t len)
 {
@@ -613,6 +651,157 @@ static void what_comes_late_for_an_ended_stream_is_ignored(void **state)
 	assert_int_equal(violation(1, 1, "\3", 1), -EPROTO);
 }
 
+static void open_pair(void)
+{
+	guest.next = &b;
+	b.outlet = -1;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+}
+
+static void what_is_pulled_follows_the_queue_and_is_asked_for_no_earlier_than_it_leaves(void **state)
+{
+	(void)state;
+	open_pair();
+	a.has = 100000;
+	assert_int_equal(mux_stream_write(a.s, "first", 5), 5);
+	mux_stream_set_pullable(a.s);
+	assert_int_equal(a.pulls, 0);
+	assert_int_equal(mux_stats(host.m)->queued, 5);
+	carry(&host, &guest, 8 + 5 + 8 + 2000, SIZE_MAX);
+	assert_int_equal(a.pulls, 1);
+	assert_int_equal(a.pulled, 2000);
+	carry_all();
+	assert_int_equal(b.got_len, 5 + 100000);
+	assert_memory_equal(b.got, "first", 5);
+	for (size_t i = 0; i < 100000; i++)
+		assert_int_equal(b.got[5 + i], (uint8_t)i);
+	/* It brought too little: now it is told when to read itself. */
+	assert_int_equal(a.writable, 1);
+	assert_false(mux_pending(host.m));
+	assert_int_equal(mux_stream_write(a.s, "last", 4), 4);
+	mux_stream_fin(a.s);
+	carry_all();
+	assert_memory_equal(b.got + 5 + 100000, "last", 4);
+	assert_int_equal(b.fins, 1);
+}
+
+static void a_pull_that_brings_nothing_is_no_frame(void **state)
+{
+	(void)state;
+	open_pair();
+	mux_stream_set_pullable(a.s);
+	assert_true(mux_pending(host.m));
+	assert_int_equal(carry(&host, &guest, 1 << 20, SIZE_MAX), 0);
+	assert_int_equal(a.pulls, 1);
+	assert_int_equal(a.writable, 1);
+	assert_int_equal(b.got_len, 0);
+	assert_false(mux_pending(host.m));
+}
+
+static void no_more_is_pulled_than_there_is_credit_for(void **state)
+{
+	(void)state;
+	open_pair();
+	b.hold = true;
+	a.has = 64u << 20;
+	mux_stream_set_pullable(a.s);
+	carry_all();
+	/* The window grew while its reader seemed to keep up, and no further. */
+	assert_int_equal(a.pulled, b.unread);
+	assert_true(a.pulled <= MUX_CREDIT_MAX);
+	assert_false(mux_pending(host.m));
+	b.hold = false;
+	mux_stream_consumed(b.s, b.unread);
+	carry_all();
+	assert_int_equal(b.got_len, 64u << 20);
+}
+
+static void small_messages_go_before_what_is_pulled(void **state)
+{
+	(void)state;
+	open_pair();
+	guest.next = &d;
+	d.outlet = -1;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	carry_all();
+	a.has = 200000;
+	mux_stream_set_pullable(a.s);
+	carry(&host, &guest, 50000, SIZE_MAX);
+	assert_int_equal(mux_stream_write(c.s, "small", 5), 5);
+	carry(&host, &guest, 8 + 5, SIZE_MAX);
+	assert_int_equal(d.got_len, 5);
+	assert_true(b.got_len < 60000);
+	carry_all();
+}
+
+static void what_has_an_outlet_passes_the_mux_by(void **state)
+{
+	struct wire_buf buf = {0};
+	const char *why;
+	size_t max;
+
+	(void)state;
+	open_pair();
+	b.outlet = 7;
+	assert_int_equal(mux_outlet(guest.m, &max), -1);
+	assert_int_equal(max, MUX_HEADER);
+	mux_stream_write(a.s, block, 1000);
+	assert_int_equal(mux_produce(host.m, &buf, 1 << 20), MUX_HEADER + 1000);
+	assert_int_equal(mux_receive(guest.m, buf.data, 3, &why), 0);
+	assert_int_equal(mux_outlet(guest.m, &max), -1);
+	assert_int_equal(max, MUX_HEADER - 3);
+	assert_int_equal(mux_receive(guest.m, buf.data + 3, MUX_HEADER - 3, &why), 0);
+	assert_int_equal(mux_outlet(guest.m, &max), 7);
+	assert_int_equal(max, 1000);
+	mux_passed(guest.m, 400);
+	assert_int_equal(mux_outlet(guest.m, &max), 7);
+	assert_int_equal(max, 600);
+	/* The two ways may be mixed. */
+	assert_int_equal(mux_receive(guest.m, buf.data + MUX_HEADER + 400, 500, &why), 0);
+	assert_int_equal(mux_outlet(guest.m, &max), 7);
+	mux_passed(guest.m, 100);
+	assert_int_equal(mux_outlet(guest.m, &max), -1);
+	assert_int_equal(max, MUX_HEADER);
+	assert_int_equal(b.passed, 500);
+	assert_int_equal(b.got_len, 500);
+	assert_int_equal(mux_stats(guest.m)->bytes_in, 1000);
+	/* What it reads is credited as ever. */
+	wire_buf_free(&buf);
+	b.outlet = -1;
+	a.has = 8u << 20;
+	mux_stream_set_pullable(a.s);
+	carry_all();
+	assert_int_equal(b.got_len, 500 + (8u << 20));
+}
+
+static void what_waits_for_an_answer_has_no_outlet(void **state)
+{
+	struct wire_buf buf = {0};
+	const char *why;
+	size_t max, all;
+
+	(void)state;
+	guest.next = &b;
+	guest.later = true;
+	b.outlet = 7;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	mux_stream_write(a.s, "hello", 5);
+	all = (size_t)mux_produce(host.m, &buf, 1 << 20);
+	assert_int_equal(mux_receive(guest.m, buf.data, all - 3, &why), 0);
+	assert_int_equal(mux_outlet(guest.m, &max), -1);
+	mux_stream_accept(b.s, &user_events, &b);
+	/* The first bytes have not been delivered yet: nothing may overtake them. */
+	assert_int_equal(mux_outlet(guest.m, &max), -1);
+	mux_deliver(guest.m);
+	assert_int_equal(b.got_len, 2);
+	assert_int_equal(mux_outlet(guest.m, &max), 7);
+	assert_int_equal(max, 3);
+	assert_int_equal(mux_receive(guest.m, buf.data + all - 3, 3, &why), 0);
+	assert_memory_equal(b.got, "hello", 5);
+	wire_buf_free(&buf);
+}
+
 static void each_reason_has_a_name(void **state)
 {
 	(void)state;
@@ -662,6 +851,12 @@ int main(void)
 		TEST(what_a_stream_must_not_do_in_its_state_ends_the_session),
 		TEST(data_beyond_the_credit_or_after_fin_end_the_session),
 		TEST(what_comes_late_for_an_ended_stream_is_ignored),
+		TEST(what_is_pulled_follows_the_queue_and_is_asked_for_no_earlier_than_it_leaves),
+		TEST(a_pull_that_brings_nothing_is_no_frame),
+		TEST(no_more_is_pulled_than_there_is_credit_for),
+		TEST(small_messages_go_before_what_is_pulled),
+		TEST(what_has_an_outlet_passes_the_mux_by),
+		TEST(what_waits_for_an_answer_has_no_outlet),
 		TEST(each_reason_has_a_name),
 	};
 

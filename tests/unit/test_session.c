@@ -54,7 +54,7 @@ static void on_skipped(void *ctx, const uint8_t *data, size_t len)
 	e->skipped[len] = '\0';
 }
 
-static const struct session_events events = {on_up, on_data, on_skipped};
+static const struct session_events events = {.up = on_up, .data = on_data, .skipped = on_skipped};
 
 static int setup(void **state)
 {
@@ -84,7 +84,8 @@ static size_t produce(struct end *e, struct wire_buf *out, size_t max)
 
 	while (total < max) {
 		const uint8_t *data;
-		size_t n = session_produce(e->s, &data);
+		bool kept;
+		size_t n = session_produce(e->s, &data, &kept);
 
 		if (!n)
 			break;
@@ -244,6 +245,7 @@ static void acknowledgements_wait_but_not_for_long(void **state)
 static void an_answer_and_its_acknowledgement_are_one_piece(void **state)
 {
 	const uint8_t *data;
+	bool kept;
 
 	(void)state;
 	greet();
@@ -251,7 +253,8 @@ static void an_answer_and_its_acknowledgement_are_one_piece(void **state)
 	session_send(host.s, (const uint8_t *)"question", 8);
 	assert_int_equal(carry(&host, &guest, SIZE_MAX), 0);
 	session_send(guest.s, (const uint8_t *)"answer", 6);
-	assert_int_equal(session_produce(guest.s, &data), 4 + 8 + 4 + 6);
+	assert_int_equal(session_produce(guest.s, &data, &kept), 4 + 8 + 4 + 6);
+	assert_false(kept);
 }
 
 static void the_round_trip_is_measured_and_loss_is_noticed(void **state)
