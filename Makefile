@@ -302,18 +302,23 @@ demo-shell: deps-demo ## the same, and leaves you in the guest
 	@BUILD=$(BUILD) tests/lab/demo.sh --shell
 
 bench: deps ## figures beside sshfs, ssh -L and native, into $(BUILD)/bench
-	@+$(again) all
+	@+$(again) all $(BUILD)/bench/echo
 	@$(PYTHON) -B tests/bench/bench.py --build $(BUILD) $(ARGS)
 
 # ------------------------------------------------------------------------------------------------- lint and format
 
 C_FILES = $(wildcard common/*.[ch] host-agent/*.[ch] guest-agent/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] \
-	tests/posix/*.[ch])
+	tests/posix/*.[ch] tests/bench/*.[ch])
 
 $(BUILD)/bench/mux_bench: tests/bench/mux_bench.c $(BUILD)/rel/libcommon.a
 	@mkdir -p $(@D)
 	$(call step,LD)
 	$(Q)$(CC) $(CFLAGS_rel) $(INC_common) -o $@ $^ $(LIBS_common)
+
+$(BUILD)/bench/echo: tests/bench/echo.c
+	@mkdir -p $(@D)
+	$(call step,LD)
+	$(Q)$(CC) $(CFLAGS_rel) -o $@ $<
 
 lint: ## clang-tidy, cppcheck, man pages, shell scripts, house rules
 	@CPP_FLAGS='$(filter-out -DHOMEPORT_VERSION%,$(CPP))' FUSE_FLAGS='$(INC_guest-agent)' tests/lint/lint.sh $(ARGS)

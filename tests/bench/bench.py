@@ -9,6 +9,7 @@ the memory that the rows use touched beforehand.
 The candidates take turns within each round; the median of the rounds counts; every sample is kept. Written to
 BUILD/bench/: results.json, results.md, files.svg, ports.svg. The rows where homeport is slower come first."""
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -22,6 +23,9 @@ import files
 import ports
 import report
 from lab import BUILD_AT, Lab
+
+
+ECHO = f"{BUILD_AT}/bench/echo"
 
 
 class Bench:
@@ -60,6 +64,32 @@ class Bench:
         if answer["status"]:
             raise RuntimeError(f"on the {side}: {name}{args}: {answer['stderr']}")
         return answer["value"]
+
+    def echo_server(self, port):
+        """Has echo.c serve in the guest, for as long as the bench lives."""
+        self._echo = self.lab.guest.popen([ECHO, "serve", str(port)], user="me", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._echo.stdout.readline()
+
+    def echo(self, side, verb, port, count):
+        """Seconds of each, sorted: see echo.c."""
+        machine = self.lab.host if side == "host" else self.lab.guest
+        done = machine.cmd([ECHO, verb, "127.0.0.1", str(port), str(count)], user="me", timeout=300)
+        return sorted(float(line) for line in done.stdout.split())
+
+    @contextlib.contextmanager
+    def load(self, port, streams):
+        """Streams through a forward, half of them each way, for as long as this lasts."""
+        processes = [self.start_script(self.lab.host, "runner.py") for _ in range(streams)]
+        try:
+            for i, process in enumerate(processes):
+                process.stdin.write(json.dumps({"py": "transfer", "args": ["127.0.0.1", port, "sr"[i % 2], 64 << 30]}) + "\n")
+                process.stdin.flush()
+            time.sleep(0.3)
+            yield
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
 
     def server(self, verb, port):
         return float(self.ask(self._server, f"{verb} {port}"))

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: MIT
 """The port rows: a forward of homeport beside `ssh -L`, with and without the pseudo-terminal that keeps ssh from waiting
 for a delayed acknowledgement (Nagle's algorithm) on each new connection."""
-import json
 import os
 import statistics
-import time
 
 import files
 import watch
 from files import CIPHER
 
 MIB = 512
-GUEST_PORT = 7001
+STREAMS = 8
+GUEST_PORT, ECHO_PORT = 7001, 7002
 
 
 FAR_MS = 10  # a round trip to a machine that is not this one
@@ -29,13 +28,15 @@ def far(bench):
 
 class SshL:
     def __init__(self, bench, name, extra, port):
-        self.bench, self.name, self.extra, self.port = bench, name, extra, port
+        self.bench, self.name, self.extra = bench, name, extra
+        self.port, self.echo_port = port, port + 10
 
     def start(self):
-        lab = self.bench.lab
-        self.process = lab.host.popen(lab.guest.ssh_args("me") + ["-c", CIPHER, "-L", f"127.0.0.1:{self.port}:127.0.0.1:{GUEST_PORT}"]
-                                      + self.extra, user="me")
-        self.bench.wait(lambda: f"127.0.0.1:{self.port}" in lab.host.listeners(), self.name)
+        lab, forwards = self.bench.lab, []
+        for here, there in ((self.port, GUEST_PORT), (self.echo_port, ECHO_PORT)):
+            forwards += ["-L", f"127.0.0.1:{here}:127.0.0.1:{there}"]
+        self.process = lab.host.popen(lab.guest.ssh_args("me") + ["-c", CIPHER, *forwards] + self.extra, user="me")
+        self.bench.wait(lambda: f"127.0.0.1:{self.echo_port}" in lab.host.listeners(), self.name)
 
     def stop(self):
         self.process.terminate()
@@ -44,38 +45,50 @@ class SshL:
 
 class Homeport:
     name = "homeport"
-    port = GUEST_PORT
+    port, echo_port = GUEST_PORT, ECHO_PORT
 
     def __init__(self, bench, extra=()):
         self.bench, self.extra = bench, extra
 
     def start(self):
         self.bench.homeport_start(["--no-mount", *self.extra])
-        self.bench.wait(lambda: f"127.0.0.1:{self.port}" in self.bench.lab.host.listeners(), "the forward")
+        self.bench.wait(lambda: f"127.0.0.1:{self.echo_port}" in self.bench.lab.host.listeners(), "the forward")
 
     def stop(self):
         self.bench.homeport_stop()
 
 
+class Native:
+    """No forward at all: client and server in the guest. What this takes, each of the others takes too."""
+    name = "native"
+    side = "guest"
+    port, echo_port = GUEST_PORT, ECHO_PORT
+
+    def start(self):
+        pass
+
+    def stop(self):
+        pass
+
+
 def run(bench, rounds):
     """Samples {row: {candidate: [value]}}: seconds, but MiB/s for throughput; and CPU seconds of the throughput rows."""
-    candidates = [SshL(bench, "ssh -L", ["-N"], 17001), SshL(bench, "ssh -L, -tt", ["-tt", "sleep 600"], 17002), Homeport(bench)]
+    candidates = [SshL(bench, "ssh -L", ["-N"], 17001), SshL(bench, "ssh -L, -tt", ["-tt", "sleep 600"], 17002), Homeport(bench),
+                  Native()]
     samples, cpu = {}, {}
     bench.server("listen", GUEST_PORT)
+    bench.echo_server(ECHO_PORT)
 
     def note(row, c, value):
         samples.setdefault(row, {}).setdefault(c.name, []).append(value)
 
     for turn in range(rounds):
-        for c in candidates[turn % 3:] + candidates[:turn % 3]:
+        at = turn % len(candidates)
+        for c in candidates[at:] + candidates[:at]:
             c.start()
             try:
-                for row, mode in (("forward, to the guest, MiB/s", "s"), ("forward, from the guest, MiB/s", "r")):
-                    used = bench.cpu_so_far()
-                    note(row, c, bench.python("host", "transfer", "127.0.0.1", c.port, mode, MIB << 20))
-                    cpu.setdefault(row, {}).setdefault(c.name, []).append(bench.cpu_since(used))
-                note("new connection, first byte", c, statistics.median(bench.python("host", "connect", "127.0.0.1", c.port, 200)))
-                note("echo round trip", c, statistics.median(bench.python("host", "echo", "127.0.0.1", c.port, 2000)))
+                throughput_rows(bench, c, note, cpu)
+                latency_rows(bench, c, note)
             finally:
                 c.stop()
         far_row(bench, turn, note)
@@ -87,6 +100,32 @@ def run(bench, rounds):
     return samples, cpu
 
 
+def throughput_rows(bench, c, note, cpu):
+    for mode, way in (("s", "to"), ("r", "from")):
+        for streams in (1, STREAMS):
+            row = f"forward, {way} the guest, {streams} stream{'s' if streams > 1 else ''}, MiB/s"
+            used = bench.cpu_so_far()
+            note(row, c, bench.python(getattr(c, "side", "host"), "transfers", "127.0.0.1", c.port, mode, MIB << 20, streams))
+            if c.name != "native":
+                cpu.setdefault(row, {}).setdefault(c.name, []).append(bench.cpu_since(used))
+
+
+def p99(times):
+    return times[len(times) * 99 // 100]
+
+
+def latency_rows(bench, c, note):
+    side = getattr(c, "side", "host")
+    note("new connection, first byte", c, statistics.median(bench.echo(side, "connect", c.echo_port, 500)))
+    idle = bench.echo(side, "byte", c.echo_port, 3000)
+    note("echo round trip", c, statistics.median(idle))
+    note("echo round trip, p99", c, p99(idle))
+    if c.name == "native":
+        return
+    with bench.load(c.port, STREAMS):
+        note(f"echo beside {STREAMS} bulk streams, p99", c, p99(bench.echo(side, "byte", c.echo_port, 300)))
+
+
 def far_row(bench, turn, note):
     """What counts there is how many round trips a connection waits for."""
     delay = far(bench)
@@ -95,8 +134,7 @@ def far_row(bench, turn, note):
     for c in candidates[turn % 3:] + candidates[:turn % 3]:
         c.start()
         try:
-            times = bench.python("host", "connect", "127.0.0.1", c.port, 20)
-            note(f"new connection over {FAR_MS} ms, first byte", c, statistics.median(times))
+            note(f"new connection over {FAR_MS} ms, first byte", c, statistics.median(bench.echo("host", "connect", c.echo_port, 20)))
         finally:
             c.stop()
 
@@ -120,19 +158,11 @@ class Loaded:
         else:
             point = self.mount.mount(bench.folder)
             self.forward.start()
-        load = [bench.start_script(bench.lab.host, "runner.py") for _ in range(LOAD_STREAMS)]
         try:
             idle = bench.python("guest", "stat", point, STATS)
-            for i, process in enumerate(load):
-                job = {"py": "transfer", "args": ["127.0.0.1", self.forward.port, "sr"[i % 2], 64 << 30]}
-                process.stdin.write(json.dumps(job) + "\n")
-                process.stdin.flush()
-            time.sleep(0.3)
-            return idle, bench.python("guest", "stat", point, STATS)
+            with bench.load(self.forward.port, LOAD_STREAMS):
+                return idle, bench.python("guest", "stat", point, STATS)
         finally:
-            for process in load:
-                process.kill()
-                process.wait()
             self.mount.umount()
             if self.name != "homeport":
                 self.forward.stop()

@@ -4,6 +4,7 @@
 
 One JSON object a line on stdin, {"sh": SCRIPT, "cwd": DIR} or {"py": NAME, ...}; one a line on stdout: seconds of wall
 time, exit status, the end of stderr."""
+import concurrent.futures
 import json
 import mmap
 import os
@@ -20,34 +21,6 @@ def run_shell(job):
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=job.get("timeout", 300))
     return {"s": time.perf_counter() - before, "status": done.returncode,
             "stderr": done.stderr.decode(errors="replace")[-400:]}
-
-
-def connect_all(host, port, count):
-    """Seconds from connect() to the first echoed byte, for each of `count` connections in a row."""
-    times = []
-    for _ in range(count):
-        before = time.perf_counter()
-        with socket.create_connection((host, port), timeout=10) as s:
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            s.sendall(b"e")
-            if s.recv(1) != b"e":
-                raise OSError("the echo was not one")
-            times.append(time.perf_counter() - before)
-    return times
-
-
-def echo_all(host, port, count):
-    times = []
-    with socket.create_connection((host, port), timeout=10) as s:
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        s.sendall(b"e")
-        s.recv(1)
-        for _ in range(count):
-            before = time.perf_counter()
-            s.sendall(b"e")
-            s.recv(1)
-            times.append(time.perf_counter() - before)
-    return times
 
 
 def stat_all(folder, count):
@@ -86,6 +59,14 @@ def transfer(host, port, mode, size):
         return size / (1 << 20) / (time.perf_counter() - before)
 
 
+def transfers(host, port, mode, size, streams):
+    """MiB/s of so many at once, which share the size."""
+    with concurrent.futures.ThreadPoolExecutor(streams) as pool:
+        before = time.perf_counter()
+        list(pool.map(lambda _: transfer(host, port, mode, size // streams), range(streams)))
+        return size / (1 << 20) / (time.perf_counter() - before)
+
+
 def connections(count, runs):
     """Connections to itself that this process makes in a second of its CPU time: the best of some runs. So what others
     on the machine take is not counted, and what a hook in the kernel adds to each is."""
@@ -115,8 +96,8 @@ def touch(mib):
 
 def run_python(job):
     name, args = job["py"], job.get("args", [])
-    return {"value": {"connect": connect_all, "echo": echo_all, "stat": stat_all, "transfer": transfer,
-                      "connections": connections, "touch": touch}[name](*args), "status": 0}
+    return {"value": {"stat": stat_all, "transfer": transfer, "transfers": transfers, "connections": connections,
+                      "touch": touch}[name](*args), "status": 0}
 
 
 def main():

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The guest's server of the port rows: echoes single bytes, takes or gives a stream of a stated length. Listens where
+"""The guest's server of the port rows: takes or gives a stream of a stated length (echo.c is for latency). Listens where
 told on stdin ("listen PORT", "close PORT"), and says the monotonic time at which each was done."""
 import socket
 import sys
@@ -18,9 +18,6 @@ def serve(s):
             head = s.recv(1)
             if not head:
                 return
-            if head == b"e":
-                s.sendall(b"e")
-                continue
             size = b""
             while len(size) < 8:
                 size += s.recv(8 - len(size))
