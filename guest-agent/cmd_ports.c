@@ -182,7 +182,7 @@ static void on_signal(void *ctx, int signo)
 
 static int view_run(struct view *v)
 {
-	struct listener_source *source = listener_poll_new(v->loop, false);
+	struct listener_source *source = listener_poll_new(v->loop, 0);
 	struct loop_signal *interrupt = loop_signal_new(v->loop, SIGINT, on_signal, v);
 	struct loop_signal *terminate = loop_signal_new(v->loop, SIGTERM, on_signal, v);
 	struct ports *ports = source ? ports_new(v->loop, source, &ports_events, v) : NULL;

@@ -319,7 +319,7 @@ static int begin_ports(struct instance *i)
 	struct listener_source *source;
 
 	if (i->config.report_ports && !i->ports) {
-		source = listener_poll_new(i->loop, true);
+		source = listener_poll_new(i->loop, LISTENER_POLL_BPF | LISTENER_POLL_BIRTHS);
 		i->ports = source ? ports_new(i->loop, source, &ports_events, i) : NULL;
 		if (!i->ports)
 			return -ENOMEM;

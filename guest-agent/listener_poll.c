@@ -10,7 +10,8 @@
  *
  * Elsewhere it polls. How often is a matter of what was seen: right after a change every POLL_FAST_US, because servers
  * start and stop in groups; each poll that finds nothing new is followed by a longer pause, up to POLL_BUSY_US for a
- * minute (1 % of a core), then up to POLL_SLOW_US, so that a quiet machine wakes up ten times a second. A machine with
+ * minute (1 % of a core), then up to POLL_SLOW_US, so that a quiet machine wakes up ten times a second. Each of these
+ * looks whether any process was started (newest_pid.h), which makes it a minute like that as well. A machine with
  * thousands of listeners pays more a poll: the pause is never shorter than COST_FACTOR times what the last poll cost,
  * up to POLL_WORST_US. So a change is seen within 135 ms, at under half a per cent of a core for each protocol.
  *
@@ -33,10 +34,11 @@
 #include "bpf_watch.h"
 #include "log.h"
 #include "loop.h"
+#include "newest_pid.h"
 #include "sockdiag.h"
 
 #define POLL_FAST_US  5000u
-#define POLL_BUSY_US  15000u
+#define POLL_BUSY_US  12000u
 #define POLL_SLOW_US  100000u
 #define BUSY_FOR_US   60000000u
 #define POLL_WORST_US 135000u
@@ -75,6 +77,7 @@ struct listener_poll {
 	void *ctx;
 	uint64_t pause_us; /* when polled */
 	uint64_t busy_until_us;
+	struct newest_pid newest;
 	bool untold; /* something changed that was not passed on yet */
 	bool told;   /* something was passed on */
 	struct bpf_watch *watch;
@@ -250,7 +253,8 @@ static void listener_poll_rest(struct listener_poll *p, uint64_t now, bool chang
 {
 	uint64_t longest;
 
-	if (changed && p->told)
+	/* Asked in every poll: what was started in a busy time is no news at its end. */
+	if (newest_pid_changed(&p->newest) || (changed && p->told))
 		p->busy_until_us = now + BUSY_FOR_US;
 	longest = now < p->busy_until_us ? POLL_BUSY_US : POLL_SLOW_US;
 	p->pause_us = changed ? POLL_FAST_US : p->pause_us + p->pause_us / 4;
@@ -391,6 +395,7 @@ static void listener_poll_free(struct listener_source *s)
 
 	listener_poll_unwatch(p);
 	loop_timer_free(p->timer);
+	newest_pid_close(&p->newest);
 	sockdiag_close(p->diag);
 	listener_set_free(&p->all);
 	for (size_t i = 0; i < WATCHED_COUNT; i++) {
@@ -407,7 +412,7 @@ static const struct listener_source_ops listener_poll_ops = {
 	.free = listener_poll_free,
 };
 
-struct listener_source *listener_poll_new(struct loop *loop, bool watch)
+struct listener_source *listener_poll_new(struct loop *loop, unsigned how)
 {
 	struct listener_poll *p = calloc(1, sizeof(*p));
 
@@ -415,7 +420,8 @@ struct listener_source *listener_poll_new(struct loop *loop, bool watch)
 		return NULL;
 	p->base.ops = &listener_poll_ops;
 	p->loop = loop;
-	p->watching = watch;
+	p->watching = how & LISTENER_POLL_BPF;
+	p->newest.fd = -1;
 	p->watched[0] = (struct watched){.proto = LISTENER_TCP, .nth = 1, .hint = BPF_WATCH_TCP};
 	p->watched[1] = (struct watched){.proto = LISTENER_UDP, .nth = 2, .hint = BPF_WATCH_UDP};
 	p->timer = loop_timer_new(loop, on_poll, p);
@@ -423,5 +429,8 @@ struct listener_source *listener_poll_new(struct loop *loop, bool watch)
 		free(p);
 		return NULL;
 	}
+	/* Where /proc does not say, only changes tell. */
+	if (how & LISTENER_POLL_BIRTHS)
+		newest_pid_open(&p->newest);
 	return &p->base;
 }

@@ -39,9 +39,14 @@ struct listener_source {
 };
 
 /*
- * Polls by netlink, without a privilege, from every 5 ms (something just changed) to every 100 ms. With `watch` it
- * asks when BPF hints, where that can be had, and logs which of the two it is. NULL: memory.
+ * Polls by netlink, without a privilege, from every 5 ms (something just changed) to every 100 ms. NULL: memory.
+ *	LISTENER_POLL_BPF    asks when BPF hints, where that can be had, and logs which of the two it is
+ *	LISTENER_POLL_BIRTHS polls more often for a minute also after anything was started in the guest
  */
-struct listener_source *listener_poll_new(struct loop *loop, bool watch);
+enum {
+	LISTENER_POLL_BPF = 1,
+	LISTENER_POLL_BIRTHS = 2,
+};
+struct listener_source *listener_poll_new(struct loop *loop, unsigned how);
 
 #endif

@@ -110,7 +110,7 @@ static struct world *world_new(void)
 	w->kind = MUX_KIND_TCP;
 	w->loop = loop_new();
 	w->timer = loop_timer_new(w->loop, on_stop, w);
-	w->ports = ports_new(w->loop, listener_poll_new(w->loop, false), &ports_events, w);
+	w->ports = ports_new(w->loop, listener_poll_new(w->loop, 0), &ports_events, w);
 	w->dial = dial_new(w->loop, w->ports);
 	w->pair = mux_pair_new(w->loop, on_guest_open, w);
 	assert_non_null(w->dial);

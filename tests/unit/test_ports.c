@@ -122,7 +122,7 @@ static struct world *world_new(void)
 
 	w->loop = loop_new();
 	w->timer = loop_timer_new(w->loop, on_stop, w);
-	w->ports = ports_new(w->loop, listener_poll_new(w->loop, false), &events, w);
+	w->ports = ports_new(w->loop, listener_poll_new(w->loop, 0), &events, w);
 	assert_non_null(w->ports);
 	return w;
 }
