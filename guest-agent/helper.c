@@ -145,14 +145,18 @@ static int target_check(struct helper *h, int fd, const char *target)
 	struct stat st;
 
 	if (is_mount_root(fd))
-		return refuse(h, EBUSY, "%s: something is mounted there", target);
+		return refuse(h, EBUSY, "%s: something is mounted there; unmount it, or choose another mount point",
+			      target);
 	if (fstat(fd, &st) < 0)
 		return refuse(h, errno, "%s: %s", target, strerror(errno));
 	if (h->caller != 0 && st.st_uid != 0 && st.st_uid != h->caller)
 		return refuse(h, EPERM, "%s: it belongs to another user", target);
 	if (!folder_users_empty(fd))
-		return refuse(h, ENOTEMPTY, "%s: the folder is not empty, and the mount would hide what is in it",
-			      target);
+		return refuse(
+			h, ENOTEMPTY,
+			"%s: the folder is not empty, and the mount would hide what is in it; empty it, or choose "
+			"another mount point",
+			target);
 	return 0;
 }
 
@@ -168,6 +172,11 @@ static int target_open(struct helper *h, const char *target, mode_t mode)
 		return refuse(h, -fd, "%s: a symlink or a file is in the way", target);
 	if (fd == -EPERM && h->caller != 0)
 		return refuse(h, EPERM, "%s: a folder on the way belongs to another user", target);
+	if (fd == -EACCES && h->user)
+		return refuse(h, EACCES,
+			      "%s: this user may not make it; choose one below its home, or allow it sudo without a "
+			      "password",
+			      target);
 	if (fd < 0)
 		return refuse(h, -fd, "%s: %s", target, strerror(-fd));
 	rc = target_check(h, fd, target);
@@ -215,7 +224,8 @@ static int mount_as_root(struct helper *h, const struct helper_request *r)
 		return at;
 	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		rc = refuse(h, errno, "/dev/fuse: %s", strerror(errno));
+		rc = refuse(h, errno, "/dev/fuse cannot be opened: %s%s", strerror(errno),
+			    errno == ENOENT || errno == ENODEV ? "; as root in the guest: modprobe fuse" : "");
 		close(at);
 		return rc;
 	}
@@ -300,7 +310,12 @@ static pid_t fusermount_spawn(char *const argv[], int sock, int complaints)
 	}
 	dup2(complaints, STDERR_FILENO);
 	execvp(argv[0], argv);
-	dprintf(STDERR_FILENO, "fusermount3: %s\n", strerror(errno));
+	if (errno == ENOENT)
+		dprintf(STDERR_FILENO,
+			"the guest has no way to mount: the login is not root, has no sudo without a password, "
+			"and there is no fusermount3; install that there (sudo apt-get install fuse3)\n");
+	else
+		dprintf(STDERR_FILENO, "fusermount3: %s\n", strerror(errno));
 	_exit(127);
 }
 

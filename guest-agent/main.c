@@ -16,6 +16,7 @@
 #include "heap.h"
 #include "helper.h"
 #include "log.h"
+#include "wrap.h"
 
 static const struct command {
 	const char *name;
@@ -54,11 +55,17 @@ int command_usage(const char *name)
 	return EXIT_USAGE;
 }
 
+#define HELP_COLUMN 36u
+
 static int help(FILE *out, int status)
 {
 	fprintf(out, "usage: homeport-guest COMMAND ...\n\n");
-	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(out, "  %-9s %-40s %s\n", commands[i].name, commands[i].usage, commands[i].does);
+	for (size_t i = 0; i < COMMANDS; i++) {
+		char what[80];
+
+		snprintf(what, sizeof(what), "%s %s", commands[i].name, commands[i].usage);
+		wrap_row(out, what, HELP_COLUMN, commands[i].does);
+	}
 	fprintf(out, "\nhomeport-guest(8) says more.\n");
 	return status;
 }

@@ -27,19 +27,23 @@ struct sftp_options {
 	enum log_level level;
 };
 
-static const char usage_text[] =
-	"usage: homeport sftp-server [OPTIONS] DIR\n"
-	"  serves DIR, and nothing outside of it, over SFTP on stdin and stdout\n"
-	"  --writable                      files may be changed\n"
-	"  --no-mask                       show also what is hidden in a home: keys, tokens, browser profiles\n"
-	"  --locks                         carry the client's file locks to the host's files\n"
-	"  --ownership=host|virtual        whose a file is: the host's word (default), or recorded with the file\n"
-	"  --acl                           the client has the files' POSIX ACLs\n"
-	"  --home DIR                      the home those are looked for in (default: $HOME)\n"
-	"  --cross                         enter also FUSE, network and automounted file systems below DIR\n"
-	"  --sandbox=enforce|best-effort   without the kernel's help: refuse (default), or serve all the same\n"
-	"  --counters-fd N                 where to count requests and bytes\n"
-	"  --log-level error|warning|info|debug\n";
+static const char usage_text[] = "usage: homeport sftp-server [OPTIONS] DIR\n"
+				 "  serves DIR, and nothing outside of it, over SFTP on stdin and stdout\n"
+				 "  --writable                files may be changed\n"
+				 "  --no-mask                 show also what is hidden in a home: keys, tokens,\n"
+				 "                            browser profiles\n"
+				 "  --locks                   carry the client's file locks to the host's files\n"
+				 "  --ownership=host|virtual  whose a file is: the host's word (default), or\n"
+				 "                            recorded with the file\n"
+				 "  --acl                     the client has the files' POSIX ACLs\n"
+				 "  --home DIR                the home those are looked for in (default: $HOME)\n"
+				 "  --cross                   enter also FUSE, network and automounted file\n"
+				 "                            systems below DIR\n"
+				 "  --sandbox=enforce|best-effort\n"
+				 "                            without the kernel's help: refuse (default), or\n"
+				 "                            serve all the same\n"
+				 "  --counters-fd N           where to count requests and bytes\n"
+				 "  --log-level error|warning|info|debug\n";
 
 static int usage_error(const char *what, const char *value)
 {

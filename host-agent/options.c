@@ -15,6 +15,7 @@
 #include "config_fields.h"
 #include "host_arg.h"
 #include "problems.h"
+#include "wrap.h"
 
 /* ---- commands ---- */
 
@@ -379,6 +380,9 @@ enum options_result options_parse(int argc, char **argv, struct options *out, ch
 
 /* ---- help ---- */
 
+#define COMMAND_COLUMN 36
+#define OPTION_COLUMN  29
+
 static void print_option(const struct option_row *row, FILE *out)
 {
 	char letter[8] = "", name[64] = "", both[80];
@@ -388,19 +392,19 @@ static void print_option(const struct option_row *row, FILE *out)
 	if (row->name != NULL)
 		snprintf(name, sizeof(name), "--%s ", row->name);
 	snprintf(both, sizeof(both), "%s%s%s", letter, name, row->value != NULL ? row->value : "");
-	if (strlen(both) > 26)
-		fprintf(out, "  %s\n  %-26s %s\n", both, "", row->help);
-	else
-		fprintf(out, "  %-26s %s\n", both, row->help);
+	wrap_row(out, both, OPTION_COLUMN, row->help);
 }
 
 void options_print_help(enum command command, FILE *out)
 {
 	if (command == COMMANDS) {
 		fputs("homeport: your home in a Linux guest, and the guest's ports on your localhost\n\n", out);
-		for (size_t i = 0; i < COMMANDS; i++)
-			fprintf(out, "  homeport %-15s %-26s %s\n", commands[i].name, commands[i].arguments,
-				commands[i].summary);
+		for (size_t i = 0; i < COMMANDS; i++) {
+			char what[80];
+
+			snprintf(what, sizeof(what), "%s %s", commands[i].name, commands[i].arguments);
+			wrap_row(out, what, COMMAND_COLUMN, commands[i].summary);
+		}
 		fputs("\nhomeport COMMAND --help lists a command's options; homeport --version.\n"
 		      "Manual: homeport(1), homeport.yaml(5).\n",
 		      out);

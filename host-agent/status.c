@@ -209,9 +209,9 @@ static void human_mounts(const struct agent *a, FILE *out)
 			add_printable(&t, share->source->location.path);
 			table_add(&t, share->source->writable ? "writable" : "read-only");
 			table_addf(&t, "%" PRIu64, served_requests(mount->shares[j].served));
-			table_addf(&t, "%s%s%s%s", mount_states[mount->status],
-				   share->source->by_hand ? ", by hand" : "", trouble ? ": " : "",
-				   trouble ? trouble : "");
+			table_addf(&t, "%s%s", mount_states[mount->status], share->source->by_hand ? ", by hand" : "");
+			if (trouble)
+				table_note(&t, trouble);
 			free(path);
 		}
 	}
@@ -220,14 +220,27 @@ static void human_mounts(const struct agent *a, FILE *out)
 	table_clear(&t);
 }
 
+/* Both loopback addresses with one port are what programs call localhost. */
+static void add_endpoints(struct table *t, const struct forward_info *info)
+{
+	static const char v4[] = "127.0.0.1:", v6[] = "[::1]:";
+	const char *first = info->host_count > 0 ? info->host[0] : "",
+		   *second = info->host_count > 1 ? info->host[1] : "";
+
+	if (!strncmp(first, v4, strlen(v4)) && !strncmp(second, v6, strlen(v6)) &&
+	    !strcmp(first + strlen(v4), second + strlen(v6)))
+		table_addf(t, "localhost:%s", first + strlen(v4));
+	else
+		table_addf(t, "%s%s%s", first, *second ? ", " : "", second);
+}
+
 static void human_port(void *ctx, const struct forward_info *info)
 {
 	struct table *t = ctx;
 
 	table_addf(t, "%s %s", info->proto, info->guest);
 	table_add(t, info->process ? info->process : "");
-	table_addf(t, "%s%s%s", info->host_count > 0 ? info->host[0] : "", info->host_count > 1 ? ", " : "",
-		   info->host_count > 1 ? info->host[1] : "");
+	add_endpoints(t, info);
 	if (info->state == FORWARD_FORWARDED) {
 		table_addf(t, "%u", info->connections);
 		add_bytes(t, info->bytes_in);
@@ -237,8 +250,10 @@ static void human_port(void *ctx, const struct forward_info *info)
 		table_add(t, "");
 		table_add(t, "");
 	}
-	table_addf(t, "%s%s%s%s%s", info->reverse ? "reverse, " : "", forward_state_name(info->state),
-		   info->by_hand ? ", by hand" : "", info->reason ? ": " : "", info->reason ? info->reason : "");
+	table_addf(t, "%s%s%s", info->reverse ? "reverse, " : "", forward_state_name(info->state),
+		   info->by_hand ? ", by hand" : "");
+	if (info->reason)
+		table_note(t, info->reason);
 }
 
 static void human_ports(const struct agent *a, const char *indent, FILE *out)
@@ -290,7 +305,7 @@ static void human_session(const struct agent *a, FILE *out)
 	if (a->error.kind)
 		fprintf(out, "  %s%s%s\n", a->error.sentence, a->error.advice[0] ? "; " : "", a->error.advice);
 	if (a->guest_known)
-		fprintf(out, "  %s runs homeport-guest %s, host key %s\n",
+		fprintf(out, "  %s runs homeport-guest %s\n  host key %s\n",
 			text_printable(text, sizeof(text), a->guest.hostname, strlen(a->guest.hostname)),
 			text_printable(version, sizeof(version), a->guest.agent_version,
 				       strlen(a->guest.agent_version)),

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wrap.h"
+
+#define NOTE_INDENT 4u
+
 void table_clear(struct table *t)
 {
 	for (size_t i = 0; i < t->count; i++)
@@ -13,6 +17,11 @@ void table_clear(struct table *t)
 	free(t->cells);
 	t->cells = NULL;
 	t->count = 0;
+	for (size_t i = 0; i < t->note_count; i++)
+		free(t->notes[i].text);
+	free(t->notes);
+	t->notes = NULL;
+	t->note_count = 0;
 }
 
 static void take(struct table *t, char *cell)
@@ -45,24 +54,35 @@ void table_addf(struct table *t, const char *fmt, ...)
 	take(t, cell);
 }
 
-/* Characters, not bytes; wide ones count as one, which costs a crooked column and no more. */
-static size_t width(const char *text)
+void table_note(struct table *t, const char *text)
 {
-	size_t n = 0;
+	struct table_note *grown = reallocarray(t->notes, t->note_count + 1, sizeof(*grown));
+	char *copy = strdup(text);
 
-	for (; *text; text++)
-		n += ((unsigned char)*text & 0xc0) != 0x80;
-	return n;
+	if (grown)
+		t->notes = grown;
+	if (!grown || !copy || t->count < t->columns) {
+		free(copy);
+		t->failed = 1;
+		return;
+	}
+	t->notes[t->note_count++] = (struct table_note){t->count / t->columns - 1, copy};
+}
+
+static void print_note(const char *text, size_t column, FILE *out)
+{
+	fprintf(out, "\n%*s", (int)column, "");
+	wrap_print(out, column, text);
 }
 
 void table_print(const struct table *t, const char *indent, FILE *out)
 {
 	size_t widths[TABLE_COLUMNS_MAX] = {0};
-	size_t rows = t->count / t->columns;
+	size_t rows = t->count / t->columns, note = 0;
 
 	for (size_t i = 0; i < rows * t->columns; i++)
-		if (width(t->cells[i]) > widths[i % t->columns])
-			widths[i % t->columns] = width(t->cells[i]);
+		if (wrap_width(t->cells[i]) > widths[i % t->columns])
+			widths[i % t->columns] = wrap_width(t->cells[i]);
 	for (size_t row = 0; row < rows; row++) {
 		const char *const *cells = (const char *const *)&t->cells[row * t->columns];
 		size_t last = t->columns, blanks = 0;
@@ -72,8 +92,10 @@ void table_print(const struct table *t, const char *indent, FILE *out)
 		fputs(indent, out);
 		for (size_t i = 0; i < last; i++) {
 			fprintf(out, "%*s%s", (int)blanks, "", cells[i]);
-			blanks = widths[i] - width(cells[i]) + 2;
+			blanks = widths[i] - wrap_width(cells[i]) + 2;
 		}
+		for (; note < t->note_count && t->notes[note].row == row; note++)
+			print_note(t->notes[note].text, wrap_width(indent) + NOTE_INDENT, out);
 		fputc('\n', out);
 	}
 }

@@ -179,25 +179,32 @@ ROWS = [
     Row("a banner of 1 GiB", r"homeport: up: gave up: guest: what answers is not homeport-guest: it prints without end",
         before=bashrc("head -c 1G /dev/zero\n")),
     # ------------------------------------------------------------------------------------------------------ the mount
-    Row("no /dev/fuse, with sudo", r"homeport: mount: /dev/fuse: No such file or directory", status=4,
+    Row("no /dev/fuse, with sudo", r"homeport: mount: /dev/fuse cannot be opened: No such file or directory; as root in the "
+        r"guest: modprobe fuse", status=4,
         before=in_guest("mv /dev/fuse /dev/gone", "mv /dev/gone /dev/fuse")),
     Row("no /dev/fuse, without", r"homeport: mount: fusermount3: fuse device not found, try 'modprobe fuse' first",
         ["--mount", "~:/tmp/plain"], status=4, host="guest-plain",
         before=in_guest("mv /dev/fuse /dev/gone", "mv /dev/gone /dev/fuse")),
-    Row("busy mount point", r"homeport: mount: /tmp/busy: something is mounted there", ["--mount", "~:/tmp/busy"], status=4,
+    Row("no way to mount", r"homeport: mount: the guest has no way to mount: the login is not root, has no sudo without a "
+        r"password, and there is no fusermount3; install that there \(sudo apt-get install fuse3\)",
+        ["--mount", "~:/tmp/plain"], status=4, host="guest-plain",
+        before=in_guest("mv /usr/bin/fusermount3 /usr/bin/gone", "mv /usr/bin/gone /usr/bin/fusermount3")),
+    Row("busy mount point", r"homeport: mount: /tmp/busy: something is mounted there; unmount it, or choose another mount "
+        r"point", ["--mount", "~:/tmp/busy"], status=4,
         before=in_guest("mkdir -p /tmp/busy && mount -t tmpfs x /tmp/busy", "umount /tmp/busy")),
     Row("non-empty mount point", r"homeport: mount: /tmp/full: the folder is not empty, and the mount would hide what is in "
-        r"it", ["--mount", "~:/tmp/full"], status=4, before=in_guest("mkdir -p /tmp/full && touch /tmp/full/x")),
+        r"it; empty it, or choose another mount point", ["--mount", "~:/tmp/full"], status=4, before=in_guest("mkdir -p /tmp/full && touch /tmp/full/x")),
     Row("a file for a mount point", r"homeport: mount: /tmp/file: a symlink or a file is in the way",
         ["--mount", "~:/tmp/file"], status=4, before=in_guest("touch /tmp/file")),
     Row("missing mount point, with sudo", "", ["--mount", "~:/made/deep"], status=0, timeout="20s",
         out="mount /made/deep: /home/me, read-only\n"),
-    Row("missing mount point, without", r"homeport: mount: /made2/deep: Permission denied", ["--mount", "~:/made2/deep"],
+    Row("missing mount point, without", r"homeport: mount: /made2/deep: this user may not make it; choose one below its "
+        r"home, or allow it sudo without a password", ["--mount", "~:/made2/deep"],
         status=4, host="guest-plain"),
     Row("a folder of the system", r"homeport: mount: /etc: not a place for a mount: it is the system's",
         ["--mount", "~:/etc"], status=4),
     Row("one of two mounts fails", r"homeport: mount: /tmp/full: the folder is not empty, and the mount would hide what is in "
-        r"it", ["--mount", "~:/tmp/good", "--mount", "~/src:/tmp/full"], status=4, timeout="20s",
+        r"it; empty it, or choose another mount point", ["--mount", "~:/tmp/good", "--mount", "~/src:/tmp/full"], status=4, timeout="20s",
         before=in_guest("mkdir -p /tmp/full && touch /tmp/full/x"), out="mount /tmp/good: /home/me, read-only\n"),
     Row("a location that does not exist", r'homeport: --mount ~/none: location: "/home/me/none" does not exist; create it or '
         r"correct the path", ["--mount", "~/none"], status=2),

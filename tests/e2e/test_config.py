@@ -120,6 +120,17 @@ def test_help_and_version_are_on_standard_output(person):
         assert done.returncode == 0 and done.stdout.startswith("homeport") and done.stderr == ""
 
 
+def test_no_line_of_a_help_is_longer_than_a_terminals(person):
+    listed = person.run("--help").stdout
+    commands = [line.split(" [")[0].split(" NAME")[0].split(" DIR")[0].split() for line in listed.splitlines()
+                if line.startswith("  ") and line[2] != " "]
+    commands = [words[:2] if words[0] in ("config", "guest") else words[:1] for words in commands]
+    assert len(commands) >= 23 and ["guest", "uninstall"] in commands
+    for words in [[]] + commands:
+        shown = person.run(*words, "--help").stdout
+        assert shown and not [line for line in shown.splitlines() if len(line) > 80], words
+
+
 # ------------------------------------------------------------------------------------------------------- init and schema
 
 

@@ -272,7 +272,8 @@ def test_a_vm_that_lima_mounts_for_is_warned_of_and_told_how(homeport, guest, vm
         warned, failed = done.stderr.splitlines()[-2:]
         assert re.fullmatch(r"/home/me/\.lima/vm/lima\.yaml: warning: Lima mounts and forwards .*: limactl stop vm && "
                             r"limactl edit --set '\.plain = true' vm && limactl start vm", warned)
-        assert failed == "homeport: mount: /work-of-vm: something is mounted there"
+        assert failed == ("homeport: mount: /work-of-vm: something is mounted there; unmount it, or choose "
+                          "another mount point")
     finally:
         guest.cmd("umount /work-of-vm")
 

@@ -103,7 +103,7 @@ def test_a_mount_point_that_is_not_empty(folder):
     (folder / "full" / "inner").mkdir(parents=True)
     code, said = refused(folder, folder / "full")
     assert (code, said) == (1, f"homeport-guest: mount: {folder}/full: the folder is not empty, and the mount would "
-                               "hide what is in it\n")
+                               "hide what is in it; empty it, or choose another mount point\n")
 
 
 def test_a_mount_point_that_is_taken(folder):
@@ -111,7 +111,8 @@ def test_a_mount_point_that_is_taken(folder):
         os.makedirs(folder / "other")
         done = subprocess.run([GUEST, "mount", m.guest, "--", HOST, "sftp-server", folder / "other"],
                               capture_output=True, text=True, timeout=20)
-        assert (done.returncode, done.stderr) == (1, f"homeport-guest: mount: {m.guest}: something is mounted there\n")
+        assert (done.returncode, done.stderr) == (1, f"homeport-guest: mount: {m.guest}: something is mounted there; "
+                                                  "unmount it, or choose another mount point\n")
         assert m.is_mounted()
 
 

@@ -80,8 +80,23 @@ def test_the_human_status_shows_the_same(homeport, host_home, server):
     assert done.returncode == 0
     assert re.match(r"guest: connected, me@10\.\d+\.0\.2 port 22, for \d+ s, round trip \d+\.\d\d ms\n", done.stdout)
     assert re.search(r"^  /home/me  /home/me     read-only  \d+ +mounted$", done.stdout, re.M)
-    assert re.search(r"^  tcp 127\.0\.0\.1:8094 +(python3)? +127\.0\.0\.1:8094, \[::1\]:8094 +0 +0 B +0 B +forwarded$",
+    assert re.search(r"^  tcp 127\.0\.0\.1:8094 +(python3)? +localhost:8094 +0 +0 B +0 B +forwarded$",
                      done.stdout, re.M)
+
+
+def test_what_is_wrong_stands_below_its_row_and_80_columns_are_enough(homeport, host, guest, host_home, server):
+    host.popen(["python3", "-m", "http.server", "-b", "127.0.0.1", "8094"], user="me", cwd="/tmp", stdout=-3, stderr=-3)
+    wait_until(lambda: "127.0.0.1:8094" in host.listeners())
+    guest.cmd("mkdir -p /tmp/full && touch /tmp/full/x")
+    homeport.up("--mount", "~:/tmp/full", check=False)
+    wait_until(lambda: "python3" in (homeport.status()["ports"][-1]["reason"] or ""))
+    lines = homeport.run("status", "guest").stdout.splitlines()
+    assert not [line for line in lines if len(line) > 80]
+    at = next(i for i, line in enumerate(lines) if re.match(r"  tcp 127\.0\.0\.1:8094 .* localhost:8094 +conflict$", line))
+    assert re.fullmatch(r" {6}127\.0\.0\.1:8094 is in use by python3 \(pid \d+\)", lines[at + 1])
+    at = next(i for i, line in enumerate(lines) if re.match(r"  /tmp/full +/home/me .* failed$", line))
+    assert " ".join(line.strip() for line in lines[at + 1:at + 4]).startswith(
+        "/tmp/full: the folder is not empty, and the mount would hide what is in it; empty it, or choose another mount point")
 
 
 def test_exit_statuses_tell_connected_not_running_and_not_connected(homeport, lab, host_home):

@@ -37,7 +37,7 @@ def test_the_second_session_is_told_that_the_place_is_taken(homeport, guest, hos
     homeport.up("--name", "one", "--no-ports", "--mount", "~/a:/tmp/one")
     done = homeport.up("--name", "two", "--no-ports", "--mount", "~/a:/tmp/one", check=False)
     assert done.returncode == 4
-    assert done.stderr == "homeport: mount: /tmp/one: something is mounted there\n"
+    assert done.stderr == "homeport: mount: /tmp/one: something is mounted there; unmount it, or choose another mount point\n"
     assert guest.cmd("cat /tmp/one/x", user="me").stdout == "1\n"
     homeport.down("two")
     homeport.down("one")

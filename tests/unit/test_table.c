@@ -71,12 +71,32 @@ static void a_table_without_rows_prints_nothing(void **state)
 	assert_printed(&t, "");
 }
 
+static void a_sentence_stands_below_its_row_and_no_line_is_longer_than_80(void **state)
+{
+	struct table t = {.columns = 2};
+
+	table_add(&t, "a");
+	table_add(&t, "b");
+	table_add(&t, "c");
+	table_add(&t, "d");
+	table_note(&t, "this is a sentence that takes more than one line, because it goes on until it is "
+		       "\xc3\xa9\xc3\xa9 long");
+	table_add(&t, "e");
+	table_add(&t, "f");
+	table_note(&t, "short");
+	assert_printed(&t, "  a  b\n  c  d\n"
+			   "      this is a sentence that takes more than one line, because it goes on until\n"
+			   "      it is \xc3\xa9\xc3\xa9 long\n"
+			   "  e  f\n      short\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(columns_are_as_wide_as_their_widest_cell),
 		cmocka_unit_test(characters_count_not_bytes),
 		cmocka_unit_test(empty_cells_at_the_end_leave_no_blanks),
+		cmocka_unit_test(a_sentence_stands_below_its_row_and_no_line_is_longer_than_80),
 		cmocka_unit_test(a_table_without_rows_prints_nothing),
 	};
 
