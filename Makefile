@@ -172,7 +172,8 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 # -------------------------------------------------------------------------------------------------------- programs
 
 .PHONY: all guest-all san deps deps-demo deps-cross deps-long test test-unit test-e2e test-fuzz test-long tests-built \
-	posix fuzz coverage mutants demo demo-shell bench lint format install uninstall deb clean help always
+	posix fuzz coverage mutants demo demo-shell bench docs-picture docs-plots lint format install uninstall deb \
+	clean help always
 
 all: $(PROGRAMS:%=$(BUILD)/%) $(GUESTS_HERE)
 
@@ -301,6 +302,13 @@ demo-shell: deps-demo ## the same, and leaves you in the guest
 	@+$(again) all
 	@BUILD=$(BUILD) tests/lab/demo.sh --shell
 
+docs-picture: deps-demo ## what README.md and docs/session.svg show of a session, from a real one
+	@+$(again) all
+	@HOMEPORT_BUILD=$$(realpath $(BUILD)) $(PYTHON) -B tests/docs/picture.py
+
+docs-plots: bench ## docs/bench-*.svg and their page, from a bench of this machine
+	@$(PYTHON) -B tests/docs/plots.py $(BUILD)/bench docs
+
 bench: deps ## figures beside sshfs, ssh -L and native, into $(BUILD)/bench
 	@+$(again) all $(BUILD)/bench/echo
 	@$(PYTHON) -B tests/bench/bench.py --build $(BUILD) $(ARGS)
@@ -320,7 +328,7 @@ $(BUILD)/bench/echo: tests/bench/echo.c
 	$(call step,LD)
 	$(Q)$(CC) $(CFLAGS_rel) -o $@ $<
 
-lint: ## clang-tidy, cppcheck, man pages, shell scripts, house rules
+lint: ## clang-tidy, cppcheck, man pages, links, shell scripts, house rules
 	@CPP_FLAGS='$(filter-out -DHOMEPORT_VERSION%,$(CPP))' FUSE_FLAGS='$(INC_guest-agent)' tests/lint/lint.sh $(ARGS)
 
 format: ## clang-format every C file in place
@@ -342,6 +350,7 @@ libexecdir  = $(exec_prefix)/libexec
 datarootdir = $(prefix)/share
 datadir     = $(datarootdir)
 mandir      = $(datarootdir)/man
+docdir      = $(datarootdir)/doc/homeport
 man1dir     = $(mandir)/man1
 man5dir     = $(mandir)/man5
 man8dir     = $(mandir)/man8
@@ -358,6 +367,7 @@ fishcompletiondir      = $(datadir)/fish/vendor_completions.d
 MAN1 = $(wildcard host-agent/*.1)
 MAN5 = $(wildcard host-agent/*.5)
 MAN8 = $(wildcard guest-agent/*.8)
+DOCS = $(wildcard docs/*.md docs/*.svg)
 USER_UNITS   = $(wildcard systemd/homeport@.service)
 SYSTEM_UNITS = $(filter-out $(USER_UNITS),$(wildcard systemd/*.service systemd/*.socket))
 TMPFILES     = $(wildcard systemd/tmpfiles.d/*.conf)
@@ -371,10 +381,11 @@ at = $(addprefix $(DESTDIR)$1/,$(notdir $2))
 RESTARTED = $(shell grep -l '^Restart=' systemd/*.service)
 steps_at = $(addsuffix .d/restart-steps.conf,$(call at,$1,$(filter $(RESTARTED),$2)))
 OWN_FOLDERS = $(sort $(dir $(call steps_at,$(systemduserunitdir),$(USER_UNITS)) \
-	$(call steps_at,$(systemdsystemunitdir),$(SYSTEM_UNITS)))) $(DESTDIR)$(datadir)/homeport
+	$(call steps_at,$(systemdsystemunitdir),$(SYSTEM_UNITS)))) $(DESTDIR)$(datadir)/homeport $(DESTDIR)$(docdir)
 LIBEXEC = $(DESTDIR)$(libexecdir)/homeport
 INSTALLED = $(call at,$(bindir),$(PROGRAMS)) $(LIBEXEC)/*/homeport-guest \
 	$(call at,$(man1dir),$(MAN1)) $(call at,$(man5dir),$(MAN5)) $(call at,$(man8dir),$(MAN8)) \
+	$(call at,$(docdir),$(DOCS)) \
 	$(call at,$(systemduserunitdir),$(USER_UNITS)) $(call steps_at,$(systemduserunitdir),$(USER_UNITS)) \
 	$(call at,$(systemdsystemunitdir),$(SYSTEM_UNITS)) $(call steps_at,$(systemdsystemunitdir),$(SYSTEM_UNITS)) \
 	$(call at,$(systemduserpresetdir),$(USER_PRESET)) $(call at,$(systemdsystempresetdir),$(SYSTEM_PRESET)) \
@@ -403,6 +414,7 @@ install: all $(SCHEMA) ## DESTDIR= PREFIX=/usr/local, bindir= mandir= and the li
 	$(call install_files,644,$(man1dir),$(MAN1))
 	$(call install_files,644,$(man5dir),$(MAN5))
 	$(call install_files,644,$(man8dir),$(MAN8))
+	$(call install_files,644,$(docdir),$(DOCS))
 	$(call install_units,$(systemduserunitdir),$(USER_UNITS))
 	$(call install_units,$(systemdsystemunitdir),$(SYSTEM_UNITS))
 	$(call install_files,644,$(systemduserpresetdir),$(USER_PRESET))
@@ -423,7 +435,7 @@ uninstall: ## removes what install put there
 
 # In a copy, because Debian's tools write into debian/ and beside the sources; and with nothing of what was said to this
 # make, which is about another build.
-DEB_SOURCES = LICENSE Makefile README.md common debian guest-agent host-agent systemd
+DEB_SOURCES = LICENSE Makefile README.md common debian docs guest-agent host-agent systemd
 DEB = $(BUILD)/deb
 deb: ## Debian packages homeport and homeport-guest, into $(BUILD)/deb
 	@command -v dh >/dev/null || \

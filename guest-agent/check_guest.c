@@ -19,6 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/capability.h>
+
 #include "change.h"
 #include "commands.h"
 #include "helper.h"
@@ -102,11 +104,19 @@ static const char *not_setuid(const char *path, const struct stat *st)
 	return NULL;
 }
 
+/* Not even by root: a container without the capability. */
+static bool nobody_mounts(void)
+{
+	return prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) == 0;
+}
+
 enum check_way check_way_find(void)
 {
 	char path[4096];
 	struct stat st;
 
+	if (nobody_mounts())
+		return CHECK_WAY_NONE;
 	if (geteuid() == 0)
 		return CHECK_WAY_ROOT;
 	if (sudo_helps())
@@ -132,7 +142,10 @@ static void say_no_way(struct check *check)
 	char path[4096];
 	struct stat st;
 
-	if (!find_fusermount(path, &st)) {
+	if (nobody_mounts()) {
+		check_say(check, CHECK_PROBLEM, "no mounts, ports only: nobody here may mount, not even root");
+		check_advise(check, "start the container with --cap-add SYS_ADMIN --device /dev/fuse");
+	} else if (!find_fusermount(path, &st)) {
 		check_say(check, CHECK_PROBLEM,
 			  "no mounts, ports only: not root, no sudo without a password, no fusermount3");
 		check_advise(check, "install fusermount3 (sudo apt-get install fuse3)");

@@ -234,7 +234,10 @@ static int mount_as_root(struct helper *h, const struct helper_request *r)
 	snprintf(where, sizeof(where), "/proc/self/fd/%d", at);
 	if (mount("homeport", where, "fuse.homeport",
 		  MS_NOSUID | MS_NODEV | (r->flags & HELPER_READ_ONLY ? MS_RDONLY : 0), options) < 0)
-		rc = refuse(h, errno, "%s: mount: %s", r->target, strerror(errno));
+		rc = refuse(h, errno, "%s: mount: %s%s", r->target, strerror(errno),
+			    errno == EPERM ? "; a container needs --cap-add SYS_ADMIN --device /dev/fuse, and no "
+					     "AppArmor profile that forbids it"
+					   : "");
 	close(at);
 	if (rc < 0)
 		close(fd);

@@ -116,6 +116,9 @@ def test_what_fuse_needs(guest):
     with wrong(guest, "cp /etc/fuse.conf /tmp/kept; echo user_allow_other >>/etc/fuse.conf", "mv /tmp/kept /etc/fuse.conf"):
         assert guest_says(guest)["other users"][0][0] == "ok"
     assert guest_says(guest, user="root")["way to mount"] == [("ok", "as root", None)]
+    assert guest_says(guest, user="root", before=["setpriv", "--bounding-set", "-sys_admin"])["way to mount"] == [
+        ("problem", "no mounts, ports only: nobody here may mount, not even root",
+         "start the container with --cap-add SYS_ADMIN --device /dev/fuse")]
 
 
 def test_a_helper_that_systemd_starts_for_who_may_ask(guest):

@@ -38,6 +38,8 @@ def test_install_puts_everything_in_its_place_and_uninstall_takes_it_away(tmp_pa
                      if p[-2:-1] == "." and p[-1].isdigit()}
     expected |= {"usr/share/bash-completion/completions/homeport", "usr/share/zsh/site-functions/_homeport",
                  "usr/share/fish/vendor_completions.d/homeport.fish", "usr/share/homeport/homeport.schema.json"}
+    expected |= {f"usr/share/doc/homeport/{page}" for page in names_in(f"{REPOSITORY}/docs")}
+    assert "usr/share/doc/homeport/security.md" in expected
     units = os.path.join(REPOSITORY, "systemd")
     for unit in names_in(units):
         if unit.endswith((".service", ".socket")):
@@ -155,6 +157,44 @@ def test_lint_sees(breach, tmp_path):
 def test_the_judge_of_mutants_is_right_about_known_faults():
     done = run("tests/mutants.py", "--self-check")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+PAGES = {
+    "a link to no file": ("[x](y.md)\n", "a.md:1: y.md is not there"),
+    "a heading that is none": ("# One two\n[x](#one-two)\n\n[x](#two)\n", "a.md:4: a.md has no heading #two"),
+    "a heading of another page": ("[x](docs/b.md#here)\n", "a.md:1: docs/b.md has no heading #here"),
+    "a test that is none": ("`test_all` and `test_one.py`\n", "a.md:1: there is no test test_all"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lint_sees_what_a_page_points_at(page, tmp_path):
+    text, complaint = PAGES[page]
+    for name, body in (("a.md", text), ("docs/b.md", "# There\n```\n# here\n```\n[x](../a.md) [y](https://example.org/#z)\n"),
+                       ("tests/e2e/test_one.py", "def test_this():\n    pass\n")):
+        os.makedirs(tmp_path / os.path.dirname(name), exist_ok=True)
+        (tmp_path / name).write_text(body)
+    run("git", "init", "-q", cwd=tmp_path)
+    run("git", "add", "-A", cwd=tmp_path)
+    done = run(os.path.join(REPOSITORY, "tests/lint/links.py"), cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, complaint + "\n", "")
+
+
+def test_what_is_looked_up_as_an_error_is_what_the_programs_say():
+    """Of docs/troubleshooting.md, the headings in backquotes; … stands for what differs."""
+    said = ""
+    for folder in ("common", "host-agent", "guest-agent"):
+        for name in names_in(f"{REPOSITORY}/{folder}"):
+            if name.endswith(".c"):
+                text = open(f"{REPOSITORY}/{folder}/{name}").read()
+                said += re.sub(r'"\s*(PRI\w+\s*)?"', "", text)
+    with open(f"{REPOSITORY}/docs/troubleshooting.md") as f:
+        headings = re.findall(r"^### `(.+)`$", f.read(), re.M)
+    others = {"Network is unreachable",  # the C library's, and fusermount3's
+              "fuse device not found, try 'modprobe fuse' first", "user has no write access to mountpoint"}
+    assert len(headings) > 20 and others < set(headings)
+    pieces = [piece.strip(" ,:") for heading in headings if heading not in others for piece in heading.split("…")]
+    assert [piece for piece in pieces if piece not in said] == []
 
 
 def test_the_manual_names_all_that_is_masked():

@@ -16,7 +16,7 @@ from lab import REPOSITORY
 LAB = dict(guest_binary=False)
 BUILD = os.environ.get("HOMEPORT_BUILD", os.path.join(REPOSITORY, "build"))
 ARCH = os.uname().machine
-FOLDERS = {"bindir": "programs", "libexecdir": "lib/more", "datadir": "data", "mandir": "man",
+FOLDERS = {"bindir": "programs", "libexecdir": "lib/more", "datadir": "data", "mandir": "man", "docdir": "pages",
            "systemduserunitdir": "units/user", "systemdsystemunitdir": "units/system",
            "systemduserpresetdir": "presets/user", "systemdsystempresetdir": "presets/system",
            "bashcompletiondir": "shells/bash", "zshcompletiondir": "shells/zsh", "fishcompletiondir": "shells/fish"}
@@ -28,7 +28,8 @@ INSTALLED = {"homeport": "bindir", "homeport-guest": "bindir", f"homeport/{ARCH}
              "homeport-helper@.service": "systemdsystemunitdir",
              "80-homeport.preset": "systemduserpresetdir",
              "80-homeport-guest.preset": "systemdsystempresetdir", "_homeport": "zshcompletiondir",
-             "homeport.fish": "fishcompletiondir"}
+             "homeport.fish": "fishcompletiondir",
+             **{page: "docdir" for page in os.listdir(f"{REPOSITORY}/docs")}}
 
 
 def run(*argv, cwd=REPOSITORY, check=True, env=None, **kw):

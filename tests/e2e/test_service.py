@@ -242,7 +242,9 @@ def test_what_a_unit_leaves_open_is_explained_in_the_manual(lab, units, unit):
     assert names, "nothing is open at all?"
     assert sorted(names - set(words)) == []
     total = analyze(lab, "security", "--offline=yes", *options, f"{units}/{unit}").stdout
-    assert float(re.search(r"exposure level for .*: ([0-9.]+)", total).group(1)) <= EXPOSED[unit]
+    figure = re.search(r"exposure level for .*: ([0-9.]+)", total).group(1)
+    assert float(figure) <= EXPOSED[unit]
+    assert f"\n| `{unit}` | {figure} | " in open(f"{REPOSITORY}/docs/services.md").read()
 
 
 @pytest.mark.parametrize("user, alias", [("me", "guest"), ("plain", "guest-plain"), ("root", "guest-root")])

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Every check that needs no running program: house rules, formatting, clang-tidy, cppcheck, man pages, scripts. All run,
-# then one line says which failed. Arguments pick some: rules format tidy cppcheck man shell python.
+# Every check that needs no running program: house rules, formatting, clang-tidy, cppcheck, man pages, links of pages in
+# Markdown, scripts. All run, then one line says which failed. Arguments pick some: rules format tidy cppcheck man links
+# shell python.
 #
 # CPP_FLAGS and FUSE_FLAGS come from the Makefile, so that C files are read as they are compiled.
 set -u
@@ -59,6 +60,10 @@ check_man() {
     [ "${#pages[@]}" = 0 ] || mandoc -T lint -W warning "${pages[@]}"
 }
 
+check_links() {
+    python3 -B tests/lint/links.py
+}
+
 check_shell() {
     mapfile -t scripts < <(git ls-files | grep -e '\.sh$' -e '\.bash-completion$' -e '^\.ci/run$' \
         -e '^debian/.*\.\(pre\|post\)\(inst\|rm\)$')
@@ -72,7 +77,7 @@ for name in sys.argv[1:]:
     ast.parse(open(name).read(), name)'
 }
 
-[ $# -gt 0 ] || set -- rules format tidy cppcheck man shell python
+[ $# -gt 0 ] || set -- rules format tidy cppcheck man links shell python
 for check in "$@"; do
     echo "lint: $check"
     "check_$check" || failed+=("$check")
