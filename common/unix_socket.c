@@ -13,25 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "folders.h"
 #include "sock_address.h"
 
 #define BACKLOG 1024
-
-/* mkdir -p of the folder the path lies in, every one it makes 0700. */
-static int make_folders(const char *path)
-{
-	char part[SOCKET_PATH_MAX];
-
-	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		size_t len = (size_t)(slash - path);
-
-		memcpy(part, path, len);
-		part[len] = '\0';
-		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return -errno;
-	}
-	return 0;
-}
 
 /* 0 when the path is free now: nobody had the socket that was there. */
 static int remove_stale(const struct sock_address *at)
@@ -62,7 +47,7 @@ static int bind_path(int fd, const struct sock_address *at)
 {
 	int rc = bind_here(fd, at);
 
-	if (rc == -ENOENT && (rc = make_folders(at->un.sun_path)) == 0)
+	if (rc == -ENOENT && (rc = folders_make_above(at->un.sun_path)) == 0)
 		rc = bind_here(fd, at);
 	if (rc == -EADDRINUSE && (rc = remove_stale(at)) == 0)
 		rc = bind_here(fd, at);

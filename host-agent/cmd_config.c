@@ -18,6 +18,7 @@
 #include "config_json.h"
 #include "config_template.h"
 #include "desired.h"
+#include "folders.h"
 #include "new_file.h"
 #include "options.h"
 
@@ -200,7 +201,7 @@ static int write_template(const char *name, const char *folder, char *home)
 		r = fclose(out) == 0 ? config_file_path(folder, name, path) : -ENOMEM;
 	}
 	if (r == 0)
-		r = new_folders_make(folder);
+		r = folders_make(folder);
 	if (r == 0)
 		r = new_file_write(path, text, size);
 	free(text);

@@ -23,7 +23,7 @@
 #include "ctl_client.h"
 #include "desired.h"
 #include "enabled_file.h"
-#include "new_file.h"
+#include "folders.h"
 #include "options.h"
 #include "problems.h"
 #include "runtime_dir.h"
@@ -56,7 +56,7 @@ static int find_service(struct service *service, const char *name, bool make)
 	if (config_home(home) < 0 || config_folder(home, folder) < 0 ||
 	    config_file_path(folder, name, service->file) < 0)
 		return cmd_fail(EXIT_USAGE, "%s: HOME is not set to an absolute path", command);
-	rc = make ? new_folders_make(folder) : 0;
+	rc = make ? folders_make(folder) : 0;
 	if (rc < 0)
 		return cmd_fail(EXIT_FAILED, "%s: %s: %s", command, folder, strerror(-rc));
 	snprintf(service->unit, sizeof(service->unit), "homeport@%s.service", name);

@@ -36,21 +36,3 @@ int new_file_write(const char *path, const void *data, size_t len)
 	unlink(fresh);
 	return rc;
 }
-
-int new_folders_make(const char *path)
-{
-	char part[PATH_MAX];
-
-	if (strlen(path) >= sizeof(part))
-		return -ENAMETOOLONG;
-	for (const char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
-		size_t len = slash ? (size_t)(slash - path) : strlen(path);
-
-		memcpy(part, path, len);
-		part[len] = '\0';
-		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return -errno;
-		if (!slash)
-			return 0;
-	}
-}

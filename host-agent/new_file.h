@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* new_file: files that are made whole or not at all, and never in the place of another; and folders for them. */
+/* new_file: files that are made whole or not at all, and never in the place of another. */
 #ifndef HOMEPORT_NEW_FILE_H
 #define HOMEPORT_NEW_FILE_H
 
@@ -10,8 +10,5 @@
  * meanwhile by another), or a negative errno, and no part of it is left.
  */
 int new_file_write(const char *path, const void *data, size_t len);
-
-/* mkdir -p: makes what is missing of an absolute path, each folder 0700. 0 or a negative errno. */
-int new_folders_make(const char *path);
 
 #endif

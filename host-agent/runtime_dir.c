@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "folders.h"
 #include "new_file.h"
 
 #define LOG_KEEP_MAX (4 << 20)
@@ -70,7 +71,7 @@ static int check_folder(const char *path, char *why)
 
 static int open_folder(const char *path, bool make, char *why)
 {
-	int rc = make ? new_folders_make(path) : 0;
+	int rc = make ? folders_make(path) : 0;
 
 	if (rc < 0) {
 		snprintf(why, RUNTIME_WHY_MAX, "%s: %s", path, strerror(-rc));
