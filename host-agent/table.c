@@ -2,6 +2,7 @@
 /* Columns. See table.h. */
 #include "table.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,16 +58,17 @@ void table_addf(struct table *t, const char *fmt, ...)
 void table_note(struct table *t, const char *text)
 {
 	struct table_note *grown = reallocarray(t->notes, t->note_count + 1, sizeof(*grown));
-	char *copy = strdup(text);
 
-	if (grown)
+	assert(t->count >= t->columns);
+	if (grown) {
 		t->notes = grown;
-	if (!grown || !copy || t->count < t->columns) {
-		free(copy);
-		t->failed = 1;
-		return;
+		grown[t->note_count].row = t->count / t->columns - 1;
+		grown[t->note_count].text = strdup(text);
 	}
-	t->notes[t->note_count++] = (struct table_note){t->count / t->columns - 1, copy};
+	if (grown && grown[t->note_count].text)
+		t->note_count++;
+	else
+		t->failed = 1;
 }
 
 static void print_note(const char *text, size_t column, FILE *out)
