@@ -274,17 +274,6 @@ ssize_t fsop_write_in_place(int fd, const void *data, size_t len, uint64_t offse
 	return n;
 }
 
-int fsop_drop_set_id(const struct root *root, int fd)
-{
-	struct stat st;
-	mode_t drop;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	drop = (st.st_mode & S_ISUID) | (st.st_mode & S_IXGRP ? st.st_mode & S_ISGID : 0);
-	return drop ? set_mode(root, fd, DT_REG, st.st_mode & ~drop) : 0;
-}
-
 /* ---- links ---- */
 
 /* By the descriptor's entry in /proc: AT_EMPTY_PATH wants CAP_DAC_READ_SEARCH before Linux 6.10. */

@@ -51,9 +51,6 @@ ssize_t fsop_write(int fd, const void *data, size_t len, uint64_t offset, bool a
 /* The same at the offset alone, through an fd that has O_APPEND: nobody else writes through it meanwhile. */
 ssize_t fsop_write_in_place(int fd, const void *data, size_t len, uint64_t offset);
 
-/* Takes the set-id bits that a write by an ordinary user takes (inode(7)) from the regular file fd. */
-int fsop_drop_set_id(const struct root *root, int fd);
-
 /* Another name for the file fd stands for. */
 int fsop_link(const struct root *root, int fd, int dirfd, const char *name);
 

@@ -322,11 +322,9 @@ void native_drop_set_id(struct sftp_job *job, const struct sftp_caller *caller, 
 
 	if (caller->uid == 0 || (root->privileged && caller->uid == SFTP_OWNER_HOST))
 		return;
-	/* The write itself has been done. */
-	if (root->virtual_owners)
+	/* The write itself has been done. An ordinary user's kernel has taken the bits. */
+	if (root->virtual_owners || root->privileged)
 		(void)virtual_owner_drop_set_id(root, fd);
-	else if (root->privileged)
-		(void)fsop_drop_set_id(root, fd);
 }
 
 /* Appended, or (its opener has taken O_APPEND back, or it was written to through a map) in its place. */

@@ -137,5 +137,5 @@ int virtual_owner_drop_set_id(struct root *root, int fd)
 		return r;
 	drop = (st.attr.mode & S_ISUID) | (st.attr.mode & S_IXGRP ? st.attr.mode & S_ISGID : 0);
 	set.mode = st.attr.mode & ~drop;
-	return drop ? set_recorded(root, fd, &set) : 0;
+	return drop ? virtual_owner_set(root, fd, DT_REG, false, &set) : 0;
 }

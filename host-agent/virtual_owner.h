@@ -18,7 +18,8 @@ int virtual_owner_set(struct root *root, int fd, uint8_t type, bool writable_fd,
 int virtual_owner_give(int fd, const struct sftp_attr *folder, const struct sftp_caller *caller, uint32_t mode,
 		       uint32_t rdev_major, uint32_t rdev_minor);
 
-/* fsop_drop_set_id() */
+/* Takes the set-id bits that a write by an ordinary user takes (inode(7)) from the regular file fd: the record's where
+ * ownership is virtual, else the file's own. */
 int virtual_owner_drop_set_id(struct root *root, int fd);
 
 #endif
