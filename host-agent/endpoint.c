@@ -52,6 +52,7 @@ struct endpoint {
 	enum endpoint_state state;
 	struct endpoint_claim *leader; /* leads where the address is forwarded to: the first that does */
 	bool is_waiting;
+	bool is_held;       /* by another socket of this host */
 	uint64_t leaves_us; /* with no claim left; 0: it has one */
 	char text[SOCK_ADDRESS_TEXT_MAX];
 	/* For all claims; for those that lead elsewhere. */
@@ -124,9 +125,11 @@ static struct rule_address rule_address_of(const struct endpoint *e)
 static void endpoint_describe_conflict(struct endpoint *e)
 {
 	struct rule_address address;
-	char holder[128] = "another process";
+	char holder[128];
 
-	if (!is_path(e)) {
+	if (is_path(e)) {
+		holders_describe_path(e->all->holders, e->key.at.un.sun_path, holder, sizeof(holder));
+	} else {
 		address = rule_address_of(e);
 		holders_describe(e->all->holders, (uint8_t)e->key.proto, &address, ntohs(e->key.at.in.sin_port), holder,
 				 sizeof(holder));
@@ -139,6 +142,7 @@ static void endpoint_settle(struct endpoint *e, int error)
 {
 	enum endpoint_state before = e->state;
 
+	e->is_held = error == -EADDRINUSE;
 	switch (-error) {
 	case 0:
 		e->state = ENDPOINT_OPEN;
@@ -162,7 +166,7 @@ static void endpoint_settle(struct endpoint *e, int error)
 		snprintf(e->why, sizeof(e->why), "%s is there, and is no socket", e->text);
 	} else if (e->state == ENDPOINT_CONFLICT) {
 		endpoint_describe_conflict(e);
-		holders_refresh(e->all->holders);
+		holders_refresh(e->all->holders, is_path(e) ? e->key.at.un.sun_path : NULL);
 	} else if (error == -EACCES && !is_path(e)) {
 		snprintf(e->why, sizeof(e->why), "%s: only root may listen on this port (homeport(1), LOW PORTS)",
 			 e->text);
@@ -290,7 +294,7 @@ static void on_holders_known(void *ctx)
 	{
 		char before[sizeof(e->why)];
 
-		if (e->state != ENDPOINT_CONFLICT || is_path(e))
+		if (!e->is_held)
 			continue;
 		memcpy(before, e->why, sizeof(before));
 		endpoint_describe_conflict(e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ports to processes, by /proc/net/tcp and udp (who listens: address, user, inode) and /proc/PID/fd (which process has
+ * Ports to processes, by /proc/net/tcp and udp (who listens: address, user, inode), unix sockets by their files
+ * (socket_files.h: of those alone that are in somebody's way), and /proc/PID/fd (which process has
  * the inode; only our own ones, or all as root). Another session of this user cannot be looked into, and is asked
  * (siblings.h). Runs on the loop's thread.
  */
@@ -11,20 +12,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <netinet/tcp.h>
 
 #include "address.h"
+#include "bounds.h"
 #include "control_msg.h"
 #include "loop.h"
 #include "siblings.h"
+#include "socket_files.h"
 #include "sockowner.h"
 
 #define REST_US     1000000u
 #define STEP_US     10000u
 #define STEP_BUDGET 2000u
 #define ROWS_MAX    65536u
+#define PATHS_MAX   32u /* unix sockets in the way that are looked for at a time */
 
 /* A table of the kernel's, and the state in it of those who listen: of UDP, of those connected to nobody. */
 static const struct {
@@ -40,10 +45,16 @@ static const struct {
 };
 #define TABLES (sizeof(tables) / sizeof(tables[0]))
 
+struct file_id {
+	dev_t dev;
+	ino_t ino;
+};
+
 struct holder {
-	uint8_t proto;
+	uint8_t proto; /* 0: a unix socket, which has a file */
 	struct rule_address address;
 	uint16_t port;
+	struct file_id file;
 	uid_t uid;
 	uint64_t inode;
 	uint32_t pid;
@@ -58,7 +69,9 @@ struct holders {
 	void *ctx;
 	struct holder *rows;
 	size_t count, cap;
-	size_t unknown; /* rows whose process is looked for */
+	size_t unknown;                       /* rows whose process is looked for */
+	struct file_id in_the_way[PATHS_MAX]; /* the latest */
+	size_t ways;
 	uint64_t looked_us;
 	bool looking;
 };
@@ -136,6 +149,49 @@ static void holders_read(struct holders *h, size_t table)
 	fclose(f);
 }
 
+/* --- unix sockets ----------------------------------------------------------------------------------------------- */
+
+static bool file_of(const char *path, struct file_id *file)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	*file = (struct file_id){st.st_dev, st.st_ino};
+	return true;
+}
+
+static bool is_same_file(const struct file_id *a, const struct file_id *b)
+{
+	return a->dev == b->dev && a->ino == b->ino;
+}
+
+static void holders_look_for(struct holders *h, const char *path)
+{
+	struct file_id file;
+
+	if (!file_of(path, &file))
+		return;
+	for (size_t i = 0; i < PATHS_MAX; i++)
+		if (is_same_file(&h->in_the_way[i], &file))
+			return;
+	h->in_the_way[h->ways++ % PATHS_MAX] = file;
+}
+
+static void on_socket_file(void *ctx, const struct socket_file *socket)
+{
+	struct holders *h = ctx;
+	struct holder *row;
+
+	for (size_t i = 0; i < PATHS_MAX; i++) {
+		if (!is_same_file(&h->in_the_way[i], &(struct file_id){socket->dev, socket->ino}))
+			continue;
+		row = holders_add(h);
+		if (row)
+			*row = (struct holder){.file = h->in_the_way[i], .uid = socket->uid, .inode = socket->inode};
+	}
+}
+
 /* --- the processes ---------------------------------------------------------------------------------------------- */
 
 static bool on_owner(void *ctx, uint64_t inode, uint32_t pid)
@@ -159,6 +215,8 @@ static void holders_look(struct holders *h)
 	h->unknown = 0;
 	for (size_t i = 0; i < TABLES; i++)
 		holders_read(h, i);
+	if (h->ways)
+		socket_files_each(on_socket_file, h); /* a kernel that cannot say leaves "another process" */
 	for (size_t i = 0; i < h->count; i++)
 		h->unknown += geteuid() == 0 || h->rows[i].uid == geteuid();
 	if (sockowner_begin(h->owner) < 0)
@@ -197,10 +255,12 @@ static void on_holders_timer(void *ctx)
 	h->known(h->ctx);
 }
 
-void holders_refresh(struct holders *h)
+void holders_refresh(struct holders *h, const char *path)
 {
 	uint64_t now = loop_now_us(h->loop);
 
+	if (path)
+		holders_look_for(h, path);
 	if (h->looking || loop_timer_is_set(h->timer))
 		return;
 	loop_timer_set(h->timer, h->looked_us && now < h->looked_us + REST_US ? h->looked_us + REST_US - now : 0);
@@ -230,31 +290,54 @@ static const char *sibling_of(const struct holders *h, const struct holder *row)
 	return siblings_name(h->siblings, text);
 }
 
+static void row_describe(const struct holder *row, const char *session, char *dst, size_t size)
+{
+	char name[64];
+
+	if (session) {
+		snprintf(dst, size, "homeport %s", session);
+	} else if (row->pid) {
+		sockowner_name(row->pid, name, sizeof(name));
+		snprintf(dst, size, "%s (pid %u)", name[0] ? name : "a process that is gone", row->pid);
+	} else if (row->uid != (uid_t)-1) {
+		sockowner_user(row->uid, name, sizeof(name));
+		if (name[0])
+			snprintf(dst, size, "a process of %s", name);
+		else
+			snprintf(dst, size, "a process of uid %u", row->uid);
+	}
+}
+
 char *holders_describe(const struct holders *h, uint8_t proto, const struct rule_address *address, uint16_t port,
 		       char *dst, size_t size)
 {
-	const char *session;
-	char name[64];
-
 	snprintf(dst, size, "another process");
 	for (size_t i = 0; i < h->count; i++) {
 		const struct holder *row = &h->rows[i];
 
 		if (row->proto != proto || row->port != port || !holder_covers(row, address))
 			continue;
-		session = sibling_of(h, row);
-		if (session) {
-			snprintf(dst, size, "homeport %s", session);
-		} else if (row->pid) {
-			sockowner_name(row->pid, name, sizeof(name));
-			snprintf(dst, size, "%s (pid %u)", name[0] ? name : "a process that is gone", row->pid);
-		} else {
-			sockowner_user(row->uid, name, sizeof(name));
-			if (name[0])
-				snprintf(dst, size, "a process of %s", name);
-			else
-				snprintf(dst, size, "a process of uid %u", row->uid);
-		}
+		row_describe(row, sibling_of(h, row), dst, size);
+		break;
+	}
+	return dst;
+}
+
+char *holders_describe_path(const struct holders *h, const char *path, char *dst, size_t size)
+{
+	char text[SOCKET_PATH_MAX + 8];
+	struct file_id file;
+
+	snprintf(dst, size, "another process");
+	if (!file_of(path, &file))
+		return dst;
+	snprintf(text, sizeof(text), "%s %s", listener_proto_name(LISTENER_TCP), path);
+	for (size_t i = 0; i < h->count; i++) {
+		const struct holder *row = &h->rows[i];
+
+		if (row->proto || !is_same_file(&row->file, &file))
+			continue;
+		row_describe(row, row->uid == geteuid() ? siblings_name(h->siblings, text) : NULL, dst, size);
 		break;
 	}
 	return dst;

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Unix sockets as ends of a forward: the guest's, the host's, and both."""
+import json
 import os
+import re
 import socket
 import stat
 import time
@@ -220,6 +222,33 @@ def test_templates_are_each_sides_own(homeport, host, guest, host_home):
     server.close()
 
 
+def test_who_has_a_socket_that_is_in_the_way_is_told(homeport, host, guest, host_home):
+    """A process of the same user by its name, another session by its own."""
+    server = listen_at(guest, "/run/lock/w.sock")
+    path = host_home / "w.sock"
+    code = ("import os, socket, sys, time; os.chdir('/home/me'); s = socket.socket(socket.AF_UNIX); s.bind('w.sock');"
+            "s.listen(); time.sleep(1000)")
+    holder = host.popen(["python3", "-c", code], user="me")
+    wait_until(lambda: os.path.exists(path))
+    rule = {"guestSocket": "/run/lock/w.sock", "hostSocket": "/home/me/w.sock"}
+    up(homeport, [rule])
+    wait_until(lambda: re.fullmatch(r"/home/me/w\.sock is in use by python3 \(pid \d+\)",
+                                    row_of(homeport, "/run/lock/w.sock")["reason"] or ""), timeout=5)
+    holder.kill()
+    holder.wait()
+    wait_until(lambda: row_of(homeport, "/run/lock/w.sock")["state"] == "forwarded", timeout=5)
+    first = homeport.name
+    homeport.write_config("second", json.dumps({"ssh": {"host": "guest", "configFile": homeport.lab.ssh_config()}, "mounts": [],
+                                                "portForwards": [rule]}))
+    assert homeport.run("up", "second").returncode == 0
+    homeport.name = "second"
+    wait_until(lambda: row_of(homeport, "/run/lock/w.sock")["reason"] == f"/home/me/w.sock is in use by homeport {first}",
+               timeout=5)
+    for name in (first, "second"):
+        homeport.down(name)
+    server.close()
+
+
 def test_a_socket_left_behind_is_replaced_and_no_other_file_ever_is(homeport, host, guest):
     server = listen_at(guest, "/run/lock/c.sock")
     path = host_path(homeport, "c.sock")
@@ -241,7 +270,7 @@ def test_a_socket_left_behind_is_replaced_and_no_other_file_ever_is(homeport, ho
     os.chown(path, 1000, 1000)
     taken.listen(5)
     up(homeport, [rule])
-    row = row_of(homeport, "/run/lock/c.sock")
+    row = row_of(homeport, "/run/lock/c.sock")  # of a network namespace that is not the host's: nobody can say whose
     assert (row["state"], row["reason"]) == ("conflict", f"{path} is in use by another process")
     taken.setblocking(False)
     time.sleep(0.3)

@@ -24,8 +24,8 @@ HOMES = [
     (re.compile(r"^(fuse.*|fuse3/.*|linux/fuse)\.h$"),
      re.compile(r"^guest-agent/(fuse_\w+|mount|invalidator)\.[ch]$"), "libfuse"),
     (re.compile(r"^yaml\.h$"), re.compile(r"^host-agent/config\w*\.[ch]$"), "libyaml"),
-    (re.compile(r"^linux/(netlink|sock_diag|inet_diag)\.h$"),
-     re.compile(r"^(guest-agent/sockdiag|host-agent/(route_watch|peer_owner))\.c$"), "netlink"),
+    (re.compile(r"^linux/(netlink|sock_diag|inet_diag|unix_diag)\.h$"),
+     re.compile(r"^(guest-agent/sockdiag|host-agent/(route_watch|peer_owner|socket_files))\.c$"), "netlink"),
     (re.compile(r"^linux/bpf\.h$"), re.compile(r"^guest-agent/bpf_watch\.c$"), "bpf(2)"),
 ]
 NEVER = [  # (file, header of the project it must not reach, why)

@@ -166,6 +166,10 @@ static void a_path_that_is_taken_is_a_conflict_until_it_is_free(void **state)
 	assert_int_equal(one.info.state, FORWARD_CONFLICT);
 	snprintf(want, sizeof(want), "%s is in use by another process", host_path);
 	assert_string_equal(one.reason, want);
+	world_run_ms(w, 200);
+	one = row(w, guest_path);
+	snprintf(want, sizeof(want), "%s is in use by test_forward_so (pid %d)", host_path, (int)getpid());
+	assert_string_equal(one.reason, want);
 	close(taken);
 	world_run_ms(w, 200);
 	assert_int_equal(row(w, guest_path).info.state, FORWARD_FORWARDED);
