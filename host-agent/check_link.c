@@ -12,16 +12,14 @@
 #include <string.h>
 #include <time.h>
 
-#include "bring.h"
 #include "bringer.h"
 #include "chan.h"
 #include "config.h"
 #include "ctl_words.h"
-#include "guest_builds.h"
+#include "guest_command.h"
 #include "link.h"
 #include "loop.h"
 #include "mount_plan.h"
-#include "ssh_args.h"
 #include "wire.h"
 
 #define ANSWER_US     30000000u
@@ -59,8 +57,7 @@ static const enum step steps[LINK_ERROR_KIND_COUNT] = {
 
 struct asking {
 	const struct config *config;
-	struct loop *loop;
-	struct link *link;
+	struct guest_command command;
 	struct chan *chan;
 	struct loop_timer *patience;
 	check_side_fn *each;
@@ -106,8 +103,8 @@ static void on_failed(void *ctx, const struct link_error *err)
 	a->step = steps[err->kind];
 	tell_step(a, &check);
 	a->done = true;
-	link_stop(a->link);
-	loop_stop(a->loop);
+	link_stop(a->command.link);
+	loop_stop(a->command.loop);
 }
 
 static void tell_login(struct asking *a, const struct link_info *info)
@@ -151,7 +148,7 @@ static void finish(struct asking *a, const char *why)
 		a->each(a->ctx, true, &check);
 	}
 	a->done = true;
-	loop_stop(a->loop);
+	loop_stop(a->command.loop);
 }
 
 static bool make_question(struct asking *a)
@@ -253,7 +250,7 @@ static void on_closed(void *ctx, int error, const char *why)
 	struct asking *a = ctx;
 
 	if (a->lines == 0)
-		link_lost(a->link);
+		link_lost(a->command.link);
 	finish(a, "it ended before it was through");
 }
 
@@ -278,48 +275,24 @@ static void on_connected(void *ctx, struct chan *chan, const struct link_info *i
 
 /* ----------------------------------------------------------------------------------------------------- all together */
 
-static bool begin(struct asking *a, struct guest_builds *builds)
-{
-	static const struct link_events events = {.connected = on_connected, .failed = on_failed};
-	const struct config_ssh *ssh = &a->config->ssh;
-	const char *options[CONFIG_SSH_OPTIONS_MAX + 1];
-	struct link_params params = {.ssh = ssh_args_request(ssh, options), .host_key = ssh->host_key};
-	char *command = NULL;
-
-	if (!a->config->guest_command) {
-		guest_builds_find(builds);
-		params.builds = builds;
-		command = bring_command(builds, "doctor --lines");
-	} else if (asprintf(&command, "exec %s doctor --lines", a->config->guest_command) < 0) {
-		command = NULL;
-	}
-	params.command = command;
-	a->loop = loop_new();
-	a->patience = a->loop ? loop_timer_new(a->loop, on_patience, a) : NULL;
-	if (a->patience && command && make_question(a))
-		a->link = link_new(a->loop, &params, &events, a);
-	free(command);
-	return a->link != NULL;
-}
+static const struct link_events link_events = {.connected = on_connected, .failed = on_failed};
 
 void check_link(const struct config *config, check_side_fn *each, void *ctx)
 {
 	struct asking a = {.config = config, .each = each, .ctx = ctx};
-	struct guest_builds builds = {0};
 	struct check check;
 
-	if (begin(&a, &builds)) {
-		link_start(a.link);
-		loop_run(a.loop);
+	if (guest_command_begin(&a.command, config, "doctor --lines", &link_events, &a) == 0 && make_question(&a)) {
+		a.patience = loop_timer_new(a.command.loop, on_patience, &a);
+		if (a.patience)
+			guest_command_run(&a.command);
 	}
 	if (!a.done) {
 		check_say(&check, CHECK_PROBLEM, "out of memory or descriptors");
 		tell_step(&a, &check);
 	}
 	chan_free(a.chan);
-	link_free(a.link);
 	loop_timer_free(a.patience);
-	loop_free(a.loop);
+	guest_command_end(&a.command);
 	wire_buf_free(&a.question);
-	guest_builds_close(&builds);
 }

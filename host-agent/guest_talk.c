@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connection as the agent's (link.h), with another owner of the chan. The guest may say anything: lines and their
- * number are bounded, letters that are not known are passed over, and none of its bytes reaches a terminal as it is.
+ * The guest may say anything: lines and their number are bounded, letters that are not known are passed over, and none
+ * of its bytes reaches a terminal as it is.
  */
 #include "guest_talk.h"
 
@@ -12,14 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bring.h"
 #include "chan.h"
 #include "config.h"
-#include "guest_builds.h"
+#include "guest_command.h"
 #include "link.h"
 #include "log.h"
 #include "loop.h"
-#include "ssh_args.h"
 
 #define LINE_MAX     8192u
 #define SAID_MAX     (1u << 20)
@@ -28,12 +26,10 @@
 #define OUT_MAX      64
 
 struct talk {
-	struct loop *loop;
-	struct link *link;
+	struct guest_command command;
 	struct chan *chan;
 	struct loop_fd *answer; /* while a question is open: stdin */
-	struct guest_builds builds;
-	const char *name; /* of the host, for messages */
+	const char *name;       /* of the host, for messages */
 	guest_talk_line_fn *line;
 	void *ctx;
 	char text[LINE_MAX];
@@ -49,7 +45,7 @@ static void talk_over(struct talk *t)
 {
 	chan_free(t->chan);
 	t->chan = NULL;
-	loop_stop(t->loop);
+	loop_stop(t->command.loop);
 }
 
 /* What the chan does not take now, as it is reading, it takes in a moment. */
@@ -97,7 +93,7 @@ static void on_answer(void *ctx, int fd, unsigned what)
 static void ask(struct talk *t)
 {
 	if (!t->answer)
-		t->answer = loop_fd_new(t->loop, STDIN_FILENO, LOOP_READ, on_answer, t);
+		t->answer = loop_fd_new(t->command.loop, STDIN_FILENO, LOOP_READ, on_answer, t);
 	if (!t->answer)
 		talk_say(t, "n\n");
 }
@@ -183,35 +179,11 @@ static void on_failed(void *ctx, const struct link_error *err)
 	struct talk *t = ctx;
 
 	*t->err = *err;
-	link_stop(t->link);
-	loop_stop(t->loop);
+	link_stop(t->command.link);
+	loop_stop(t->command.loop);
 }
 
 static const struct link_events link_events = {.connected = on_connected, .failed = on_failed};
-
-static int talk_begin(struct talk *t, const struct config *config, const char *words)
-{
-	const char *options[CONFIG_SSH_OPTIONS_MAX + 1];
-	struct link_params params = {
-		.ssh = ssh_args_request(&config->ssh, options),
-		.host_key = config->ssh.host_key,
-	};
-	char *command = NULL;
-
-	if (!config->guest_command) {
-		guest_builds_find(&t->builds);
-		params.builds = &t->builds;
-		command = bring_command(&t->builds, words);
-	} else if (asprintf(&command, "exec %s %s", config->guest_command, words) < 0) {
-		command = NULL;
-	}
-	params.command = command;
-	t->loop = loop_new();
-	if (command && t->loop)
-		t->link = link_new(t->loop, &params, &link_events, t);
-	free(command);
-	return t->link ? 0 : -ENOMEM;
-}
 
 int guest_talk_run(const struct config *config, const char *words, guest_talk_line_fn *line, void *ctx,
 		   struct link_error *err)
@@ -223,17 +195,13 @@ int guest_talk_run(const struct config *config, const char *words, guest_talk_li
 	if (!t)
 		return -1;
 	*t = (struct talk){.name = config->ssh.host, .line = line, .ctx = ctx, .status = -1, .err = err};
-	if (talk_begin(t, config, words) == 0) {
-		link_start(t->link);
-		loop_run(t->loop);
+	if (guest_command_begin(&t->command, config, words, &link_events, t) == 0) {
+		guest_command_run(&t->command);
 		status = t->status;
 	}
 	loop_fd_free(t->answer);
 	chan_free(t->chan);
-	link_free(t->link);
-	if (t->loop)
-		loop_free(t->loop);
-	guest_builds_close(&t->builds);
+	guest_command_end(&t->command);
 	free(t);
 	return status;
 }
