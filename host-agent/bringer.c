@@ -86,16 +86,18 @@ static const char *said(const struct bringer *b, char *text, size_t size)
 {
 	if (b->printed_len > 0)
 		return text_printable(text, size, b->printed, b->printed_len);
-	return b->params.outcome->last_line[0] ? b->params.outcome->last_line : "nothing";
+	return b->params.outcome->last_line;
 }
 
 static void fail_ignored(struct bringer *b, const char *when)
 {
 	struct link_error err;
 	char text[BRINGER_PRINTED_MAX];
+	const char *printed = said(b, text, sizeof(text)), *quote = *printed ? "\"" : "";
 
-	link_error_set(&err, LINK_ERROR_COMMAND, "%s: the guest does not run what homeport asks for; %s it printed: %s",
-		       b->params.name, when, said(b, text, sizeof(text)));
+	link_error_set(&err, LINK_ERROR_COMMAND,
+		       "%s: the guest does not run what homeport asks for; %s it printed %s%s%s", b->params.name, when,
+		       quote, *printed ? printed : "nothing", quote);
 	link_error_advise(&err, "the login shell, a ForceCommand of sshd's or a command= of the key stands in the way: "
 				"use a login that may run sh");
 	err.permanent = b->params.outcome->exit_status >= 0;

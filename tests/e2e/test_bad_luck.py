@@ -150,23 +150,23 @@ ROWS = [
         before=bare(f"{CACHE} && mount -t tmpfs -o noexec,mode=1777 x /home/me.guest/.cache && mkdir -m 777 /tmp/homeport-2000",
                     "umount /home/me.guest/.cache; rm -rf /tmp/homeport-2000"), timeout="20s"),
     Row("a command of the key's", r"homeport: guest: the guest does not run what homeport asks for; before it ended it "
-        r"printed: only backups here; the login shell, a ForceCommand of sshd's or a command= of the key stands in the way: "
+        r"printed \"only backups here\"; the login shell, a ForceCommand of sshd's or a command= of the key stands in the way: "
         r"use a login that may run sh", before=key_option('command="echo only backups here"'), timeout="20s"),
     Row("a command of the key's that shows ours", r"homeport: guest: the guest does not run what homeport asks for; before it "
-        r"ended it printed: refused: exec sh -c .*; the login shell, .*",
+        r"ended it printed \"refused: exec sh -c .*\"; the login shell, .*",
         before=key_option('command="echo refused: $SSH_ORIGINAL_COMMAND"'), timeout="20s"),
     Row("a key for files alone", r"homeport: guest: the guest does not run what homeport asks for; before it ended it "
-        r"printed: This service allows sftp connections only.; the login shell, .*",
+        r"printed \"This service allows sftp connections only.\"; the login shell, .*",
         before=key_option('command="internal-sftp"'), timeout="20s"),
     Row("a command of the key's that says nothing", r"homeport: up: gave up: guest: the guest does not run what homeport asks "
-        r"for; for 10 seconds it printed: nothing; the login shell, .*", before=key_option('command="cat >/dev/null"'),
+        r"for; for 10 seconds it printed nothing; the login shell, .*", before=key_option('command="cat >/dev/null"'),
         timeout="12s"),
-    Row("no shell", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed: This account "
-        r"is currently not available.; the login shell, .*", before=login_shell("/usr/sbin/nologin"), timeout="20s"),
-    Row("a restricted shell", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed: "
-        r"rbash: .*exec: restricted; the login shell, .*", before=login_shell("/bin/rbash"), timeout="20s"),
-    Row("no sh", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed: bash: line 1: "
-        r"exec: sh: not found; the login shell, .*", before=bashrc("PATH=/nowhere\n"), timeout="20s"),
+    Row("no shell", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed \"This account "
+        r"is currently not available.\"; the login shell, .*", before=login_shell("/usr/sbin/nologin"), timeout="20s"),
+    Row("a restricted shell", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed \""
+        r"rbash: .*exec: restricted\"; the login shell, .*", before=login_shell("/bin/rbash"), timeout="20s"),
+    Row("no sh", r"homeport: guest: the guest does not run what homeport asks for; before it ended it printed \"bash: line 1: "
+        r"exec: sh: not found\"; the login shell, .*", before=bashrc("PATH=/nowhere\n"), timeout="20s"),
     Row("no homeport-guest at the place named", r"homeport: guest: /nowhere/hg was not found in the guest: .*: No such file "
         r"or directory; correct --guest-command, or leave it out: homeport brings its own along",
         ["--guest-command", "/nowhere/hg"]),

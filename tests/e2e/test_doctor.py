@@ -214,7 +214,7 @@ def test_each_step_of_the_way_to_the_guest(homeport, host, guest, doctor):
     ends_at(steps[2], "is the one to expect", "--host-key", "SHA256:" + "A" * 43)
     assert "ssh-copy-id" in ends_at(steps[3], "none of your keys", "-o", "User=ghost")
     ends_at(steps[4], "no-such|not found", "--guest-command", "no-such-program")
-    for option, what in (('command="echo only this"', "it printed: only this"), ('command="exit 0"', "printed: nothing")):
+    for option, what in (('command="echo only this"', 'it printed "only this"'), ('command="exit 0"', "printed nothing")):
         with open(keys, "w") as f:
             f.write("".join(f"{option} {key}\n" for key in kept.splitlines()))
         try:

@@ -186,13 +186,14 @@ static void what_came_instead_is_told(void **state)
 	say("only backups\r\nhere");
 	close_chan(0, "");
 	assert_failed(LINK_ERROR_COMMAND,
-		      "vm: the guest does not run what homeport asks for; before it ended it printed: "
-		      "only backups\\x0d here");
+		      "vm: the guest does not run what homeport asks for; before it ended it printed "
+		      "\"only backups\\x0d here\"");
 	assert_true(world.err.permanent);
 	begin();
 	close_chan(127, "sh: not found");
-	assert_failed(LINK_ERROR_COMMAND,
-		      "vm: the guest does not run what homeport asks for; before it ended it printed: sh: not found");
+	assert_failed(
+		LINK_ERROR_COMMAND,
+		"vm: the guest does not run what homeport asks for; before it ended it printed \"sh: not found\"");
 }
 
 /* Not the same: it may be better the next time. */
