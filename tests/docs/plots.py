@@ -3,6 +3,7 @@
 """make docs-plots: docs/bench.md and its plots, of what `make bench` has just found.
 
     plots.py BUILD/bench docs"""
+import json
 import os
 import shutil
 import sys
@@ -15,10 +16,18 @@ A bar to the right says how many times faster homeport is than the best of the o
 many times slower.
 
 """
+FEW = """**Of {rounds} round{s}, on a machine that did other things as well**: this shows which rows there are and their order of
+magnitude, no more. On an idle machine, `make docs-plots` makes the page anew.
+
+"""
+ROUNDS = 5  # from so many on a median says something
 
 
 def main(bench, docs):
     plots = [kind for kind in ("files", "ports") if os.path.exists(f"{bench}/{kind}.svg")]
+    with open(f"{bench}/results.json") as f:
+        rounds = json.load(f)["rounds"]
+    few = FEW.format(rounds=rounds, s="" if rounds == 1 else "s") if rounds < ROUNDS else ""
     for kind in plots:
         shutil.copy(f"{bench}/{kind}.svg", f"{docs}/bench-{kind}.svg")
     with open(f"{bench}/results.md") as f:
@@ -26,7 +35,7 @@ def main(bench, docs):
     for kind in plots:
         rest = rest.replace(f"## {kind}\n", f"## {kind}\n\n![homeport beside its best peer: {kind}](bench-{kind}.svg)\n")
     with open(f"{docs}/bench.md", "w") as f:
-        f.write(HEAD + rest.rstrip("\n") + "\n")
+        f.write(HEAD + few + rest.rstrip("\n") + "\n")
 
 
 main(*sys.argv[1:])
