@@ -168,18 +168,23 @@ static void stop_step(struct agent *a)
 				 "session up",
 				 a->dir->name);
 		end_now(a);
-	} else if (!a->goodbye_sent && agent_guest_unmounted(a)) {
+	} else if (!a->goodbye_sent && (a->restarting || agent_guest_unmounted(a))) {
 		a->goodbye_sent = true;
-		peer_goodbye(a->peer, SESSION_REASON_STOPPED, "");
+		/* What is mounted waits there for the next session. */
+		peer_goodbye(a->peer, a->restarting ? SESSION_REASON_REPLACED : SESSION_REASON_STOPPED, "");
 	}
 }
 
 static void on_signal(void *ctx, int signo)
 {
-	if (signo == SIGHUP)
-		agent_reload(ctx);
-	else
-		agent_stop(ctx);
+	struct agent *a = ctx;
+
+	if (signo == SIGHUP) {
+		agent_reload(a);
+		return;
+	}
+	a->restarting = signo == SIGUSR1 && !a->stopping;
+	agent_stop(a);
 }
 
 /* ------------------------------------------------------------------------------------------------------- the session
@@ -490,6 +495,7 @@ static int begin(struct agent *a)
 	a->sigterm = loop_signal_new(a->loop, SIGTERM, on_signal, a);
 	a->sigint = loop_signal_new(a->loop, SIGINT, on_signal, a);
 	a->sighup = loop_signal_new(a->loop, SIGHUP, on_signal, a);
+	a->sigusr1 = loop_signal_new(a->loop, SIGUSR1, on_signal, a);
 	a->turn = loop_timer_new(a->loop, agent_turn, a);
 	a->doubt_timer = loop_timer_new(a->loop, on_doubt_timer, a);
 	a->stop_timer = loop_timer_new(a->loop, on_stop_timer, a);
@@ -497,8 +503,8 @@ static int begin(struct agent *a)
 	a->shares = shares_new(a->loop, &shares_events, a);
 	a->base = config_clone(a->start->desired->config);
 	a->config = config_clone(a->start->desired->config);
-	if (!a->sigterm || !a->sigint || !a->sighup || !a->base || !a->config || !a->turn || !a->doubt_timer ||
-	    !a->stop_timer || !a->watchdog || !a->shares)
+	if (!a->sigterm || !a->sigint || !a->sighup || !a->sigusr1 || !a->base || !a->config || !a->turn ||
+	    !a->doubt_timer || !a->stop_timer || !a->watchdog || !a->shares)
 		return -ENOMEM;
 	rc = know_user(a);
 	a->on_forward = port_command_new(a->loop, a->dir->name);
@@ -538,6 +544,7 @@ static void end(struct agent *a)
 	loop_signal_free(a->sigterm);
 	loop_signal_free(a->sigint);
 	loop_signal_free(a->sighup);
+	loop_signal_free(a->sigusr1);
 	loop_free(a->loop);
 }
 

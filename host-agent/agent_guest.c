@@ -100,7 +100,7 @@ void agent_guest_reconcile(struct agent *a)
 	for (size_t i = 0; i < a->plan.count && a->control; i++) {
 		struct agent_mount *mount = &a->mounts[i];
 
-		if (a->stopping && mount->sent)
+		if (a->stopping && mount->sent && !a->restarting)
 			send_unmount(a, mount->id, &mount->unmount_sent);
 		else if (!a->stopping && (!mount->sent || mount->outdated) && !agent_mount_is_blocked(a, mount))
 			send_mount(a, mount);

@@ -113,7 +113,7 @@ struct agent {
 	uint8_t instance[SESSION_ID_SIZE];
 
 	struct loop *loop;
-	struct loop_signal *sigterm, *sigint, *sighup;
+	struct loop_signal *sigterm, *sigint, *sighup, *sigusr1;
 	struct loop_timer *turn;        /* of zero: agent_changed() */
 	struct loop_timer *doubt_timer; /* whether the connection still lives */
 	char doubt[128];
@@ -143,6 +143,7 @@ struct agent {
 	time_t since; /* of this state */
 	unsigned reconnects;
 	bool ever_connected, stopping, ready_told;
+	bool restarting; /* another agent goes on with it: the guest keeps what is mounted */
 	bool goodbye_sent;
 	int exit_status;
 	struct link_error error; /* why there is no connection; kind NONE when there is one */
