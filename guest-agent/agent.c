@@ -29,6 +29,7 @@
 #include "greeter.h"
 #include "handoff.h"
 #include "instance.h"
+#include "keep_socket.h"
 #include "log.h"
 #include "loop.h"
 #include "meet.h"
@@ -71,7 +72,8 @@ struct agent {
 	int listener;
 	char folder[PATH_MAX];
 	struct loop_fd *watch;
-	struct loop_signal *sigterm, *sigint;
+	struct loop_signal *sigterm, *sigint, *sigusr1;
+	bool leaving; /* what is mounted is the next agent's */
 	struct loop_timer *idle, *watchdog;
 	TAILQ_HEAD(, knock) knocks;
 	unsigned knock_count;
@@ -339,7 +341,7 @@ static bool instance_id_get(const char *text, uint8_t id[SESSION_ID_SIZE])
 }
 
 /* Answered by its end: at once, or when the instance has unmounted all it had. */
-static void knock_release(struct knock *k, const char *text)
+static void knock_end_instance(struct knock *k, const char *text, void (*end)(struct instance *i))
 {
 	uint8_t id[SESSION_ID_SIZE];
 	struct entry *e;
@@ -349,7 +351,7 @@ static void knock_release(struct knock *k, const char *text)
 	if (instance_has_id(e->instance, id)) {
 		loop_fd_set(k->watch, 0);
 		k->releasing = e->instance;
-		instance_release(e->instance);
+		end(e->instance);
 		return;
 	}
 	knock_free(k);
@@ -383,7 +385,9 @@ static void on_knock_readable(void *ctx, int fd, unsigned what)
 	if (rc == -EPROTO && !strcmp(text, "status"))
 		knock_status(k);
 	else if (rc == -EPROTO && !strncmp(text, "release ", 8))
-		knock_release(k, text + 8);
+		knock_end_instance(k, text + 8, instance_release);
+	else if (rc == -EPROTO && !strncmp(text, "hand-over ", 10))
+		knock_end_instance(k, text + 10, instance_hand_over);
 	else
 		knock_free(k);
 }
@@ -421,7 +425,8 @@ static void on_signal(void *ctx, int signo)
 {
 	struct agent *a = ctx;
 
-	log_info("ending: %s", strsignal(signo));
+	a->leaving = signo == SIGUSR1;
+	log_info("ending: %s", a->leaving ? "the next agent goes on with what is mounted" : strsignal(signo));
 	notify_send("STOPPING=1");
 	loop_stop(a->loop);
 }
@@ -443,16 +448,18 @@ static int begin(struct agent *a)
 		return -ENOMEM;
 	a->sigterm = loop_signal_new(a->loop, SIGTERM, on_signal, a);
 	a->sigint = loop_signal_new(a->loop, SIGINT, on_signal, a);
+	a->sigusr1 = loop_signal_new(a->loop, SIGUSR1, on_signal, a);
 	a->idle = loop_timer_new(a->loop, on_idle, a);
 	a->watchdog = loop_timer_new(a->loop, on_watchdog, a);
 	a->watch = loop_fd_new(a->loop, a->listener, LOOP_READ, on_knock, a);
 	a->lines_watch = loop_fd_new(a->loop, handoff_fd(a->lines), LOOP_READ, on_lines, a);
-	if (!a->sigterm || !a->sigint || !a->idle || !a->watchdog || !a->watch || !a->lines_watch)
+	if (!a->sigterm || !a->sigint || !a->sigusr1 || !a->idle || !a->watchdog || !a->watch || !a->lines_watch)
 		return -ENOMEM;
 	log_set_sink(on_log_line, a);
 	if (notify_watchdog_us())
 		on_watchdog(a);
 	brought_sweep();
+	keep_socket_sweep(a->folder);
 	consider_idle(a);
 	notify_send("READY=1");
 	return 0;
@@ -467,7 +474,10 @@ static void end(struct agent *a)
 		knock_free(k);
 	while ((e = TAILQ_FIRST(&a->instances))) {
 		TAILQ_REMOVE(&a->instances, e, next);
-		instance_free(e->instance);
+		if (a->leaving)
+			instance_leave(e->instance);
+		else
+			instance_free(e->instance);
 		free(e);
 	}
 	log_set_sink(NULL, NULL);
@@ -480,6 +490,7 @@ static void end(struct agent *a)
 	loop_timer_free(a->watchdog);
 	loop_signal_free(a->sigterm);
 	loop_signal_free(a->sigint);
+	loop_signal_free(a->sigusr1);
 	loop_free(a->loop);
 }
 

@@ -7,10 +7,8 @@
 #include <string.h>
 
 static const char *const names[] = {
-	[FEATURE_STATX] = "statx",
-	[FEATURE_TMPFILE] = "tmpfile",
-	[FEATURE_DIRECT_MMAP] = "direct-mmap",
-	[FEATURE_BPF_WATCH] = "bpf-watch",
+	[FEATURE_STATX] = "statx",         [FEATURE_TMPFILE] = "tmpfile", [FEATURE_DIRECT_MMAP] = "direct-mmap",
+	[FEATURE_BPF_WATCH] = "bpf-watch", [FEATURE_RESEND] = "resend",
 };
 static_assert(sizeof(names) / sizeof(names[0]) == FEATURE_COUNT, "every feature has a name");
 

@@ -9,6 +9,7 @@
 
 #include "fuse_call.h"
 #include "fuse_ops.h"
+#include "fuse_stale.h"
 #include "loop.h"
 
 /* How old remembered attributes may be: less than the kernel's own time, so that the two together keep the promise. */
@@ -76,7 +77,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	/* The open file's own: also when its last name is gone. One of a lost server is asked for by node. */
 	if (fi && (call->node->flags & NODE_IS_DIR) == 0) {
-		struct file *f = (struct file *)(uintptr_t)fi->fh;
+		struct file *f = handle_object(fi->fh);
 
 		call->file = f->generation == call->share->generation ? f : NULL;
 	}
@@ -211,7 +212,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
 	call->setattr.st = *st;
 	call->setattr.to_set = to_set;
 	if (fi)
-		call->file = (struct file *)(uintptr_t)fi->fh;
+		call->file = handle_object(fi->fh);
 	call_start(call);
 }
 

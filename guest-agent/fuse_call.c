@@ -50,6 +50,7 @@ struct call *call_new(fuse_req_t req, fuse_ino_t ino, call_fn *issue)
 	call->node = node_ref(n);
 	call->share = n->share == NODE_NO_SHARE ? NULL : m->shares[n->share];
 	call->issue = issue;
+	call->unique = m->unique;
 	TAILQ_INSERT_TAIL(&m->calls, call, link);
 	fuse_req_interrupt_func(req, on_interrupt, call);
 	return call;
@@ -224,7 +225,8 @@ void call_start(struct call *call)
 		call_reply_err(call, EROFS); /* a directory of ours: nothing can be made in it */
 		return;
 	}
-	if (call->share->dropped || (call->file && call->file->generation != call->share->generation)) {
+	if (call->share->dropped ||
+	    (call->file && !call->file->again && call->file->generation != call->share->generation)) {
 		call_reply_err(call, ESTALE);
 		return;
 	}
@@ -240,7 +242,9 @@ void call_start(struct call *call)
 	n = node_to_find(call->node);
 	if (!n)
 		n = node_to_find(call->other);
-	if (!n) {
+	if (!n && call->file && call->file->again) {
+		file_reopen(call);
+	} else if (!n) {
 		call->issue(call);
 	} else if (!n->parent || !n->name) {
 		n->flags |= NODE_STALE;
@@ -287,6 +291,8 @@ static struct wire_buf *begin_for_caller(struct call *call, uint8_t type, to_hos
 	struct sftp_caller caller = {.request = call->mount->next_request++};
 	struct wire_buf *b = call_begin(call, type);
 
+	if (call->req)
+		recall_asked(call->mount->recall, call->unique & ~MOUNT_UNIQUE_RESENT);
 	to_host(&call->share->ids, who ? who->uid : call->mount->ids.guest_uid,
 		who ? who->gid : call->mount->ids.guest_gid, &caller);
 	sftp_caller_put(b, &caller);
@@ -587,7 +593,10 @@ void call_answered(struct call *call)
 
 static void call_answer_now(struct call *call, int err)
 {
-	fuse_reply_err(call->req, err);
+	if (call->mount->leaving)
+		fuse_reply_none(call->req); /* the next agent answers it */
+	else
+		fuse_reply_err(call->req, err);
 	call_answered(call);
 }
 

@@ -37,6 +37,10 @@ struct file {
 	struct share *share;
 	uint64_t fh;
 	uint32_t generation;
+	uint64_t handle; /* what the kernel knows it by */
+	bool again;      /* an earlier agent had it open: it is to be opened again first, */
+	bool lost;       /* and not all that was written to it may be there */
+	uint32_t flags;  /* how it was opened */
 	bool append, sync, readable;
 	uint32_t writer_uid, writer_gid; /* who wrote last, where the host has to know */
 	uint64_t errors_seen;
@@ -62,6 +66,7 @@ struct call {
 	bool fresh;          /* what it makes is a directory that nobody had before */
 	bool statx;          /* a GETATTR that asks for the time of birth too */
 	bool yields;         /* a signal ends it, whatever it is */
+	uint64_t unique;     /* the request's number */
 	bool sticks;         /* its request is carried out, also when nobody waits for that any more */
 	bool waited_listing; /* for one under way: it does so once */
 	bool outdated;       /* names were invalidated after it was looked up: the kernel is not to keep this one */
@@ -236,7 +241,22 @@ void file_free(struct mount *m, struct file *f);
 void node_forget_fetched(struct mount *m, const struct node *n);
 void node_writes_lost(struct mount *m, struct share *s);
 
+/*
+ * A file that an earlier agent had open under that handle of its: ours, 0 where there is none; and made where there is
+ * none and it can be opened again (0: it is stale).
+ */
+uint64_t file_known(const struct mount *m, uint64_t theirs);
+uint64_t file_again(struct mount *m, struct node *n, uint64_t theirs);
+
+/* Opens call->file again on the host, and starts the call once more; or answers ESTALE. */
+void file_reopen(struct call *call);
+
 /* Directories (fuse_dir.c). */
 void dir_free(struct mount *m, struct dir *d);
+
+/* Our handle for a directory that an earlier agent has opened under that of its: as there is one (else 0); and made
+ * where there is none (0: out of memory). */
+uint64_t dir_known(const struct mount *m, uint64_t theirs);
+uint64_t dir_again(struct mount *m, struct node *n, uint64_t theirs);
 
 #endif

@@ -26,6 +26,7 @@
 #include "dir_listing.h"
 #include "fuse_call.h"
 #include "fuse_ops.h"
+#include "fuse_stale.h"
 #include "lookahead.h"
 #include "loop.h"
 
@@ -38,6 +39,7 @@ struct dir {
 	struct node *node;
 	struct share *share; /* NULL: a directory of ours */
 	uint64_t fh;         /* 0: not opened on the host */
+	uint64_t theirs;     /* the handle under which an earlier agent opened it; 0: we did */
 	uint32_t generation;
 	bool plus;   /* what the kernel asked for last */
 	bool closed; /* freed when what is under way arrives */
@@ -52,7 +54,7 @@ struct dir {
 
 static struct dir *dir_of(const struct fuse_file_info *fi)
 {
-	return (struct dir *)(uintptr_t)fi->fh;
+	return handle_object(fi->fh);
 }
 
 static bool dir_attached(const struct dir *d)
@@ -414,7 +416,10 @@ static void list_start(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, s
 	call->io.offset = (uint64_t)off;
 	call->io.plus = plus;
 	d->plus = plus;
-	dir_serve(call);
+	if (d->theirs && d->share && !call->node->server)
+		call_start(call); /* the host may not be there yet, and has to find it again */
+	else
+		dir_serve(call);
 }
 
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -445,6 +450,30 @@ static struct dir *dir_new(struct mount *m, struct share *s, struct node *n, uin
 	return d;
 }
 
+uint64_t dir_known(const struct mount *m, uint64_t theirs)
+{
+	struct dir *d;
+
+	LIST_FOREACH(d, &m->dirs, link)
+	if (d->theirs == theirs)
+		return handle_new(m, d);
+	return 0;
+}
+
+uint64_t dir_again(struct mount *m, struct node *n, uint64_t theirs)
+{
+	uint64_t handle = dir_known(m, theirs);
+	struct dir *d;
+
+	if (handle)
+		return handle;
+	d = dir_new(m, n->share == NODE_NO_SHARE ? NULL : m->shares[n->share], n, 0);
+	if (!d)
+		return 0;
+	d->theirs = theirs;
+	return handle_new(m, d);
+}
+
 static void dir_close(struct mount *m, struct dir *d)
 {
 	dir_release(d);
@@ -458,7 +487,7 @@ static void dir_close(struct mount *m, struct dir *d)
 static void opendir_reply(struct call *call, struct dir *d)
 {
 	struct mount *m = call->mount;
-	struct fuse_file_info fi = {.fh = (uint64_t)(uintptr_t)d};
+	struct fuse_file_info fi = {.fh = handle_new(m, d)};
 	struct listing *l = d ? d->listing : NULL;
 
 	if (!d) {

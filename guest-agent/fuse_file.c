@@ -18,7 +18,9 @@
 #include <string.h>
 
 #include "fuse_ops.h"
+#include "invalidator.h"
 #include "loop.h"
+#include "mount_recall.h"
 
 #define FETCH_MAX     (64u << 10) /* PROTOCOL.md, OPEN: want */
 #define FETCH_KEEP_US 1000000u
@@ -65,6 +67,7 @@ static struct file *file_new(struct mount *m, struct share *s, struct node *n, u
 	f->append = flags & NATIVE_O_APPEND;
 	f->sync = flags & (NATIVE_O_SYNC | NATIVE_O_DSYNC);
 	f->readable = flags & NATIVE_O_READ;
+	f->flags = flags & ~(uint32_t)(NATIVE_O_TRUNC | NATIVE_O_EXCL);
 	LIST_INIT(&f->locks);
 	f->errors_seen = node_writes(n) ? node_writes(n)->errors : WRITE_ERRORS_NONE;
 	n->more->files++;
@@ -106,10 +109,22 @@ void node_forget_fetched(struct mount *m, const struct node *n)
 	}
 }
 
+/* No agent is asked for it any more. */
+static void file_forget_handle(struct mount *m, struct file *f)
+{
+	unsigned slot;
+
+	if (m->reopened && recall_open(m->recall, f->handle, &slot) && m->reopened[slot] == f)
+		m->reopened[slot] = NULL;
+	mount_recall_closed(m, f->node, f->handle);
+}
+
 void file_free(struct mount *m, struct file *f)
 {
 	f->node->more->files--;
 	LIST_REMOVE(f, link);
+	if (!m->leaving)
+		file_forget_handle(m, f);
 	fetched_drop(f);
 	locks_forget(m, f);
 	node_unref(m->nodes, f->node);
@@ -148,12 +163,14 @@ void file_close(struct file *f)
 /* ----------------------------------------------------------------------------------------------------------- open */
 
 /* Tells the kernel what it may keep of the file. */
-static void open_decide(struct mount *m, struct node *n, const struct file *f, const struct sftp_attr *attr,
+static void open_decide(struct mount *m, struct node *n, struct file *f, const struct sftp_attr *attr,
 			struct fuse_file_info *fi)
 {
 	struct node_opened o = node_opened(n, attr);
 
-	fi->fh = (uint64_t)(uintptr_t)f;
+	fi->fh = handle_new(m, f);
+	f->handle = fi->fh;
+	mount_recall_opened(m, n, f->handle, f->flags);
 	fi->keep_cache = !o.drop;
 	fi->direct_io = f->append;
 	/* Nothing of a file that was only read waits to be written. */
@@ -421,6 +438,75 @@ void call_reply_created(struct call *call, struct node *n, uint64_t fh, const st
 	call_free(call);
 }
 
+/* ------------------------------------------------------------------------------- opened again, after another agent */
+
+uint64_t file_known(const struct mount *m, uint64_t theirs)
+{
+	unsigned slot;
+
+	if (!m->reopened || !recall_open(m->recall, theirs, &slot) || !m->reopened[slot])
+		return 0;
+	return handle_new(m, m->reopened[slot]);
+}
+
+uint64_t file_again(struct mount *m, struct node *n, uint64_t theirs)
+{
+	uint64_t handle = file_known(m, theirs);
+	const struct recall_open *was;
+	struct file *f;
+	unsigned slot;
+
+	was = handle || !m->reopened ? NULL : recall_open(m->recall, theirs, &slot);
+	if (!was || was->node != n->id || n->share == NODE_NO_SHARE)
+		return handle;
+	f = file_new(m, m->shares[n->share], n, 0, was->flags);
+	if (!f)
+		return 0;
+	f->handle = theirs;
+	f->again = true;
+	f->generation = 0;
+	f->lost = recall_is_dirty(m->recall, n->id);
+	if (f->lost)
+		invalidate_node(m->invalidator, n->id);
+	m->reopened[slot] = f;
+	return handle_new(m, f);
+}
+
+static void reopened(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct file *f = call->file;
+	uint64_t fh = reply->error ? 0 : wire_get_u64(&r);
+
+	/* Of a caller that was killed the file may have gone; and another call may have been faster. */
+	if (!reply->error && (!call->req || !f->again))
+		file_release_handle(call->share, fh);
+	if (!call->req) {
+		call_free(call);
+		return;
+	}
+	if (f->again && reply->error) {
+		call_reply_err(call, ESTALE);
+		return;
+	}
+	if (f->again) {
+		f->fh = fh;
+		f->generation = call->share->generation;
+		f->again = false;
+	}
+	call_start(call);
+}
+
+void file_reopen(struct call *call)
+{
+	struct wire_buf *b = call_begin_modifying(call, NATIVE_OPEN);
+
+	wire_put_u64(b, call->node->server);
+	wire_put_u32(b, call->file->flags);
+	wire_put_u32(b, 0);
+	call_send(call, reopened);
+}
+
 /* ----------------------------------------------------------------------------------------------------------- read */
 
 static void read_done(struct call *call, const struct sftp_reply *reply)
@@ -491,8 +577,12 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 
 /* ----------------------------------------------------------------------------------------- flush, fsync, release */
 
-static int file_error(struct file *f)
+int file_error(struct file *f)
 {
+	if (f->lost) {
+		f->lost = false;
+		return EIO;
+	}
 	return node_writes(f->node) ? write_behind_take_error(node_writes(f->node), &f->errors_seen) : 0;
 }
 
@@ -516,7 +606,7 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct file *f = file_of(fi);
 	struct call *call;
 
-	if (!node_writes(f->node) && !locks_held(fuse_req_userdata(req), f, fi->lock_owner)) {
+	if (!f->lost && !node_writes(f->node) && !locks_held(fuse_req_userdata(req), f, fi->lock_owner)) {
 		fuse_reply_err(req, 0);
 		return;
 	}

@@ -4,11 +4,15 @@
 #define HOMEPORT_FUSE_FILE_H
 
 #include "fuse_call.h"
+#include "fuse_stale.h"
 
 static inline struct file *file_of(const struct fuse_file_info *fi)
 {
-	return (struct file *)(uintptr_t)fi->fh;
+	return handle_object(fi->fh);
 }
+
+/* What the description has not been told yet: 0 or a positive errno, once. */
+int file_error(struct file *f);
 
 /* Frees what is known of a node's writes, where nothing is under way and nobody has it open. */
 void node_writes_settle(struct node *n);

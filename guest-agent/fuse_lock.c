@@ -360,6 +360,7 @@ static void lock_answer(struct call *call, const struct sftp_attr *attr, uint64_
 		call_reply_err(call, ENOLCK);
 		return;
 	}
+	recall_answered(call->mount->recall, call->unique & ~MOUNT_UNIQUE_RESENT);
 	fuse_reply_none(call->req);
 	call_free(call);
 }

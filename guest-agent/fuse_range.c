@@ -135,7 +135,7 @@ static void copy_issue(struct call *call)
 	const struct file *from = call->range.from;
 	struct wire_buf *b;
 
-	if (from->generation != call->share->generation) {
+	if (from->again || from->generation != call->share->generation) {
 		call_reply_err(call, ESTALE);
 		return;
 	}

@@ -7,6 +7,12 @@
  * never asks for FUSE_PARALLEL_DIROPS, without which one slow lookup blocks its whole directory, nor for
  * FUSE_DIRECT_IO_ALLOW_MMAP, without which a file opened to append cannot be mapped: the bits are set in INIT's answer,
  * and the read-ahead with them. Requests it does not know at all are in fuse_raw.c.
+ *
+ * A mount that another agent has left is adopted: the kernel sends INIT once and never again, so libfuse gets a copy of
+ * that one, which offers what was agreed on then, and its answer goes nowhere; it only has to be the same. Then the
+ * kernel sends once more what nobody has answered (from Linux 6.9 on); an older one does not, but what it asked was
+ * written down (recall.h). What would change something, and may have been done already, ends with EIO. Handles of the
+ * other agent's are in fuse_stale.c.
  */
 #include "fuse_session.h"
 
@@ -23,12 +29,19 @@
 #include "fuse_call.h"
 #include "fuse_ops.h"
 #include "fuse_raw.h"
+#include "fuse_stale.h"
 #include "invalidator.h"
 #include "log.h"
 #include "loop.h"
 
 /* The upper half of INIT's flags: 7.39, Linux 6.6. */
 #define FLAGS2_DIRECT_IO_ALLOW_MMAP (1u << (36 - 32))
+
+/* FUSE_NOTIFY_RESEND: 7.40, Linux 6.9. */
+#define NOTIFY_RESEND 7
+
+/* No request of the kernel's has this number: its are even, and begin at 2. */
+#define UNIQUE_ADOPTED 0x7ffffffffffffffeull
 
 #define REQUESTS_A_TURN 64u
 #define MAX_WRITE       (1u << 20)
@@ -40,6 +53,7 @@ struct session_state {
 	uint32_t init_flags;  /* what the kernel offers */
 	uint32_t init_flags2;
 	bool setxattr_ext; /* the kernel was told that SETXATTR may say more */
+	bool agreed;       /* what was agreed on before is agreed on again */
 };
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -157,6 +171,42 @@ static void init_amend(const struct mount *m, struct fuse_init_out *init)
 	}
 }
 
+/* An answer without a body, to what libfuse is not to see. */
+static void answer_raw(struct mount *m, uint64_t unique, int error)
+{
+	struct fuse_out_header out = {.len = sizeof(out), .error = -error, .unique = unique};
+
+	recall_answered(m->recall, unique & ~MOUNT_UNIQUE_RESENT);
+	if (write(fuse_session_fd(m->session), &out, sizeof(out)) < 0)
+		log_debug("mount %s: an answer that nobody waits for: %s", m->target, strerror(errno));
+}
+
+static bool init_is_the_same(const struct mount *m, const struct fuse_init_out *out)
+{
+	const struct recall_init *was = recall_init(m->recall);
+
+	return out->minor == was->minor && out->max_write == was->max_write && out->flags == was->flags &&
+	       out->flags2 == was->flags2;
+}
+
+/* Of the answer to INIT: what it is, or whether it is what it was. */
+static void init_remember(struct mount *m, const struct fuse_init_out *out)
+{
+	if (m->session_state->init_unique == UNIQUE_ADOPTED)
+		m->session_state->agreed = init_is_the_same(m, out);
+	else
+		recall_set_init_answer(m->recall, out->minor, out->max_write, out->flags, out->flags2);
+}
+
+static ssize_t iov_len(const struct iovec *iov, int count)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	return (ssize_t)len;
+}
+
 static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 {
 	(void)userdata;
@@ -173,9 +223,55 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userda
 	if (s->init_unique && h->unique == s->init_unique && count > 1 &&
 	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
 		init_amend(m, iov[1].iov_base);
+		init_remember(m, iov[1].iov_base);
 		s->init_unique = 0;
 	}
+	if (h->unique == UNIQUE_ADOPTED)
+		return iov_len(iov, count);
+	recall_answered(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT);
 	return writev(fd, iov, count);
+}
+
+static bool has_no_answer(uint32_t opcode)
+{
+	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT ||
+	       opcode == FUSE_NOTIFY_REPLY;
+}
+
+/*
+ * A request that was read by an agent before, whole or (by its length) not. True: it cannot be carried out, and was
+ * answered. What is not known of may have been anything.
+ */
+static bool again_refused(struct mount *m, const struct fuse_in_header *h, bool whole)
+{
+	const struct recall_request *known = recall_request(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT);
+
+	if (whole && (!stale_modifies(h->opcode) || (known && !known->asked)))
+		return false;
+	answer_raw(m, h->unique, EIO);
+	return true;
+}
+
+static void session_process(struct mount *m, struct fuse_buf *buf, bool again)
+{
+	struct fuse_in_header *h = buf->mem;
+
+	if (again && again_refused(m, h, buf->size >= h->len))
+		return;
+	if (h->opcode == FUSE_INIT && h->unique != UNIQUE_ADOPTED)
+		recall_set_init_request(m->recall, buf->mem, buf->size);
+	else if (!has_no_answer(h->opcode) && h->unique != UNIQUE_ADOPTED)
+		recall_began(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT, buf->mem, buf->size);
+	if (m->incarnation) {
+		int error = stale_adapt(m, buf->mem, buf->size);
+
+		if (error >= 0) {
+			answer_raw(m, h->unique, error);
+			return;
+		}
+	}
+	raw_request(m, buf);
+	fuse_session_process_buf(m->session, buf);
 }
 
 /* One request: 1; none: 0; the session is over: negative. */
@@ -188,8 +284,7 @@ static int session_receive(struct mount *m)
 		return 0;
 	if (rc <= 0)
 		return rc ? rc : -ENODEV;
-	raw_request(m, &s->buf);
-	fuse_session_process_buf(m->session, &s->buf);
+	session_process(m, &s->buf, ((const struct fuse_in_header *)s->buf.mem)->unique & MOUNT_UNIQUE_RESENT);
 	return fuse_session_exited(m->session) ? -ENODEV : 1;
 }
 
@@ -227,6 +322,60 @@ int session_start(struct mount *m, int fd)
 	m->session_watch = loop_fd_new(m->loop, fd, LOOP_READ, on_session_readable, m);
 	m->invalidator = invalidator_new(fd);
 	return m->session_watch && m->invalidator ? 0 : -ENOMEM;
+}
+
+int session_adopt(struct mount *m, int fd)
+{
+	const struct recall_init *was = recall_init(m->recall);
+	struct {
+		struct fuse_in_header head;
+		struct fuse_init_in init;
+	} request = {0};
+	struct fuse_buf buf = {.mem = &request, .size = was->request_len};
+	int rc;
+
+	if (was->request_len < sizeof(request.head) + offsetof(struct fuse_init_in, flags2) ||
+	    was->request_len > sizeof(request)) {
+		close(fd);
+		return -ENOTSUP;
+	}
+	rc = session_start(m, fd);
+	if (rc < 0)
+		return rc;
+	memcpy(&request, was->request, was->request_len);
+	request.head.unique = UNIQUE_ADOPTED;
+	request.init.flags &= was->flags;
+	request.init.flags2 &= was->flags2;
+	session_process(m, &buf, false);
+	return m->session_state->agreed ? 0 : -ENOTSUP;
+}
+
+/* As it was written down. */
+static void replay(struct mount *m, const struct recall_request *r)
+{
+	size_t len = r->len < sizeof(r->bytes) ? r->len : sizeof(r->bytes);
+	struct fuse_buf buf = {.size = len, .mem = malloc(len)};
+
+	if (buf.mem) {
+		memcpy(buf.mem, r->bytes, len);
+		session_process(m, &buf, true);
+	} else {
+		answer_raw(m, r->unique, EIO);
+	}
+	free(buf.mem);
+}
+
+void session_ask_again(struct mount *m)
+{
+	const struct fuse_out_header resend = {.len = sizeof(resend), .error = NOTIFY_RESEND};
+	const struct recall_request *r;
+	unsigned at = 0;
+
+	if (feature_on(FEATURE_RESEND) && write(fuse_session_fd(m->session), &resend, sizeof(resend)) >= 0)
+		return;
+	while ((r = recall_request_next(m->recall, &at)))
+		replay(m, r);
+	mount_flush(m);
 }
 
 void session_end(struct mount *m)

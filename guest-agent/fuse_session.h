@@ -10,6 +10,15 @@ struct mount;
 /* Serves the mount from the descriptor, which becomes the session's (also on failure). 0 or a negative errno. */
 int session_start(struct mount *m, int fd);
 
+/*
+ * The same of a mount that another agent has served: what the kernel agreed on with that one (m->recall) is agreed on
+ * again, without the kernel. -ENOTSUP: this agent would not have agreed on that.
+ */
+int session_adopt(struct mount *m, int fd);
+
+/* And then takes up what has no answer yet: once everything else is in place. */
+void session_ask_again(struct mount *m);
+
 /* Ends the session; requests without an answer must have been answered. Not from inside its own requests. */
 void session_end(struct mount *m);
 

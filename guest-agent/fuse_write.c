@@ -7,6 +7,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "fuse_file.h"
 #include "fuse_ops.h"
@@ -46,6 +48,8 @@ static void write_done(void *ctx, const struct sftp_reply *reply)
 	else
 		node_note_change(m, n, &change, reply->stamp, node_writes(n)->bytes == chunk->len);
 	write_behind_done(node_writes(n), chunk, error);
+	if (!node_writes(n)->bytes && node_writes(n)->errors == WRITE_ERRORS_NONE)
+		recall_set_dirty(m->recall, n->id, false);
 	node_writes_settle(n);
 	node_unref(m->nodes, n);
 }
@@ -128,12 +132,10 @@ static void write_answer(fuse_req_t req, fuse_ino_t ino, struct mount *m, struct
 		write_reply(call);
 }
 
-void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off, struct fuse_file_info *fi)
+static void write_now(fuse_req_t req, struct file *f, const char *data, size_t size, off_t off, bool append)
 {
-	struct mount *m = fuse_req_userdata(req);
-	struct file *f = file_of(fi);
+	struct mount *m = f->share->mount;
 	struct node *n = f->node;
-	bool append = f->append && fi->flags & O_APPEND;
 	int error;
 
 	if (f->generation != f->share->generation) {
@@ -142,16 +144,77 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	}
 	if (!node_writes(n))
 		n->more->writes = write_behind_new(&m->write_bytes, write_send, n);
-	error = node_writes(n) ? write_behind_take_error(node_writes(n), &f->errors_seen) : ENOMEM;
+	error = node_writes(n) ? file_error(f) : ENOMEM;
 	attr_memory_drop(&m->attrs, n->id);
 	/* Of direct I/O the kernel takes no set-id bits away: who writes tells the host whether to. Else it has done
 	 * what there was to do, and root's writes leave them. */
 	f->writer_uid = append ? fuse_req_ctx(req)->uid : 0;
 	f->writer_gid = append ? fuse_req_ctx(req)->gid : 0;
 	if (!error)
+		recall_set_dirty(m->recall, n->id, true);
+	if (!error)
 		error = -write_behind_add(node_writes(n), f, append, (uint64_t)off, data, size);
 	if (error)
 		fuse_reply_err(req, error);
 	else
-		write_answer(req, ino, m, f, size, append ? 0 : (uint64_t)off);
+		write_answer(req, n->id, m, f, size, append ? 0 : (uint64_t)off);
+}
+
+static void write_reopened(struct call *call)
+{
+	fuse_req_t req = call->req;
+	struct file *f = call->file;
+
+	if (req) {
+		struct node *n = node_ref(call->node);
+		char *data = call->other_name;
+		size_t size = call->io.size;
+		uint64_t off = call->io.offset;
+		bool append = call->io.plus;
+
+		call->other_name = NULL;
+		fuse_req_interrupt_func(req, NULL, NULL);
+		call_free(call);
+		write_now(req, f, data, size, (off_t)off, append);
+		free(data);
+		node_unref(f->share->mount->nodes, n);
+		return;
+	}
+	call_free(call);
+}
+
+/* A file that an earlier agent had open is opened again first. */
+static void write_later(fuse_req_t req, fuse_ino_t ino, struct file *f, const char *data, size_t size, off_t off,
+			bool append)
+{
+	struct call *call = call_new(req, ino, write_reopened);
+
+	if (!call)
+		return;
+	call->file = f;
+	call->io.size = size;
+	call->io.offset = (uint64_t)off;
+	call->io.plus = append;
+	call->other_name = malloc(size ? size : 1);
+	if (!call->other_name) {
+		call_reply_err(call, ENOMEM);
+		return;
+	}
+	memcpy(call->other_name, data, size);
+	call_start(call);
+}
+
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct mount *m = fuse_req_userdata(req);
+	struct file *f = file_of(fi);
+	bool append = f->append && fi->flags & O_APPEND;
+
+	/* Done twice it would be there twice. */
+	if (append)
+		recall_asked(m->recall, m->unique & ~MOUNT_UNIQUE_RESENT);
+	if (f->again)
+		write_later(req, ino, f, data, size, off, append);
+	else
+		write_now(req, f, data, size, off, append);
 }

@@ -5,6 +5,9 @@
  * the descriptor it ends up with, so that nobody can change the way between the check and the mount. What a user that
  * is not root may name is in mount_target_allowed(), and a folder that is there must be the user's or root's, and
  * empty.
+ *
+ * States: serving its agent -> the agent has gone -> waiting for the next one (where it was asked to keep the mount)
+ * -> serving that one; or the mount has gone, or the time is over: it unmounts and ends.
  */
 #include "helper.h"
 
@@ -21,10 +24,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "folder_users.h"
 #include "log.h"
+#include "mount_device.h"
 #include "mount_policy.h"
 #include "mount_target.h"
 
@@ -32,11 +37,18 @@
 #define READ_AHEAD_KB "1024"
 
 struct helper {
-	bool user;         /* by fusermount3 */
-	bool service;      /* whoever is connected asks, and needs leave */
-	uid_t caller;      /* 0: root itself asks */
-	int fuse;          /* our copy of /dev/fuse */
-	char target[4096]; /* "" : nothing mounted */
+	bool user;                      /* by fusermount3 */
+	bool service;                   /* whoever is connected asks, and needs leave */
+	uid_t caller;                   /* 0: root itself asks */
+	int fuse;                       /* our copy of /dev/fuse */
+	char target[4096];              /* "" : nothing mounted */
+	char device[MOUNT_DEVICE_SIZE]; /* of the mount; "": not known */
+	uint8_t flags;                  /* the mount's, as obtained */
+	int listener, memory;           /* to be kept; -1: it is not */
+	uint32_t keep_s;
+	uint64_t deadline_s; /* of the wait for the next agent */
+	bool served;         /* whoever is connected has the mount */
+	int fds[HELPER_FDS]; /* that came with the request being handled; -1 */
 	struct helper_reply reply;
 };
 
@@ -193,25 +205,17 @@ static int target_open(struct helper *h, const char *target, mode_t mode)
  */
 static void raise_read_ahead(const char *target)
 {
-	char line[9000], where[4097], path[100];
-	unsigned major, minor;
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char device[MOUNT_DEVICE_SIZE], path[100];
 	int fd = -1;
 
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%*u %*u %u:%u %*s %4096s", &major, &minor, where) != 3 || strcmp(where, target) != 0)
-			continue;
-		snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major, minor);
-		if (fd >= 0)
-			close(fd);
+	if (mount_device(target, device)) {
+		snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", device);
 		fd = open(path, O_WRONLY | O_CLOEXEC);
 	}
 	if (fd >= 0 && write(fd, READ_AHEAD_KB, strlen(READ_AHEAD_KB)) < 0)
 		log_debug("%s: %s", path, strerror(errno));
 	if (fd >= 0)
 		close(fd);
-	if (f)
-		fclose(f);
 }
 
 static int mount_as_root(struct helper *h, const struct helper_request *r)
@@ -230,7 +234,7 @@ static int mount_as_root(struct helper *h, const struct helper_request *r)
 		return rc;
 	}
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%u,group_id=0,default_permissions%s", fd,
-		 r->owner, r->flags & HELPER_ALLOW_OTHER ? ",allow_other" : "");
+		 r->value, r->flags & HELPER_ALLOW_OTHER ? ",allow_other" : "");
 	snprintf(where, sizeof(where), "/proc/self/fd/%d", at);
 	if (mount("homeport", where, "fuse.homeport",
 		  MS_NOSUID | MS_NODEV | (r->flags & HELPER_READ_ONLY ? MS_RDONLY : 0), options) < 0)
@@ -369,11 +373,18 @@ static int unmount_by_fusermount(const char *target, bool lazy)
 
 static int helper_unmount(struct helper *h, bool lazy)
 {
-	int rc;
+	struct pollfd gone = {.fd = h->fuse};
+	char device[MOUNT_DEVICE_SIZE];
+	int rc = 0;
 
 	if (!h->target[0])
 		return 0;
-	if (h->user)
+	/* What lies there by now may be another's mount; of a number that is ours for as long as there is ours. */
+	if (poll(&gone, 1, 0) > 0 && gone.revents & POLLERR)
+		rc = 0;
+	else if (h->device[0] && mount_device(h->target, device) && strcmp(device, h->device) != 0)
+		rc = 0;
+	else if (h->user)
 		rc = unmount_by_fusermount(h->target, lazy);
 	else
 		rc = unmount_as_root(h, h->target, lazy ? MNT_DETACH : 0);
@@ -386,28 +397,81 @@ static int helper_unmount(struct helper *h, bool lazy)
 	return 0;
 }
 
+static int leave_ask(struct helper *h, const char *target)
+{
+	if (!h->service || h->caller == 0)
+		return 0;
+	return mount_policy_ask(h->caller, target, h->reply.text, sizeof(h->reply.text)) < 0 ? -EACCES : 0;
+}
+
 static int helper_mount(struct helper *h, const struct helper_request *r)
 {
 	int fd;
 
 	if (h->target[0])
 		return refuse(h, EBUSY, "%s is mounted already", h->target);
-	if (h->caller != 0 && r->owner != 0 && r->owner != h->caller)
+	if (h->caller != 0 && r->value != 0 && r->value != h->caller)
 		return refuse(h, EPERM, "the mount cannot be another user's");
-	if (h->service && h->caller != 0 &&
-	    mount_policy_ask(h->caller, r->target, h->reply.text, sizeof(h->reply.text)) < 0)
+	if (leave_ask(h, r->target) < 0)
 		return -EACCES;
 	fd = h->user ? mount_by_fusermount(h, r) : mount_as_root(h, r);
 	if (fd < 0)
 		return fd;
 	h->fuse = fd;
+	h->flags = h->reply.flags;
+	h->served = true;
 	snprintf(h->target, sizeof(h->target), "%s", r->target);
+	if (!mount_device(h->target, h->device))
+		h->device[0] = '\0';
 	return 0;
 }
 
-static void reply_send(struct helper *h, bool with_fd)
+static int helper_keep(struct helper *h, const struct helper_request *r)
 {
-	char control[CMSG_SPACE(sizeof(int))] = {0};
+	int listens = 0;
+	socklen_t len = sizeof(listens);
+
+	if (!h->target[0] || h->listener >= 0)
+		return refuse(h, EINVAL, "there is no mount that could be kept");
+	if (h->fds[0] < 0 || h->fds[1] < 0 || getsockopt(h->fds[0], SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 ||
+	    !listens)
+		return refuse(h, EINVAL, "a mount is kept with a socket and a memory");
+	h->listener = h->fds[0];
+	h->memory = h->fds[1];
+	h->fds[0] = h->fds[1] = -1;
+	h->keep_s = r->value < HELPER_KEEP_MAX_S ? r->value : HELPER_KEEP_MAX_S;
+	return 0;
+}
+
+static int helper_take(struct helper *h, const struct helper_request *r)
+{
+	if (r->value != HELPER_VERSION)
+		return refuse(h, EPROTO, "%s: it was mounted by another version of homeport-guest, which keeps it",
+			      r->target);
+	if (!h->target[0] || h->memory < 0 || strcmp(h->target, r->target) != 0)
+		return refuse(h, ENOENT, "%s: no mount is kept there", r->target);
+	if (leave_ask(h, r->target) < 0)
+		return -EACCES;
+	h->served = true;
+	h->reply.flags = h->flags;
+	return 0;
+}
+
+/* The descriptors that go with the reply. */
+static size_t reply_fds(const struct helper *h, int fds[HELPER_FDS])
+{
+	fds[0] = h->fuse;
+	fds[1] = h->memory;
+	if (h->reply.error)
+		return 0;
+	return h->reply.type == HELPER_MOUNT ? 1 : h->reply.type == HELPER_TAKE ? 2 : 0;
+}
+
+static void reply_send(struct helper *h)
+{
+	char control[CMSG_SPACE(HELPER_FDS * sizeof(int))] = {0};
+	int fds[HELPER_FDS];
+	size_t count = reply_fds(h, fds);
 	struct wire_buf out = {0};
 	struct iovec iov;
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -415,14 +479,14 @@ static void reply_send(struct helper *h, bool with_fd)
 
 	helper_reply_put(&out, &h->reply);
 	iov = (struct iovec){out.data, out.len};
-	if (with_fd) {
+	if (count) {
 		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
+		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
 		c = CMSG_FIRSTHDR(&msg);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &h->fuse, sizeof(int));
+		c->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
 	}
 	if (!out.failed)
 		sendmsg(AGENT_SOCKET, &msg, MSG_NOSIGNAL);
@@ -435,24 +499,155 @@ static void helper_handle(struct helper *h, const struct helper_request *r)
 
 	memset(&h->reply, 0, sizeof(h->reply));
 	h->reply.type = r->type;
-	rc = r->type == HELPER_MOUNT ? helper_mount(h, r) : helper_unmount(h, r->flags & HELPER_LAZY);
+	switch (r->type) {
+	case HELPER_MOUNT:
+		rc = helper_mount(h, r);
+		break;
+	case HELPER_UNMOUNT:
+		rc = helper_unmount(h, r->flags & HELPER_LAZY);
+		break;
+	case HELPER_KEEP:
+		rc = helper_keep(h, r);
+		break;
+	case HELPER_TAKE:
+		rc = helper_take(h, r);
+		break;
+	default:
+		rc = refuse(h, ENOSYS, "this homeport-guest does not know how");
+	}
 	h->reply.error = rc < 0 ? (uint32_t)-rc : 0;
-	reply_send(h, r->type == HELPER_MOUNT && rc == 0);
+	reply_send(h);
 }
 
-static void helper_serve(struct helper *h)
+/* One packet, with its descriptors in h->fds. */
+static ssize_t request_receive(struct helper *h, char *message)
+{
+	char control[CMSG_SPACE(HELPER_FDS * sizeof(int))];
+	struct iovec iov = {message, HELPER_MESSAGE_MAX};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	ssize_t len = recvmsg(AGENT_SOCKET, &msg, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+
+	for (size_t i = 0; i < HELPER_FDS; i++)
+		h->fds[i] = -1;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(h->fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+	return len;
+}
+
+/* Until the agent has gone. */
+static void agent_serve(struct helper *h)
 {
 	static char message[HELPER_MESSAGE_MAX];
 	struct helper_request r;
 	ssize_t len;
 
-	while ((len = recv(AGENT_SOCKET, message, sizeof(message), 0)) > 0) {
-		if (helper_request_get(message, (size_t)len, &r) < 0) {
+	while ((len = request_receive(h, message)) > 0) {
+		int rc = helper_request_get(message, (size_t)len, &r);
+
+		if (rc == 0)
+			helper_handle(h, &r);
+		for (size_t i = 0; i < HELPER_FDS; i++)
+			if (h->fds[i] >= 0)
+				close(h->fds[i]);
+		if (rc < 0) {
 			log_error("the agent's request is malformed");
-			break;
+			return;
 		}
-		helper_handle(h, &r);
 	}
+}
+
+/* ------------------------------------------------------------------------------------------------- between agents */
+
+/* Of time that the machine is awake. */
+static uint64_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec;
+}
+
+/* The next connection, if it is of who may have the mount, is the agent's from here on. */
+static bool agent_accept(struct helper *h)
+{
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(peer);
+	int fd = accept4(h->listener, NULL, NULL, SOCK_CLOEXEC);
+	bool may = fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid != (uid_t)-1 &&
+		   (peer.uid == h->caller || peer.uid == 0);
+
+	if (fd >= 0 && !may)
+		log_warn("%s: a process of user %u asked for the mount of user %u", h->target, peer.uid, h->caller);
+	if (may)
+		may = dup2(fd, AGENT_SOCKET) >= 0;
+	if (fd >= 0)
+		close(fd);
+	return may;
+}
+
+/* It is blocked but for that wait, so that none is missed. */
+static sigset_t sigterm_heard;
+static volatile sig_atomic_t asked_to_end;
+
+static void on_sigterm(int signo)
+{
+	(void)signo;
+	asked_to_end = 1;
+}
+
+/* SIG_IGN also drops one that has come. */
+static void sigterm_is(void (*handler)(int))
+{
+	sigset_t sigterm;
+
+	sigemptyset(&sigterm);
+	sigaddset(&sigterm, SIGTERM);
+	sigprocmask(SIG_BLOCK, &sigterm, &sigterm_heard);
+	sigdelset(&sigterm_heard, SIGTERM);
+	signal(SIGTERM, handler);
+}
+
+/* Waits for the next agent. False: there is none, and nothing more to keep. */
+static bool agent_await(struct helper *h)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	bool found = false;
+
+	/* The agent that has gone is not to find us at the other end. */
+	if (null >= 0)
+		dup2(null, AGENT_SOCKET);
+	if (null >= 0)
+		close(null);
+	if (h->served)
+		h->deadline_s = now_s() + h->keep_s;
+	h->served = false;
+	/* What came while there was an agent was that one's to heed. */
+	sigterm_is(SIG_IGN);
+	sigterm_is(on_sigterm);
+	while (!found && !asked_to_end && h->target[0] && h->listener >= 0) {
+		struct pollfd polls[] = {{.fd = h->listener, .events = POLLIN}, {.fd = h->fuse}};
+		uint64_t now = now_s();
+		struct timespec patience = {.tv_sec = (time_t)(h->deadline_s - now)};
+		int rc = now < h->deadline_s ? ppoll(polls, 2, &patience, &sigterm_heard) : 0;
+
+		if (polls[1].revents & POLLERR)
+			h->target[0] = '\0'; /* it is no mount any more */
+		else if (rc > 0 && polls[0].revents)
+			found = agent_accept(h);
+		else if (rc >= 0 || errno != EINTR)
+			break;
+	}
+	sigterm_is(SIG_IGN);
+	return found;
+}
+
+static void helper_serve(struct helper *h)
+{
+	do
+		agent_serve(h);
+	while (agent_await(h));
 	/* Nobody serves the mount any more, or is about to. */
 	helper_unmount(h, true);
 }
@@ -475,7 +670,9 @@ int cmd_helper(int argc, char **argv)
 {
 	struct helper h = {.user = argc == 2 && strcmp(argv[1], "--user") == 0,
 			   .service = argc == 2 && strcmp(argv[1], "--service") == 0,
-			   .fuse = -1};
+			   .fuse = -1,
+			   .listener = -1,
+			   .memory = -1};
 	int type;
 	socklen_t len = sizeof(type);
 

@@ -20,9 +20,9 @@ static void get_text(struct wire_reader *r, char *dst, size_t size)
 
 void helper_request_put(struct wire_buf *out, const struct helper_request *r)
 {
-	wire_put_u8(out, (uint8_t)r->type);
+	wire_put_u8(out, r->type);
 	wire_put_cstring(out, r->target);
-	wire_put_u32(out, r->owner);
+	wire_put_u32(out, r->value);
 	wire_put_u8(out, r->flags);
 }
 
@@ -32,14 +32,14 @@ int helper_request_get(const void *data, size_t len, struct helper_request *r)
 
 	r->type = wire_get_u8(&in);
 	get_text(&in, r->target, sizeof(r->target));
-	r->owner = wire_get_u32(&in);
+	r->value = wire_get_u32(&in);
 	r->flags = wire_get_u8(&in);
-	return wire_read_done(&in) && (r->type == HELPER_MOUNT || r->type == HELPER_UNMOUNT) ? 0 : -EPROTO;
+	return wire_read_done(&in) ? 0 : -EPROTO;
 }
 
 void helper_reply_put(struct wire_buf *out, const struct helper_reply *r)
 {
-	wire_put_u8(out, (uint8_t)r->type);
+	wire_put_u8(out, r->type);
 	wire_put_u32(out, r->error);
 	wire_put_u8(out, r->flags);
 	wire_put_cstring(out, r->text);
@@ -53,5 +53,5 @@ int helper_reply_get(const void *data, size_t len, struct helper_reply *r)
 	r->error = wire_get_u32(&in);
 	r->flags = wire_get_u8(&in);
 	get_text(&in, r->text, sizeof(r->text));
-	return wire_read_done(&in) && (r->type == HELPER_MOUNT || r->type == HELPER_UNMOUNT) ? 0 : -EPROTO;
+	return wire_read_done(&in) ? 0 : -EPROTO;
 }

@@ -32,6 +32,7 @@
 #include "dial.h"
 #include "etc_hosts.h"
 #include "greeter.h"
+#include "keep_socket.h"
 #include "listener_source.h"
 #include "log.h"
 #include "loop.h"
@@ -197,10 +198,32 @@ static void on_wanted_ended(void *ctx, struct wanted *w)
 
 static const struct wanted_events wanted_events = {.state = on_wanted_state, .ended = on_wanted_ended};
 
+static bool is_mount_of_ours(void *ctx, const char *path)
+{
+	struct instance *i = ctx;
+	char own[KEEP_SOCKET_PATH_MAX];
+	struct mount_entry *e;
+
+	TAILQ_FOREACH(e, &i->mounts, next)
+	{
+		keep_socket_path(i->guarded, i->id, wanted_target(e->wanted), own);
+		if (strcmp(own, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What an earlier agent left for this host, and the host does not want. */
+static void give_up_unwanted(struct instance *i)
+{
+	keep_socket_give_up(i->guarded, i->id, is_mount_of_ours, i);
+}
+
 static void unmount_all(struct instance *i)
 {
 	struct mount_entry *e;
 
+	give_up_unwanted(i);
 	TAILQ_FOREACH(e, &i->mounts, next)
 	if (!e->over)
 		wanted_unmount(e->wanted);
@@ -236,7 +259,8 @@ static void mount_new_one(struct instance *i, const struct control_mount *mount)
 	}
 	TAILQ_INSERT_TAIL(&i->mounts, e, next);
 	i->mount_count++;
-	e->wanted = wanted_new(i->loop, peer_mux(i->seat->peer), mount, &i->config, i->guarded, &wanted_events, i);
+	e->wanted = wanted_new(i->loop, peer_mux(i->seat->peer), mount, &i->config, i->guarded,
+			       &(struct wanted_keep){i->id, i->timeout_s}, &wanted_events, i);
 	if (!e->wanted) {
 		entry_free(i, e);
 		mount_failed(i, mount, ENOMEM, "out of memory");
@@ -294,6 +318,7 @@ static void on_claim_timer(void *ctx)
 	TAILQ_FOREACH(e, &i->mounts, next)
 	if (!e->over && !wanted_is_claimed(e->wanted))
 		wanted_unmount(e->wanted);
+	give_up_unwanted(i);
 }
 
 static void on_linger_timer(void *ctx)
@@ -685,6 +710,33 @@ void instance_release(struct instance *i)
 	if (i->seat)
 		replace_seat(i);
 	unmount_all(i);
+}
+
+static void leave_mounts(struct instance *i)
+{
+	struct mount_entry *e;
+
+	while ((e = TAILQ_FIRST(&i->mounts))) {
+		TAILQ_REMOVE(&i->mounts, e, next);
+		i->mount_count--;
+		wanted_leave(e->wanted);
+		free(e);
+	}
+}
+
+void instance_hand_over(struct instance *i)
+{
+	log_info("host %s: an agent of another build goes on with it", i->config.instance_name);
+	if (i->seat)
+		replace_seat(i);
+	leave_mounts(i);
+	check_ended(i);
+}
+
+void instance_leave(struct instance *i)
+{
+	leave_mounts(i);
+	instance_free(i);
 }
 
 struct instance *instance_new(struct loop *loop, const struct session_hello *hello, const char *guarded,

@@ -29,6 +29,8 @@ struct instance *instance_new(struct loop *loop, const struct session_hello *hel
 			      const struct instance_events *events, void *ctx);
 /* Unmounts what is mounted, tells a connected host. NULL is fine. */
 void instance_free(struct instance *i);
+/* Leaves what is mounted to the next agent, and frees. */
+void instance_leave(struct instance *i);
 
 bool instance_is(const struct instance *i, const struct session_hello *hello);
 
@@ -47,6 +49,9 @@ void instance_log(struct instance *i, int level, const char *line);
  * follows, perhaps before this returns.
  */
 void instance_release(struct instance *i);
+
+/* The same, and what is mounted is left as it is to that agent. `ended` follows, perhaps before this returns. */
+void instance_hand_over(struct instance *i);
 bool instance_has_id(const struct instance *i, const uint8_t id[SESSION_ID_SIZE]);
 
 /* Gives up a mount at target, if there is one and its host is not connected. */

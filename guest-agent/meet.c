@@ -225,6 +225,9 @@ void meet_release_others(const char *instance)
 {
 	char request[64];
 
+	snprintf(request, sizeof(request), "hand-over %.32s", instance);
+	meet_each(false, ask_release, request);
+	/* Of who did that nothing is left to be released. */
 	snprintf(request, sizeof(request), "release %.32s", instance);
 	meet_each(false, ask_release, request);
 }

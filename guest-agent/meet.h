@@ -8,9 +8,11 @@
  *
  *	attach SSH_CONNECTION	with stdin and stdout; the answer says what went wrong
  *	status			the answer is for a person
- *	release INSTANCE	gives up what it holds for that host (32 hexadecimal digits); the end says it is done
+ *	hand-over INSTANCE	leaves what it has mounted for that host (32 hexadecimal digits) to whoever asks; the
+ *				end says it is done
+ *	release INSTANCE	gives up what it holds for that host; the end says it is done
  *
- * The latter two are asked of other builds too, and so stay as they are.
+ * The latter three are asked of other builds too, and so stay as they are. What an agent does not know it ends.
  */
 #ifndef HOMEPORT_MEET_H
 #define HOMEPORT_MEET_H
@@ -31,7 +33,8 @@ int meet_connect(void);
  * meet_connect(), with a time limit; closed afterwards. */
 void meet_each(bool own, void (*ask)(void *ctx, int fd), void *ctx);
 
-/* Has every serve of another build give up what it holds for a host, and waits until it has, a few seconds at most. */
+/* Has every serve of another build leave to us what it has mounted for a host, or give it up where it does not know
+ * how, and waits until it has, a few seconds at most. */
 void meet_release_others(const char *instance);
 
 /* Whether a serve of the build runs. */

@@ -12,12 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fuse_call.h"
 #include "fuse_session.h"
 #include "invalidator.h"
 #include "log.h"
 #include "loop.h"
+#include "mount_recall.h"
 #include "mounter.h"
 
 static void mount_set_status(struct mount *m, enum control_mount_status status, int error, const char *text)
@@ -71,6 +73,14 @@ struct node *mount_synthetic(struct mount *m, struct node *parent, const char *n
 
 /* ------------------------------------------------------------------------------------------------------- mounting */
 
+static void tell_mounted(struct mount *m, bool allow_other)
+{
+	mount_set_status(m, MOUNT_MOUNTED, 0,
+			 m->allow_other && !allow_other
+				 ? "only the login user sees it: /etc/fuse.conf lacks user_allow_other"
+				 : "");
+}
+
 static void on_mounted(void *ctx, int fd, bool allow_other)
 {
 	struct mount *m = ctx;
@@ -80,10 +90,33 @@ static void on_mounted(void *ctx, int fd, bool allow_other)
 		mount_set_status(m, MOUNT_FAILED, -rc, strerror(-rc));
 		return;
 	}
-	mount_set_status(m, MOUNT_MOUNTED, 0,
-			 m->allow_other && !allow_other
-				 ? "only the login user sees it: /etc/fuse.conf lacks user_allow_other"
-				 : "");
+	if (m->keep_path && mount_recall_begin(m) == 0)
+		mounter_keep(m->mounter, recall_fd(m->recall));
+	tell_mounted(m, allow_other);
+}
+
+/* What an earlier agent has left. It is as if it had never gone, or not to be had. */
+static int on_taken(void *ctx, int fd, int memory, bool allow_other)
+{
+	struct mount *m = ctx;
+	int rc = mount_recall_take(m, memory);
+
+	if (rc < 0)
+		close(fd);
+	else
+		rc = session_adopt(m, fd);
+	if (rc == 0)
+		rc = mount_recall_names(m);
+	if (rc < 0) {
+		log_warn("mount %s: what an earlier agent left cannot be gone on with: %s", m->target,
+			 mount_recall_strerror(-rc));
+		session_end(m);
+		mount_recall_end(m);
+		return rc;
+	}
+	session_ask_again(m);
+	tell_mounted(m, allow_other);
+	return 0;
 }
 
 static void on_mount_failed(void *ctx, int error, const char *text)
@@ -113,6 +146,7 @@ static void on_mounter_ended(void *ctx)
 
 static const struct mounter_events mounter_events = {
 	.mounted = on_mounted,
+	.taken = on_taken,
 	.failed = on_mount_failed,
 	.unmounted = on_unmounted,
 	.ended = on_mounter_ended,
@@ -120,8 +154,12 @@ static const struct mounter_events mounter_events = {
 
 void mount_share_ready(struct mount *m, struct share *s)
 {
-	struct mounter_params params = {
-		.target = m->target, .owner = m->owner, .allow_other = m->allow_other, .read_only = m->read_only};
+	struct mounter_params params = {.target = m->target,
+					.owner = m->owner,
+					.allow_other = m->allow_other,
+					.read_only = m->read_only,
+					.keep_path = m->keep_path,
+					.keep_s = m->keep_s};
 
 	if (m->mounter || s->index != 0)
 		return;
@@ -183,10 +221,12 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	TAILQ_INIT(&m->calls);
 	TAILQ_INIT(&m->fetched);
 	m->target = strdup(p->target);
+	m->keep_path = p->keep_path ? strdup(p->keep_path) : NULL;
+	m->keep_s = p->keep_s;
 	m->nodes = node_table_new(on_node_forgotten, m);
 	m->interrupts = calls_interrupts_new(m);
-	if (!m->target || !m->nodes || !m->interrupts || lookahead_init(m) < 0 || locks_init(m) < 0 ||
-	    mount_shares_init(m, p->shares, p->share_count) < 0) {
+	if (!m->target || (p->keep_path && !m->keep_path) || !m->nodes || !m->interrupts || lookahead_init(m) < 0 ||
+	    locks_init(m) < 0 || mount_shares_init(m, p->shares, p->share_count) < 0) {
 		mount_free(m);
 		return NULL;
 	}
@@ -213,7 +253,11 @@ void mount_free(struct mount *m)
 	for (unsigned i = 0; i < m->share_count; i++)
 		share_end(m->shares[i]);
 	session_end(m);
-	mounter_free(m->mounter);
+	if (m->leaving)
+		mounter_leave(m->mounter);
+	else
+		mounter_free(m->mounter);
+	mount_recall_end(m);
 	while ((f = LIST_FIRST(&m->files)))
 		file_free(m, f);
 	while ((d = LIST_FIRST(&m->dirs)))
@@ -228,8 +272,18 @@ void mount_free(struct mount *m)
 	graft_free(m->grafts);
 	locks_end(m);
 	loop_timer_free(m->interrupts);
+	free(m->keep_path);
 	free(m->target);
 	free(m);
+}
+
+void mount_leave(struct mount *m)
+{
+	if (!m)
+		return;
+	/* What was never mounted, or is on its way out, has nobody to be left to. */
+	m->leaving = m->mounter && m->recall && m->status == MOUNT_MOUNTED && !m->ending;
+	mount_free(m);
 }
 
 /* --------------------------------------------------------------------------------------------------------- shares */

@@ -43,6 +43,9 @@ struct mount_params {
 	bool read_only;       /* the whole mount, whatever the shares are */
 	bool host_locks;      /* locks of its files are taken on the host */
 	bool acl;             /* POSIX ACLs are the host's, and hold here */
+	const char
+		*keep_path; /* it outlives this agent, and is found again by that (keep_socket.h); NULL: it does not */
+	uint32_t keep_s;    /* for so long */
 };
 
 struct mount_events {
@@ -68,6 +71,9 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *params, co
 
 /* Ends it: what waits ends with EIO, the kernel's mount goes (lazily). No callback comes. NULL is fine. */
 void mount_free(struct mount *m);
+
+/* Leaves it as it is to the next agent, and frees. What waits for an answer waits on. NULL is fine. */
+void mount_leave(struct mount *m);
 
 /* Starts to unmount; state(UNMOUNTED) follows. What the kernel still has open keeps the mount until `lazy`. */
 void mount_unmount(struct mount *m);

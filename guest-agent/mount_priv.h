@@ -16,6 +16,7 @@
 #include "lookahead.h"
 #include "mount.h"
 #include "node.h"
+#include "recall.h"
 #include "share.h"
 #include "write_behind.h"
 
@@ -29,6 +30,9 @@ struct dir;
 
 /* Kept entries and attributes: a change on the host shows within this time at the latest (OPEN is always fresh). */
 #define MOUNT_KEEP_S 1.0
+
+/* A request's number has this bit where the kernel sends it once more: FUSE_UNIQUE_RESEND, 7.40, Linux 6.9. */
+#define MOUNT_UNIQUE_RESENT (1ull << 63)
 
 struct mount {
 	struct loop *loop;
@@ -51,6 +55,12 @@ struct mount {
 	unsigned share_count;
 
 	struct mounter *mounter;
+	char *keep_path; /* where it is kept when we die; NULL: it is not */
+	uint32_t keep_s;
+	struct recall *recall;  /* NULL: nobody will ask */
+	uint32_t incarnation;   /* of agents that have served it, counted from 0 */
+	bool leaving;           /* to the next */
+	struct file **reopened; /* what an earlier agent had open, by its place in recall's table; NULL: nothing is */
 	struct fuse_session *session; /* NULL until mounted */
 	struct session_state *session_state;
 	enum raw_request raw; /* what the request being handled came as, */
@@ -96,6 +106,9 @@ void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invali
 
 /* mount_shares.c: the first shares of a new mount. 0 or -ENOMEM; mount_free() undoes what was done in both cases. */
 int mount_shares_init(struct mount *m, const struct mount_share *shares, unsigned count);
+
+/* Nodes came to be known that may lie on the way to one: they get their places. 0 or -ENOMEM. */
+int mount_shares_known(struct mount *m);
 
 /* Sends what the present batch made; called once at the end of each. */
 void mount_flush(struct mount *m);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "invalidator.h"
-#include "mount_priv.h"
+#include "mount_recall.h"
 
 /* ---------------------------------------------------------------------------------------------- the tree of names */
 
@@ -91,7 +91,10 @@ static int slot_new(struct mount *m, const struct mount_share *wanted)
 		return m->share_count < CONTROL_MOUNTS_MAX ? -ENOMEM : -EINVAL;
 	m->shares[m->share_count++] = s;
 	s->root = node_add_root(m->nodes, s->index, NULL, NULL);
-	return s->root ? 0 : -ENOMEM;
+	if (!s->root)
+		return -ENOMEM;
+	mount_recall_root(m, s);
+	return 0;
 }
 
 int mount_shares_init(struct mount *m, const struct mount_share *shares, unsigned count)
@@ -103,6 +106,11 @@ int mount_shares_init(struct mount *m, const struct mount_share *shares, unsigne
 		rc = slot_new(m, &shares[i]);
 	grafts = rc ? NULL : grafts_of(m);
 	return grafts ? tree_set(m, grafts) : -ENOMEM;
+}
+
+int mount_shares_known(struct mount *m)
+{
+	return node_enter_tree(m, m->shares[0]->root, m->grafts) ? 0 : -ENOMEM;
 }
 
 /* Its owners are what they were: ids that were told to the kernel keep their meaning. */

@@ -14,13 +14,17 @@
 #include <unistd.h>
 
 #include "helper.h"
+#include "keep_socket.h"
 #include "log.h"
 #include "loop.h"
 #include "sock_address.h"
 
-/* In this order, but for root's, which is the only one there. */
-enum way { WAY_ROOT, WAY_SERVICE, WAY_SUDO, WAY_USER, WAY_NONE };
-static const char *const way_names[] = {"root", "the helper", "sudo", "fusermount3", "none"};
+/* In this order, but for root's, which is the only one there beside what was left. */
+enum way { WAY_LEFT, WAY_ROOT, WAY_SERVICE, WAY_SUDO, WAY_USER, WAY_NONE };
+static const char *const way_names[] = {"an earlier agent", "root", "the helper", "sudo", "fusermount3", "none"};
+
+/* An agent that is ending may still have the mount: its helper answers when it has gone. */
+#define LEFT_US 3000000u
 
 /* TRYING a way -> (its helper ended) -> TRYING the next, or failed; -> MOUNTED -> ENDING -> ended. */
 enum phase { PHASE_TRYING, PHASE_MOUNTED, PHASE_ENDING };
@@ -37,13 +41,16 @@ struct mounter {
 	const struct mounter_events *events;
 	void *ctx;
 	struct helper_request request;
+	char *keep_path; /* NULL: not kept */
+	uint32_t keep_s;
+	bool kept;
 	enum way way;
 	enum phase phase;
 	struct child *child;
 	int sock;
 	struct loop_fd *watch;
-	struct loop_timer *start;
-	int error; /* of the last way that failed */
+	struct loop_timer *start; /* and the patience with who has left something */
+	int error;                /* of the last way that failed */
 	char text[600];
 };
 
@@ -54,7 +61,10 @@ static void helper_gone(struct mounter *m)
 {
 	switch (m->phase) {
 	case PHASE_TRYING:
-		m->way = m->way == WAY_ROOT ? WAY_NONE : m->way + 1;
+		if (m->way == WAY_LEFT)
+			m->way = geteuid() == 0 ? WAY_ROOT : WAY_SERVICE;
+		else
+			m->way = m->way == WAY_ROOT ? WAY_NONE : m->way + 1;
 		mounter_try(m);
 		break;
 	case PHASE_MOUNTED: /* the mount is served all the same */
@@ -127,6 +137,48 @@ static void helper_end(struct mounter *m)
 		on_socket_end(m);
 }
 
+static int request_send(struct mounter *m, const struct helper_request *request, const int *fds, size_t count);
+
+static int request_unmount(struct mounter *m, bool lazy)
+{
+	struct helper_request request = {.type = HELPER_UNMOUNT, .flags = lazy ? HELPER_LAZY : 0};
+
+	snprintf(request.target, sizeof(request.target), "%s", m->request.target);
+	return m->sock < 0 ? -ENOTCONN : request_send(m, &request, NULL, 0);
+}
+
+/* What an earlier agent left. Who cannot have it goes on to the next way, when it was unmounted or at once. */
+static void on_take_reply(struct mounter *m, const struct helper_reply *reply, const int fds[HELPER_FDS])
+{
+	bool fits = !reply->error && fds[0] >= 0 && fds[1] >= 0;
+	int rc = 0;
+
+	loop_timer_stop(m->start);
+	if (fits && m->phase == PHASE_TRYING && !((reply->flags ^ m->request.flags) & HELPER_READ_ONLY)) {
+		m->kept = true;
+		m->phase = PHASE_MOUNTED;
+		rc = m->events->taken(m->ctx, fds[0], fds[1], reply->flags & HELPER_ALLOW_OTHER);
+		if (rc == 0) {
+			log_info("mount %s: taken up where an earlier agent left it", m->request.target);
+			return;
+		}
+		m->phase = PHASE_TRYING;
+		m->kept = false;
+		log_warn("mount %s: what an earlier agent left there is mounted anew", m->request.target);
+	} else {
+		for (size_t i = 0; i < HELPER_FDS; i++)
+			if (fds[i] >= 0)
+				close(fds[i]);
+		if (!fits)
+			log_warn("%s", reply->text);
+	}
+	if (fits && request_unmount(m, true) == 0) {
+		unlink(m->keep_path);
+		return; /* goes on with the answer */
+	}
+	helper_end(m);
+}
+
 static void on_mount_reply(struct mounter *m, const struct helper_reply *reply, int fd)
 {
 	if (m->phase == PHASE_ENDING) {
@@ -149,19 +201,20 @@ static void on_mount_reply(struct mounter *m, const struct helper_reply *reply, 
 	helper_end(m);
 }
 
-/* One packet and the descriptor that came with it (or -1). 0: the helper has gone. */
-static ssize_t packet_receive(int sock, char *buf, size_t size, int *fd)
+/* One packet and the descriptors that came with it (or -1). 0: the helper has gone. */
+static ssize_t packet_receive(int sock, char *buf, size_t size, int fds[HELPER_FDS])
 {
-	char control[CMSG_SPACE(sizeof(int))];
+	char control[CMSG_SPACE(HELPER_FDS * sizeof(int))];
 	struct iovec iov = {buf, size};
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	ssize_t len = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 
-	*fd = -1;
+	for (size_t i = 0; i < HELPER_FDS; i++)
+		fds[i] = -1;
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
 	return len < 0 ? -errno : len;
 }
 
@@ -170,8 +223,8 @@ static void on_helper(void *ctx, int sock, unsigned what)
 	struct mounter *m = ctx;
 	char buf[HELPER_MESSAGE_MAX];
 	struct helper_reply reply;
-	int fd;
-	ssize_t len = packet_receive(sock, buf, sizeof(buf), &fd);
+	int fds[HELPER_FDS];
+	ssize_t len = packet_receive(sock, buf, sizeof(buf), fds);
 
 	(void)what;
 	if (len == -EAGAIN || len == -EINTR)
@@ -181,20 +234,50 @@ static void on_helper(void *ctx, int sock, unsigned what)
 		on_socket_end(m);
 		return;
 	}
-	if (reply.type == HELPER_MOUNT)
-		on_mount_reply(m, &reply, fd);
-	else
-		m->events->unmounted(m->ctx, (int)reply.error, reply.text);
+	switch (reply.type) {
+	case HELPER_MOUNT:
+		on_mount_reply(m, &reply, fds[0]);
+		break;
+	case HELPER_TAKE:
+		on_take_reply(m, &reply, fds);
+		break;
+	case HELPER_KEEP:
+		if (reply.error)
+			log_warn("mount %s: it ends with this agent: %s", m->request.target, reply.text);
+		m->kept = !reply.error;
+		break;
+	case HELPER_UNMOUNT:
+		if (m->phase == PHASE_TRYING)
+			helper_end(m); /* of what an earlier agent left */
+		else
+			m->events->unmounted(m->ctx, (int)reply.error, reply.text);
+		break;
+	}
 }
 
-static int request_send(struct mounter *m)
+static int request_send(struct mounter *m, const struct helper_request *request, const int *fds, size_t count)
 {
+	char control[CMSG_SPACE(HELPER_FDS * sizeof(int))] = {0};
 	struct wire_buf out = {0};
+	struct iovec iov;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int rc = -ENOMEM;
 
-	helper_request_put(&out, &m->request);
+	helper_request_put(&out, request);
+	iov = (struct iovec){out.data, out.len};
+	if (count) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+	}
 	if (!out.failed)
-		rc = send(m->sock, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+		rc = sendmsg(m->sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 	wire_buf_free(&out);
 	return rc;
 }
@@ -230,11 +313,31 @@ static int helper_connect(struct mounter *m)
 	if (rc == 0)
 		m->watch = loop_fd_new(m->loop, m->sock, LOOP_READ, on_helper, m);
 	if (m->watch)
-		return request_send(m);
+		return request_send(m, &m->request, NULL, 0);
 	/* Of one that nobody is connected to, or that is not watched, no end would be heard. */
 	close(m->sock);
 	m->sock = -1;
 	return rc < 0 ? rc : -ENOMEM;
+}
+
+/* The helper of a mount whose agent has gone. */
+static int left_connect(struct mounter *m)
+{
+	struct helper_request take = {.type = HELPER_TAKE, .value = HELPER_VERSION};
+	int fd = m->keep_path ? keep_socket_connect(m->keep_path) : -ENOENT;
+
+	if (fd < 0)
+		return fd;
+	m->sock = fd;
+	m->watch = loop_fd_new(m->loop, fd, LOOP_READ, on_helper, m);
+	if (!m->watch) {
+		close(fd);
+		m->sock = -1;
+		return -ENOMEM;
+	}
+	snprintf(take.target, sizeof(take.target), "%s", m->request.target);
+	loop_timer_set(m->start, LEFT_US);
+	return request_send(m, &take, NULL, 0);
 }
 
 /*
@@ -281,7 +384,7 @@ static int helper_start(struct mounter *m)
 		return pid;
 	m->child = child_new(m, pid);
 	m->watch = loop_fd_new(m->loop, m->sock, LOOP_READ, on_helper, m);
-	return m->watch ? request_send(m) : -ENOMEM;
+	return m->watch ? request_send(m, &m->request, NULL, 0) : -ENOMEM;
 }
 
 static void mounter_try(struct mounter *m)
@@ -295,16 +398,25 @@ static void mounter_try(struct mounter *m)
 		m->events->failed(m->ctx, m->error ? m->error : EPERM, m->text);
 		return;
 	}
-	rc = m->way == WAY_SERVICE ? helper_connect(m) : helper_start(m);
+	if (m->way == WAY_LEFT)
+		rc = left_connect(m);
+	else
+		rc = m->way == WAY_SERVICE ? helper_connect(m) : helper_start(m);
 	if (rc < 0) {
-		m->error = -rc;
+		if (m->way != WAY_LEFT)
+			m->error = -rc;
 		on_socket_end(m);
 	}
 }
 
 static void on_start(void *ctx)
 {
-	mounter_try(ctx);
+	struct mounter *m = ctx;
+
+	if (m->sock >= 0)
+		on_socket_end(m); /* whoever has what was left there does not let go */
+	else
+		mounter_try(m);
 }
 
 struct mounter *mounter_new(struct loop *loop, const struct mounter_params *params, const struct mounter_events *events,
@@ -318,15 +430,17 @@ struct mounter *mounter_new(struct loop *loop, const struct mounter_params *para
 	m->events = events;
 	m->ctx = ctx;
 	m->sock = -1;
-	m->way = geteuid() == 0 ? WAY_ROOT : WAY_SERVICE;
+	m->way = WAY_LEFT;
+	m->keep_s = params->keep_s;
 	m->request.type = HELPER_MOUNT;
-	m->request.owner = params->owner;
+	m->request.value = params->owner;
 	m->request.flags =
 		(uint8_t)((params->allow_other ? HELPER_ALLOW_OTHER : 0) | (params->read_only ? HELPER_READ_ONLY : 0));
 	snprintf(m->request.target, sizeof(m->request.target), "%s", params->target);
 	m->start = loop_timer_new(loop, on_start, m);
-	if (!m->start) {
-		free(m);
+	m->keep_path = params->keep_path ? strdup(params->keep_path) : NULL;
+	if (!m->start || (params->keep_path && !m->keep_path)) {
+		mounter_leave(m);
 		return NULL;
 	}
 	loop_timer_set(m->start, 0);
@@ -337,20 +451,44 @@ void mounter_free(struct mounter *m)
 {
 	if (!m)
 		return;
+	/* Without a word the helper would keep it. */
+	if (m->kept) {
+		request_unmount(m, true);
+		unlink(m->keep_path);
+	}
+	mounter_leave(m);
+}
+
+void mounter_leave(struct mounter *m)
+{
 	socket_close(m);
 	if (m->child)
 		m->child->mounter = NULL;
 	loop_timer_free(m->start);
+	free(m->keep_path);
 	free(m);
+}
+
+void mounter_keep(struct mounter *m, int memory)
+{
+	struct helper_request keep = {.type = HELPER_KEEP, .value = m->keep_s};
+	int fds[HELPER_FDS] = {-1, memory}, rc;
+
+	if (!m->keep_path)
+		return;
+	fds[0] = keep_socket_listen(m->keep_path);
+	rc = fds[0] < 0 ? fds[0] : request_send(m, &keep, fds, HELPER_FDS);
+	if (fds[0] >= 0)
+		close(fds[0]);
+	if (rc < 0)
+		log_warn("mount %s: it ends with this agent: %s", m->request.target, strerror(-rc));
+	m->kept = rc == 0;
 }
 
 void mounter_unmount(struct mounter *m, bool lazy)
 {
-	int rc;
+	int rc = request_unmount(m, lazy);
 
-	m->request.type = HELPER_UNMOUNT;
-	m->request.flags = lazy ? HELPER_LAZY : 0;
-	rc = m->sock < 0 ? -ENOTCONN : request_send(m);
 	if (rc < 0)
 		m->events->unmounted(m->ctx, -rc, "the helper that mounted it has gone");
 }
@@ -358,5 +496,10 @@ void mounter_unmount(struct mounter *m, bool lazy)
 void mounter_end(struct mounter *m)
 {
 	m->phase = PHASE_ENDING;
+	if (m->kept) {
+		request_unmount(m, true);
+		unlink(m->keep_path);
+	}
+	m->kept = false;
 	helper_end(m);
 }

@@ -2,10 +2,12 @@
 /*
  * mounter: the agent's side of its helper: tries the ways to mount, one after the other, and hands over the descriptor.
  *
- *	root already: `homeport-guest helper` · else `sudo -n homeport-guest helper` · else `homeport-guest helper
- *--user` (fusermount3) · none of them: one sentence
+ *	what another agent has left there is taken up · else root already: `homeport-guest helper` · else the helper
+ *	that systemd starts · else `sudo -n homeport-guest helper` · else `homeport-guest helper --user` (fusermount3) ·
+ *	none of them: one sentence
  *
- * Asynchronous: the loop waits for nobody. The helper lives as long as the mounter.
+ * Asynchronous: the loop waits for nobody. The helper lives as long as the mounter; and longer, by mounter_leave() or
+ * where we are killed, once it keeps the mount.
  */
 #ifndef HOMEPORT_MOUNTER_H
 #define HOMEPORT_MOUNTER_H
@@ -19,6 +21,11 @@ struct mounter;
 struct mounter_events {
 	/* Mounted: fd becomes the callee's. */
 	void (*mounted)(void *ctx, int fd, bool allow_other);
+	/*
+	 * One that another agent left: fd and memory become the callee's. 0; or negative: it cannot be served, is
+	 * unmounted, and mounted anew. The mounter may not be freed in here. NULL: nobody has left any.
+	 */
+	int (*taken)(void *ctx, int fd, int memory, bool allow_other);
 	/* Nothing worked: a positive errno and a sentence. No helper is left. */
 	void (*failed)(void *ctx, int error, const char *text);
 	/* The answer to mounter_unmount(): 0, or a positive errno and why. */
@@ -31,6 +38,8 @@ struct mounter_params {
 	const char *target;
 	uint32_t owner;
 	bool allow_other, read_only;
+	const char *keep_path; /* where it is kept beyond this agent (keep_socket.h); NULL: it is not */
+	uint32_t keep_s;       /* and for how long */
 };
 
 /* NULL: out of memory. Events come later, and may free the mounter. */
@@ -39,6 +48,13 @@ struct mounter *mounter_new(struct loop *loop, const struct mounter_params *para
 
 /* Ends the helper, which unmounts lazily what it mounted. NULL is fine. */
 void mounter_free(struct mounter *m);
+
+/* In `mounted`: from here on the mount outlives this agent, and the next one gets this memory (whose descriptor stays
+ * the caller's). Where that cannot be, it does not, and a line in the log says so. */
+void mounter_keep(struct mounter *m, int memory);
+
+/* Leaves the mount to the next agent, and frees. */
+void mounter_leave(struct mounter *m);
 
 void mounter_unmount(struct mounter *m, bool lazy);
 

@@ -25,6 +25,8 @@ struct node_table {
 	uint64_t next_id;
 	node_forget_fn *forget;
 	void *ctx;
+	node_watch_fn *watch;
+	void *watch_ctx;
 };
 
 static size_t hash_mix(uint64_t x)
@@ -264,8 +266,15 @@ bool node_set_graft(struct node *n, const struct graft *graft)
 	return more || !graft;
 }
 
+static void node_tell_watch(struct node_table *t, const struct node *n, enum node_event event)
+{
+	if (t->watch && n->flags & (NODE_IS_DIR | NODE_WATCHED) && n->name)
+		t->watch(t->watch_ctx, n, event);
+}
+
 static void node_drop(struct node_table *t, struct node *n)
 {
+	node_tell_watch(t, n, NODE_GONE);
 	if (n->server && n->given)
 		t->forget(t->ctx, n->share, n->server, n->given);
 	unlink_server(t, n);
@@ -313,6 +322,7 @@ void node_forget(struct node_table *t, struct node *n, uint64_t lookups)
 
 void node_set_name(struct node_table *t, struct node *n, struct node *parent, const char *name, size_t len)
 {
+	enum node_event event = n->name ? NODE_RENAMED : NODE_NAMED;
 	struct node *old = n->parent;
 	char *copy;
 
@@ -324,6 +334,7 @@ void node_set_name(struct node_table *t, struct node *n, struct node *parent, co
 	n->name = copy;
 	if (copy)
 		link_name(t, n);
+	node_tell_watch(t, n, event);
 	node_unref(t, old);
 }
 
@@ -342,6 +353,57 @@ struct node *node_add_synthetic(struct node_table *t, struct node *parent, const
 
 	if (n)
 		node_set_name(t, n, parent, name, strlen(name));
+	return n;
+}
+
+void node_table_watch(struct node_table *t, node_watch_fn *watch, void *ctx)
+{
+	t->watch = watch;
+	t->watch_ctx = ctx;
+}
+
+void node_table_continue(struct node_table *t, uint64_t first, uint64_t (*number)(void *ctx, const struct node *n),
+			 void *ctx)
+{
+	struct node *all = NULL;
+
+	/* Apart, since they are in their chains by these numbers: by_id is the chain of what was taken out. */
+	for (size_t i = 0; i <= t->mask; i++) {
+		for (struct node *n = t->ids[i], *next; n; n = next) {
+			next = n->by_id;
+			n->by_id = all;
+			all = n;
+		}
+	}
+	memset(t->ids, 0, (t->mask + 1) * sizeof(*t->ids));
+	memset(t->names, 0, (t->mask + 1) * sizeof(*t->names));
+	t->next_id = first;
+	for (struct node *n = all; n; n = n->by_id) {
+		uint64_t known = n->id == 1 ? 1 : number(ctx, n);
+
+		n->id = known ? known : t->next_id++;
+	}
+	for (struct node *n = all, *next; n; n = next) {
+		next = n->by_id;
+		link_id(t, n);
+		if (n->name)
+			link_name(t, n);
+	}
+}
+
+struct node *node_add_known(struct node_table *t, uint64_t id, uint16_t share, bool dir)
+{
+	uint16_t flags = (uint16_t)((dir ? NODE_IS_DIR : 0) | (share == NODE_NO_SHARE ? NODE_SYNTHETIC : 0));
+	uint64_t next = t->next_id;
+	struct node *n = node_by_id(t, id) ? NULL : node_add(t, share, flags);
+
+	if (!n)
+		return NULL;
+	unlink_id(t, n);
+	n->id = id;
+	link_id(t, n);
+	t->next_id = next;
+	n->lookups = UINT32_MAX;
 	return n;
 }
 

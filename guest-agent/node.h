@@ -45,6 +45,7 @@ enum {
 	NODE_SYNTHETIC = 1 << 4, /* a directory of ours on the way to a nested share */
 	NODE_ROOT = 1 << 5,      /* the root of its share: never freed, never looked up by name */
 	NODE_IS_DIR = 1 << 6,
+	NODE_WATCHED = 1 << 7, /* the watch hears of it although it is no directory */
 };
 
 #define NODE_NO_SHARE UINT16_MAX
@@ -102,6 +103,27 @@ bool node_set_graft(struct node *n, const struct graft *graft);
 /* `forget` is called for each node that goes with lookups the server counted in the share's present attachment. */
 typedef void node_forget_fn(void *ctx, uint16_t share, uint64_t server, uint64_t given);
 struct node_table *node_table_new(node_forget_fn *forget, void *ctx);
+
+/* `watch` is called for each directory, and each node with NODE_WATCHED, that gets a name (its first, or another), and
+ * that goes having one. */
+enum node_event { NODE_NAMED, NODE_RENAMED, NODE_GONE };
+typedef void node_watch_fn(void *ctx, const struct node *n, enum node_event event);
+void node_table_watch(struct node_table *t, node_watch_fn *watch, void *ctx); /* NULL: nobody */
+
+/*
+ * The kernel knows the numbers of another table, all below `first`. Those that are given from here on begin there; each
+ * node there is gets the number it had in that one (`number`; 0: none, it is new), but for 1. Only before the kernel
+ * was told of any of this table.
+ */
+void node_table_continue(struct node_table *t, uint64_t first, uint64_t (*number)(void *ctx, const struct node *n),
+			 void *ctx);
+
+/*
+ * What the kernel knows by the number it had in that table; of no share (NODE_NO_SHARE) it is a directory of ours. It
+ * has no name yet, and stays until node_table_free(), for how often the kernel was told of it is not known. NULL: out
+ * of memory, or there is one of that number.
+ */
+struct node *node_add_known(struct node_table *t, uint64_t id, uint16_t share, bool dir);
 void node_table_free(struct node_table *t); /* with all nodes; forget is not called */
 size_t node_table_count(const struct node_table *t);
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "keep_socket.h"
 #include "log.h"
 #include "loop.h"
 #include "mount.h"
@@ -312,7 +313,8 @@ void wanted_orphan(struct wanted *w)
 /* --------------------------------------------------------------------------------------------------------- begin, end
  */
 
-static int begin(struct wanted *w, const struct control_mount *msg, const struct control_config *config)
+static int begin(struct wanted *w, const struct control_mount *msg, const struct control_config *config,
+		 const char *keep_path, uint32_t keep_s)
 {
 	struct mount_share shares[CONTROL_MOUNTS_MAX];
 	struct mount_params params = {
@@ -327,6 +329,8 @@ static int begin(struct wanted *w, const struct control_mount *msg, const struct
 		.allow_other = true,
 		.host_locks = msg->host_locks,
 		.acl = msg->acl,
+		.keep_path = keep_path,
+		.keep_s = keep_s,
 	};
 
 	w->mount = mount_new(w->loop, &params, &mount_events, w);
@@ -354,9 +358,10 @@ static bool resolve(struct wanted *w, const char *guarded)
 }
 
 struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct control_mount *msg,
-			  const struct control_config *config, const char *guarded, const struct wanted_events *events,
-			  void *ctx)
+			  const struct control_config *config, const char *guarded, const struct wanted_keep *keep,
+			  const struct wanted_events *events, void *ctx)
 {
+	char keep_path[KEEP_SOCKET_PATH_MAX];
 	struct wanted *w = calloc(1, sizeof(*w));
 
 	if (!w)
@@ -376,12 +381,20 @@ struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct contr
 	}
 	if (!resolve(w, guarded))
 		return w;
-	if (begin(w, msg, config) < 0) {
+	keep_socket_path(guarded, keep->host, msg->target, keep_path);
+	if (begin(w, msg, config, keep_path, keep->seconds) < 0) {
 		wanted_free(w);
 		return NULL;
 	}
 	tell(w, MOUNT_MOUNTING, 0, "");
 	return w;
+}
+
+void wanted_leave(struct wanted *w)
+{
+	mount_leave(w->mount);
+	w->mount = NULL;
+	wanted_free(w);
 }
 
 void wanted_free(struct wanted *w)

@@ -21,13 +21,20 @@ struct wanted_events {
 	void (*ended)(void *ctx, struct wanted *w);
 };
 
+/* How a mount outlives this agent. */
+struct wanted_keep {
+	const uint8_t *host; /* its instance's id */
+	uint32_t seconds;
+};
+
 /*
- * Begins to mount what `msg` says for the host described by `config`, but not where it would hide the folder `guarded`;
+ * Begins to mount what `msg` says for the host described by `config`, but not where it would hide the folder `guarded`
+ * (the agent's own, in which the socket is by which the next one finds the mount);
  * the first state is told before it returns, also when it failed (then `ended` follows as well). NULL: out of memory.
  */
 struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct control_mount *msg,
-			  const struct control_config *config, const char *guarded, const struct wanted_events *events,
-			  void *ctx);
+			  const struct control_config *config, const char *guarded, const struct wanted_keep *keep,
+			  const struct wanted_events *events, void *ctx);
 /* What is mounted goes at once, lazily. NULL is fine. */
 void wanted_free(struct wanted *w);
 
@@ -40,6 +47,9 @@ void wanted_set_linked(struct wanted *w, bool linked);
 
 /* The session is over, and with it what is left of its streams. */
 void wanted_orphan(struct wanted *w);
+
+/* Leaves what is mounted to the next agent, and frees. */
+void wanted_leave(struct wanted *w);
 
 /* Unmounts; state(UNMOUNTED) and `ended` follow. */
 void wanted_unmount(struct wanted *w);

@@ -236,23 +236,47 @@ def test_an_installed_one_of_this_build_is_used(homeport, guest, host_home):
     assert guest.cmd(["find", CACHE, "-name", "homeport-guest"]).stdout == ""
 
 
-def test_an_older_agent_gives_up_what_it_holds_for_this_host(homeport, lab, host, guest, host_home, other):
-    """The host's program is replaced while its agent dies: nothing is mounted twice, nothing of the old stays."""
+def helpers(guest):
+    return {outer for outer, (_, line) in guest.processes().items() if "homeport-guest helper" in line}
+
+
+def test_an_older_agent_hands_over_what_it_has_mounted_for_this_host(homeport, lab, host, guest, host_home, other):
+    """The host's program is replaced while its agent dies: nothing is mounted twice, and who is in it goes on."""
+    host_home.write("d/note", "from the host\n")
     host_home.write("note", "from the host\n")
     host.cmd([f"{other}/homeport", "up", "-F", lab.ssh_config(), "guest"], user="me", env=homeport.env)
-    holder = guest.popen("cd /home/me && sleep 60", user="me")
-    old = serves(guest)
+    holder = guest.popen("cd /home/me/d && exec 3<note && echo ready && read x && cat note <&3 && pwd", user="me", stdin=-1,
+                         stdout=-1, text=True)
+    assert holder.stdout.readline() == "ready\n"
+    old, mounted = serves(guest), helpers(guest)
     for outer, (_, line) in host.processes().items():
         if line.startswith("homeport run"):
             os.kill(outer, 9)
-    assert len(guest.mounts("fuse.homeport")) == 1
+    assert len(guest.mounts("fuse.homeport")) == len(mounted) == 1
     homeport.up()
     assert len(guest.mounts("fuse.homeport")) == 1
+    assert helpers(guest) == mounted
     assert guest.cmd("cat /home/me/note", user="me").stdout == "from the host\n"
     wait_until(lambda: not set(old) & set(serves(guest)), what="the old agent has nothing left to do")
     assert len(serves(guest)) == 1
-    holder.kill()
-    holder.wait()
+    assert holder.communicate("\n", timeout=20)[0] == "from the host\n/home/me/d\n"
+
+
+def test_an_older_agent_that_does_not_know_how_gives_it_up(homeport, lab, host, guest, host_home, other):
+    """What it has mounted, the newer one mounts anew."""
+    name = f"{other}/guests/{os.uname().machine}/homeport-guest"
+    data = open(name, "rb").read()
+    open(name, "wb").write(data.replace(b"hand-over %.32s", b"hand-upon %.32s"))  # what the other does not know
+    host_home.write("note", "from the host\n")
+    homeport.up()
+    old, mounted = serves(guest), helpers(guest)
+    for outer, (_, line) in host.processes().items():
+        if line.startswith("homeport run"):
+            os.kill(outer, 9)
+    host.cmd([f"{other}/homeport", "up", "-F", lab.ssh_config(), "guest"], user="me", env=homeport.env)
+    assert len(guest.mounts("fuse.homeport")) == 1 and not helpers(guest) & mounted
+    assert guest.cmd("cat /home/me/note", user="me").stdout == "from the host\n"
+    wait_until(lambda: not set(old) & set(serves(guest)), what="the old agent has nothing left to do")
 
 
 def test_hosts_of_two_versions_each_have_their_agent(homeport, lab, host, guest, host_home, other):

@@ -371,6 +371,91 @@ static void a_node_without_a_name_gets_one(void **state)
 	node_table_free(t);
 }
 
+static struct {
+	unsigned named, renamed, gone;
+	uint64_t last;
+} watched;
+
+static void on_watch(void *ctx, const struct node *n, enum node_event event)
+{
+	(void)ctx;
+	watched.named += event == NODE_NAMED;
+	watched.renamed += event == NODE_RENAMED;
+	watched.gone += event == NODE_GONE;
+	watched.last = n->id;
+	assert_non_null(n->name);
+}
+
+static void a_watch_hears_of_directories_and_of_nothing_else(void **state)
+{
+	struct node *root, *dir, *file;
+	struct node_table *t = table(&root);
+
+	(void)state;
+	memset(&watched, 0, sizeof(watched));
+	node_table_watch(t, on_watch, NULL);
+	dir = found(t, root, "d", 5, 50, DIR);
+	file = found(t, root, "f", 6, 60, FILE_MODE);
+	assert_int_equal(watched.named, 1);
+	assert_int_equal(watched.last, dir->id);
+	node_unref(t, found(t, root, "d", 5, 50, DIR));
+	assert_int_equal(watched.named + watched.renamed, 1);
+	node_set_name(t, dir, root, "e", 1);
+	node_set_name(t, file, root, "g", 1);
+	assert_int_equal(watched.renamed, 1);
+	node_unref(t, file);
+	assert_int_equal(watched.gone, 0);
+	node_unref(t, dir);
+	assert_int_equal(watched.gone, 1);
+	node_table_free(t);
+}
+
+#define FIRST ((1ull << 48) + 1)
+
+static uint64_t number_of(void *ctx, const struct node *n)
+{
+	(void)ctx;
+	return n->share == 1 ? 77 : 0;
+}
+
+static void a_table_goes_on_with_the_numbers_of_another(void **state)
+{
+	struct node *root, *second, *third, *known, *ours, *below, *n;
+	struct node_table *t = table(&root);
+
+	(void)state;
+	second = node_add_root(t, 1, root, "src");
+	third = node_add_root(t, 2, NULL, NULL);
+	below = node_add_synthetic(t, second, "below");
+	node_table_continue(t, FIRST, number_of, NULL);
+	assert_int_equal(root->id, 1);
+	assert_ptr_equal(node_by_id(t, 77), second);
+	assert_true(third->id >= FIRST && below->id >= FIRST && third->id != below->id);
+	assert_ptr_equal(node_by_name(t, root, "src", 3), second);
+	assert_ptr_equal(node_by_name(t, second, "below", 5), below);
+
+	known = node_add_known(t, 5, 0, true);
+	ours = node_add_known(t, 6, NODE_NO_SHARE, true);
+	assert_null(node_add_known(t, 5, 0, true));
+	assert_int_equal(known->id, 5);
+	assert_true(ours->flags & NODE_SYNTHETIC);
+	node_set_name(t, known, root, "d", 1);
+	assert_ptr_equal(node_by_id(t, 5), known);
+	/* Found by its name and identity, it is the same; and never forgotten. */
+	known->ino = 50;
+	known->btime = 100000000005;
+	n = found(t, root, "d", 9, 50, DIR);
+	assert_ptr_equal(n, known);
+	node_unref(t, n);
+	node_forget(t, n, 1000);
+	assert_ptr_equal(node_by_id(t, 5), known);
+	/* No new number is one of that table's. */
+	n = found(t, root, "f", 10, 60, FILE_MODE);
+	assert_true(n->id > FIRST);
+	node_unref(t, n);
+	node_table_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -389,6 +474,8 @@ int main(void)
 		cmocka_unit_test(what_was_told_later_than_a_listing_is_known_to_the_millisecond),
 		cmocka_unit_test(counts_that_are_full_lose_nothing),
 		cmocka_unit_test(a_node_without_a_name_gets_one),
+		cmocka_unit_test(a_watch_hears_of_directories_and_of_nothing_else),
+		cmocka_unit_test(a_table_goes_on_with_the_numbers_of_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
