@@ -57,7 +57,7 @@ def svg(samples, title):
     """Bars of homeport's speed over the best peer's, one a row, on a logarithmic scale with a line at 1."""
     rows = [(row, ratio(row, s)) for row, s in samples.items() if ratio(row, s)]
     rows.sort(key=lambda r: r[1])
-    left, width, high = 260, 520, 24
+    left, width, high = 340, 440, 24
     scale = max([abs(math.log2(r)) for _, r in rows] + [1])
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{len(rows) * high + 60}" '
            'font-family="sans-serif" font-size="13">',
