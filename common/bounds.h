@@ -40,10 +40,12 @@
 #define PEER_GOODBYE_WAIT_US 500000u
 
 /* Control messages. */
-#define CONTROL_MESSAGE_MAX (64u << 10)
-#define CONTROL_MOUNTS_MAX  64u /* mounts a session, and shares a mount */
-#define CONTROL_TEXT_MAX    1024u
-#define ID_RANGES_MAX       16u /* of a share's uidMap, and of its gidMap: each id is looked for in all of them */
+#define CONTROL_MESSAGE_MAX  (64u << 10)
+#define CONTROL_MOUNTS_MAX   64u /* mounts a session, and shares a mount */
+#define CONTROL_TEXT_MAX     1024u
+#define ENVIRONMENT_MAX      136u        /* variables: as many as `env` may have, and proxies */
+#define ENVIRONMENT_TEXT_MAX (16u << 10) /* of one, with its name; all of them fit into a message */
+#define ID_RANGES_MAX        16u /* of a share's uidMap, and of its gidMap: each id is looked for in all of them */
 
 /* Ports. What a guest reports and a host keeps; more than any machine listens on, and a bound on what one may claim. */
 #define PORTS_LISTENERS_MAX 16384u

@@ -42,11 +42,11 @@ static void get_text(struct wire_reader *r, char *dst, size_t size)
 	dst[len] = '\0';
 }
 
-/* A string of its own, for the caller to free. */
-static int get_new_text(struct wire_reader *r, char **dst)
+/* A string of its own, of at most `max` bytes, for the caller to free. */
+static int get_new_text(struct wire_reader *r, char **dst, size_t max)
 {
 	size_t len;
-	const uint8_t *at = wire_get_string(r, &len, SFTP_PATH_MAX - 1);
+	const uint8_t *at = wire_get_string(r, &len, max);
 
 	if (r->bad || (len && memchr(at, 0, len))) {
 		r->bad = true;
@@ -175,10 +175,10 @@ static void put_mount(struct wire_buf *out, const struct control_msg *msg)
 static int get_share(struct wire_reader *r, struct control_mount *m, uint32_t i)
 {
 	struct control_share *share = &m->shares[i];
-	int rc = get_new_text(r, &share->point);
+	int rc = get_new_text(r, &share->point, SFTP_PATH_MAX - 1);
 
 	if (rc == 0)
-		rc = get_new_text(r, &share->source);
+		rc = get_new_text(r, &share->source, SFTP_PATH_MAX - 1);
 	share->number = wire_get_u32(r);
 	get_bool(r, &share->writable);
 	get_bool(r, &share->virtual_owners);
@@ -203,7 +203,7 @@ static int get_mount(struct wire_reader *r, struct control_msg *msg)
 	int rc;
 
 	m->id = wire_get_u32(r);
-	rc = get_new_text(r, &m->target);
+	rc = get_new_text(r, &m->target, SFTP_PATH_MAX - 1);
 	get_bool(r, &m->host_locks);
 	get_bool(r, &m->acl);
 	if (rc < 0 || r->bad)
@@ -412,6 +412,37 @@ static int get_listen_state(struct wire_reader *r, struct control_msg *msg)
 	return 0;
 }
 
+static void put_environment(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u32(out, msg->environment.count);
+	for (uint32_t i = 0; i < msg->environment.count; i++)
+		wire_put_cstring(out, msg->environment.variables[i]);
+}
+
+/* A name of letters, digits and _, and what stands behind its =. */
+static bool is_variable(const char *text)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+	size_t n = strspn(text, letters);
+
+	return n > 0 && text[n] == '=' && (text[0] < '0' || text[0] > '9');
+}
+
+static int get_environment(struct wire_reader *r, struct control_msg *msg)
+{
+	struct control_environment *e = &msg->environment;
+	uint32_t count = wire_get_u32(r);
+	int rc = 0;
+
+	r->bad |= count > ENVIRONMENT_MAX;
+	while (e->count < count && !r->bad && rc == 0) {
+		rc = get_new_text(r, &e->variables[e->count], ENVIRONMENT_TEXT_MAX);
+		if (rc == 0 && !r->bad)
+			r->bad = !is_variable(e->variables[e->count++]);
+	}
+	return rc;
+}
+
 /* --- the table ------------------------------------------------------------------------------------------------- */
 
 static const struct message messages[] = {
@@ -428,6 +459,7 @@ static const struct message messages[] = {
 	[CONTROL_LISTEN] = {"LISTEN", true, put_listen, get_listen},
 	[CONTROL_LISTEN_STATE] = {"LISTEN_STATE", false, put_listen_state, get_listen_state},
 	[CONTROL_UNLISTEN] = {"UNLISTEN", true, put_unlisten, get_unlisten},
+	[CONTROL_ENVIRONMENT] = {"ENVIRONMENT", true, put_environment, get_environment},
 };
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == CONTROL_TYPE_END, "a row for each message");
 
@@ -483,6 +515,11 @@ ssize_t control_msg_get(const uint8_t *data, size_t len, struct control_msg *msg
 
 void control_msg_clear(struct control_msg *msg)
 {
+	if (msg->type == CONTROL_ENVIRONMENT) {
+		for (uint32_t i = 0; i < msg->environment.count; i++)
+			free(msg->environment.variables[i]);
+		msg->environment.count = 0;
+	}
 	if (msg->type != CONTROL_MOUNT)
 		return;
 	free(msg->mount.target);

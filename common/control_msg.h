@@ -33,6 +33,7 @@ enum control_type {
 	CONTROL_LISTEN,       /* host -> guest: listen there, for the host */
 	CONTROL_LISTEN_STATE, /* guest -> host: of one of these, whenever it changes */
 	CONTROL_UNLISTEN,     /* host -> guest: no more */
+	CONTROL_ENVIRONMENT,  /* host -> guest: the variables it is to have, instead of those before */
 	CONTROL_TYPE_END,
 };
 
@@ -123,6 +124,11 @@ struct control_listen_state {
 	uint32_t error; /* errno, tried again; 0: it listens */
 };
 
+struct control_environment {
+	uint32_t count;
+	char *variables[ENVIRONMENT_MAX]; /* "NAME=VALUE" */
+};
+
 struct control_msg {
 	enum control_type type;
 	union {
@@ -137,6 +143,7 @@ struct control_msg {
 		struct control_listen listen;
 		uint32_t unlisten_id;
 		struct control_listen_state listen_state;
+		struct control_environment environment; /* owns its strings: control_msg_clear() */
 		struct {
 			uint8_t level;
 			char text[CONTROL_TEXT_MAX];

@@ -25,6 +25,7 @@
 #include "become_root.h"
 #include "change.h"
 #include "commands.h"
+#include "etc_environment.h"
 #include "etc_passwd.h"
 #include "installed.h"
 #include "mount_policy.h"
@@ -516,6 +517,8 @@ static int carry_out_uninstall(void)
 			return save_failed(rc);
 	}
 	sweep(ETC_PASSWD);
+	/* Of an agent that was killed. A file that cannot be edited has nothing of ours. */
+	etc_environment_set(ETC_ENVIRONMENT, NULL, NULL, 0);
 	rc = installed_save(&plan.in);
 	return rc < 0 ? save_failed(rc) : EXIT_DONE;
 }

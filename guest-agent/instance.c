@@ -30,8 +30,10 @@
 #include "chan.h"
 #include "control_msg.h"
 #include "dial.h"
+#include "etc_environment.h"
 #include "etc_hosts.h"
 #include "greeter.h"
+#include "installed.h"
 #include "keep_socket.h"
 #include "listener_source.h"
 #include "log.h"
@@ -374,6 +376,22 @@ static void name_host(struct instance *i, bool present)
 			 strerror(-rc));
 }
 
+/*
+ * Root alone may, and does so where it was installed for good: the file is every user's. What an agent that was killed
+ * has left is taken away by the next session, or by uninstall.
+ */
+static void set_variables(struct instance *i, char *const *variables, size_t count)
+{
+	int rc;
+
+	if (geteuid() != 0 || access(INSTALLED_FILE, F_OK) < 0)
+		return;
+	rc = etc_environment_set(ETC_ENVIRONMENT, i->id, variables, count);
+	if (rc < 0)
+		log_warn("%s: the host's variables are not %s: %s", ETC_ENVIRONMENT, count > 0 ? "added" : "removed",
+			 strerror(-rc));
+}
+
 static int on_config(struct instance *i, struct control_msg *msg)
 {
 	if (i->seat->configured)
@@ -383,6 +401,7 @@ static int on_config(struct instance *i, struct control_msg *msg)
 	log_info("host %s: connected", i->config.instance_name);
 	send_guest(i);
 	name_host(i, false);
+	set_variables(i, NULL, 0);
 	loop_timer_set(i->claim, CLAIM_US);
 	return begin_ports(i);
 }
@@ -422,6 +441,9 @@ static int on_message(struct instance *i, struct control_msg *msg)
 		return on_listen(i, msg);
 	case CONTROL_UNLISTEN:
 		return i->seat->reverse ? reverse_unlisten(i->seat->reverse, msg->unlisten_id) : -EPROTO;
+	case CONTROL_ENVIRONMENT:
+		set_variables(i, msg->environment.variables, msg->environment.count);
+		return 0;
 	default:
 		return -EPROTO; /* ours to send, not the host's */
 	}
@@ -505,6 +527,8 @@ static void leave_seat(struct instance *i)
 	if (i->seat->named)
 		name_host(i, false);
 	i->seat->named = false;
+	if (i->seat->configured)
+		set_variables(i, NULL, 0);
 	reverse_free(i->seat->reverse);
 	i->seat->reverse = NULL;
 	i->seat->instance = NULL;

@@ -507,6 +507,8 @@ static int begin(struct agent *a)
 	    !a->doubt_timer || !a->stop_timer || !a->watchdog || !a->shares)
 		return -ENOMEM;
 	rc = know_user(a);
+	if (!rc)
+		rc = proxy_env_read(&a->proxies, getenv);
 	a->on_forward = port_command_new(a->loop, a->dir->name);
 	if (!rc)
 		rc = a->on_forward ? port_command_set(a->on_forward, a->config->on_forward, a->config->on_forward_count)
@@ -536,6 +538,7 @@ static void end(struct agent *a)
 	by_hand_clear(&a->by_hand);
 	config_free(a->base);
 	config_free(a->config);
+	proxy_env_clear(&a->proxies);
 	wire_buf_free(&a->control_in);
 	loop_timer_free(a->turn);
 	loop_timer_free(a->doubt_timer);

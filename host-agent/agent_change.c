@@ -3,7 +3,8 @@
  * The commands that change a running session: each is carried out at once, and answered when what it asked for is so,
  * or cannot be. Their words, as of ctl_words.h:
  *
- *	reload				the configuration is read again; what is wrong, else what needs a new session
+ *	reload [NAME=VALUE...]		the configuration is read again; what is wrong, else what needs a new session.
+ *					The words are the proxy variables (guest_env.h) that hold from now on
  *	mount SRC[:DST][:w] [save]	umount DST [save]
  *	forward HOST:GUEST [save]	unforward HOST [save]
  *
@@ -63,6 +64,23 @@ void change_refuse_errno(struct watcher *w, int error)
 
 /* ---------------------------------------------------------------------------------------------------------- reload */
 
+/* The variables of whoever asks, and no others. */
+static void take_proxies(struct agent *a, struct watcher *w, char **words, size_t count)
+{
+	struct proxy_env proxies = {0};
+	int rc = 0;
+
+	for (size_t i = 1; i < count && rc == 0; i++)
+		rc = proxy_env_take(&proxies, words[i]);
+	if (rc == 0)
+		rc = agent_services_set_proxies(a, &proxies);
+	if (rc < 0) {
+		proxy_env_clear(&proxies);
+		change_refuse_errno(w, rc);
+	}
+	w->change->proxies = rc > 0;
+}
+
 static void reload_begin(struct agent *a, struct watcher *w)
 {
 	w->change->reading = agent_reload(a);
@@ -97,7 +115,7 @@ static void tell_read(struct agent *a, struct watcher *w, const struct agent_rea
 			      "%s: nothing was changed", a->dir->name);
 		return;
 	}
-	w->change->changes = read->changes;
+	w->change->changes = read->changes + w->change->proxies;
 	w->change->partial = read->session[0];
 	tell_session(a, w->client, read->session);
 }
@@ -205,7 +223,9 @@ static void carry_out(struct agent *a, struct ctl_client *client, const struct c
 		ctl_client_exit(client, ANSWER_FAILED);
 		return;
 	}
-	w->change->save = count == 3;
+	w->change->save = command->takes_word && count == 3;
+	if (!command->takes_word)
+		take_proxies(a, w, words, count);
 	if (!w->change->answered)
 		command->begin(a, w);
 	agent_changed(a);
@@ -219,7 +239,7 @@ bool agent_change_request(struct agent *a, struct ctl_client *client, const char
 
 	for (size_t i = 0; count && i < sizeof(commands) / sizeof(commands[0]) && !found; i++) {
 		bool fits =
-			commands[i].takes_word ? count == 2 || (count == 3 && !strcmp(words[2], "save")) : count == 1;
+			commands[i].takes_word ? count == 2 || (count == 3 && !strcmp(words[2], "save")) : count >= 1;
 
 		found = fits && !strcmp(words[0], commands[i].name);
 		if (found)

@@ -35,6 +35,7 @@ struct change {
 	unsigned reading; /* the one it waits for; 0: none (any more) */
 	bool answered;
 	bool partial; /* some of it needs a new session */
+	bool proxies; /* others than before */
 	bool save;    /* still to be written into the file */
 	bool save_failed;
 	struct offload *saving;

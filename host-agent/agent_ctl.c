@@ -7,7 +7,7 @@
  *	listens				the host's addresses it listens on, for another session
  *	config				the configuration that was read, as YAML
  *	shell				for `shell`: "STATE [TYPE OF HOST KEY]", then "MOUNT STATE SOURCE TARGET" a
- *share, in the form of ctl_words.h
+ *					share and "env NAME=VALUE" a variable, in the form of ctl_words.h
  *	doctor				what is not as wanted, a line each as of check.h
  *	wait				progress until all is as wanted; what `up` prints; its exit status
  *	why				what `wait` still waits for
@@ -106,10 +106,12 @@ static const char *kind_of(const char *end)
 
 static void reverse_line(struct ctl_client *client, const struct forward_info *info)
 {
+	const char *kind = info->process ? info->process : "reverse";
+
 	if (info->state == FORWARD_FORWARDED)
-		ctl_client_line(client, 'o', "reverse %s: guest %s", info->host[0], info->guest);
+		ctl_client_line(client, 'o', "%s %s: guest %s", kind, info->host[0], info->guest);
 	else
-		ctl_client_line(client, 'e', "homeport: reverse: %s does not answer in the guest: %s", info->host[0],
+		ctl_client_line(client, 'e', "homeport: %s: %s does not answer in the guest: %s", kind, info->host[0],
 				info->reason ? info->reason : forward_state_name(info->state));
 }
 
@@ -376,6 +378,7 @@ static void answer_shell(struct agent *a, struct ctl_client *client)
 	for (size_t i = 0; i < a->plan.count; i++)
 		for (size_t j = 0; j < a->plan.mounts[i].share_count; j++)
 			shell_share(client, &a->mounts[i], j);
+	agent_services_shell(a, client);
 	ctl_client_exit(client, EXIT_OK);
 }
 

@@ -29,7 +29,7 @@
 /* ---------------------------------------------------------------------------------------------------- to the guest */
 
 /* A message that cannot be queued means that the guest has long stopped reading: the connection is given up. */
-static void guest_send(struct agent *a, const struct control_msg *msg)
+void agent_guest_send(struct agent *a, const struct control_msg *msg)
 {
 	struct wire_buf out = {0};
 
@@ -48,7 +48,7 @@ static void send_config(struct agent *a)
 	msg.config.report_ports = a->config->max_forwards > 0;
 	snprintf(msg.config.host_user, sizeof(msg.config.host_user), "%s", a->host_user);
 	snprintf(msg.config.instance_name, sizeof(msg.config.instance_name), "%s", a->dir->name);
-	guest_send(a, &msg);
+	agent_guest_send(a, &msg);
 }
 
 static void send_mount(struct agent *a, struct agent_mount *mount)
@@ -73,7 +73,7 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 			.gids = &share->gids,
 		};
 	}
-	guest_send(a, &msg);
+	agent_guest_send(a, &msg);
 	mount->sent = true;
 	mount->outdated = false;
 	mount->status = MOUNT_MOUNTING;
@@ -85,7 +85,7 @@ static void send_unmount(struct agent *a, uint32_t id, bool *sent)
 
 	if (*sent)
 		return;
-	guest_send(a, &msg);
+	agent_guest_send(a, &msg);
 	*sent = true;
 }
 
@@ -142,7 +142,7 @@ static void on_reverse_send(void *ctx, const struct control_msg *msg)
 	struct agent *a = ctx;
 
 	if (a->control)
-		guest_send(a, msg);
+		agent_guest_send(a, msg);
 }
 
 static const struct reverse_events reverse_events = {.send = on_reverse_send, .changed = on_forward_changed};
@@ -152,22 +152,24 @@ static const struct reverse_events reverse_events = {.send = on_reverse_send, .c
  * loopback, which whoever runs the VM listens on: a guest that got it when the VM starts anew would be what answers us,
  * and keep the VM from it.
  */
-static struct rules *make_rules(const struct agent *a, const struct config *config, uint16_t ssh_guest_port)
+static int add_never(const struct agent *a, struct rules *rules)
 {
-	struct rules *rules = config_rules(config, ssh_guest_port);
+	if (!a->ssh_port || a->ssh_port > UINT16_MAX)
+		return 0;
+	return rules_never(rules, (uint16_t)a->ssh_port, "never forwarded: homeport's own connection is to this port");
+}
 
-	if (rules && a->ssh_port && a->ssh_port <= UINT16_MAX &&
-	    rules_never(rules, (uint16_t)a->ssh_port, "never forwarded: homeport's own connection is to this port") <
-		    0) {
+/* A session without ports has none of a person's rules. */
+struct rules *agent_guest_rules(const struct agent *a, const struct config *config)
+{
+	struct rules *rules =
+		config->max_forwards > 0 ? config_rules(config, a->guest.ssh_port) : rules_new(a->guest.ssh_port);
+
+	if (rules && (add_never(a, rules) < 0 || agent_services_rules(a, config, rules) < 0)) {
 		rules_free(rules);
 		return NULL;
 	}
 	return rules;
-}
-
-struct rules *agent_guest_rules(const struct agent *a, const struct config *config)
-{
-	return make_rules(a, config, a->guest.ssh_port);
 }
 
 static void forward_end(struct agent *a)
@@ -189,11 +191,11 @@ static int forward_make(struct agent *a)
 		.guest = {a->guest.home, a->guest.user, a->guest.uid, a->dir->name, a->dir->run},
 	};
 	a->rules = agent_guest_rules(a, a->config);
-	if (a->rules) {
-		a->forward = forward_new(a->loop, a->rules, &a->world, &limits, &forward_events, a);
+	if (a->rules)
 		a->reverse = reverse_new(a->loop, a->rules, &a->world, &reverse_events, a);
-	}
-	if (a->forward && a->reverse)
+	if (a->reverse && limits.max_forwards > 0)
+		a->forward = forward_new(a->loop, a->rules, &a->world, &limits, &forward_events, a);
+	if (a->reverse && (a->forward || limits.max_forwards == 0))
 		return 0;
 	forward_end(a);
 	return -ENOMEM;
@@ -208,17 +210,15 @@ static bool same_for_rules(const struct control_guest *x, const struct control_g
 /* Rules are made when the guest has told what they need to know; made anew when it is something else. */
 static int forward_begin(struct agent *a, const struct control_guest *guest)
 {
-	bool same = a->forward && same_for_rules(&a->guest, guest);
+	bool same = a->reverse && same_for_rules(&a->guest, guest);
 	int rc = 0;
 
-	if (a->forward && !same)
+	if (a->reverse && !same)
 		forward_end(a);
 	a->guest = *guest;
-	if (a->config->max_forwards == 0)
-		return 0;
 	if (!same)
 		rc = forward_make(a);
-	if (rc == 0)
+	if (rc == 0 && a->forward)
 		forward_set_mux(a->forward, peer_mux(a->peer));
 	return rc;
 }
@@ -239,8 +239,8 @@ static int on_guest(struct agent *a, const struct control_msg *msg)
 		 text_printable(hostname, sizeof(hostname), guest->hostname, strlen(guest->hostname)),
 		 text_printable(user, sizeof(user), guest->user, strlen(guest->user)),
 		 text_printable(version, sizeof(version), guest->agent_version, strlen(guest->agent_version)));
-	if (a->reverse)
-		reverse_begin(a->reverse);
+	reverse_begin(a->reverse);
+	agent_services_tell(a);
 	return 0;
 }
 
@@ -349,7 +349,9 @@ static int on_message(struct agent *a, const struct control_msg *msg)
 	case CONTROL_PORT_REMOVE:
 		break;
 	case CONTROL_LISTEN_STATE:
-		rc = a->reverse ? reverse_state(a->reverse, &msg->listen_state) : -EPROTO;
+		rc = reverse_state(a->reverse, &msg->listen_state);
+		if (rc == 0)
+			agent_services_tell(a);
 		break;
 	case CONTROL_LOG:
 		on_log(a, msg->log.level, msg->log.text);

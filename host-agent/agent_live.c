@@ -35,15 +35,16 @@
 int agent_config_set(struct agent *a, struct config *next)
 {
 	const struct forward_limits limits = {.max_forwards = next->max_forwards};
-	struct rules *rules = a->forward ? agent_guest_rules(a, next) : NULL;
-	int rc = a->forward && !rules ? -ENOMEM : agent_mounts_set(a, next);
+	struct rules *rules = a->reverse ? agent_guest_rules(a, next) : NULL;
+	int rc = a->reverse && !rules ? -ENOMEM : agent_mounts_set(a, next);
 
 	if (rc < 0) {
 		rules_free(rules);
 		return rc;
 	}
 	if (rules) {
-		forward_set_rules(a->forward, rules, &limits);
+		if (a->forward)
+			forward_set_rules(a->forward, rules, &limits);
 		if (reverse_set_rules(a->reverse, rules, &a->world) < 0)
 			log_error("out of memory: what answers in the guest is as it was");
 		rules_free(a->rules);
@@ -54,6 +55,7 @@ int agent_config_set(struct agent *a, struct config *next)
 		log_error("session %s: onForward: out of memory; it is not run any more", a->dir->name);
 	config_free(a->config);
 	a->config = next;
+	agent_services_tell(a);
 	agent_changed(a);
 	return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * agent_state: the struct behind agent.h, for the files that are the agent together: agent.c (life and death),
- * agent_mounts.c (what is mounted), agent_guest.c (what is said to the guest), agent_live.c (what changes while it
- * runs), agent_ctl.c (what the commands ask), agent_change.c and change_*.c, agent_save.c (the commands that change
- * it), agent_events.c, agent_doctor.c and status.c (what is told and shown).
+ * agent_mounts.c (what is mounted), agent_guest.c (what is said to the guest), agent_services.c (what the session
+ * itself has there), agent_live.c (what changes while it runs), agent_ctl.c (what the commands ask), agent_change.c and
+ * change_*.c, agent_save.c (the commands that change it), agent_events.c, agent_doctor.c and status.c (what is told and
+ * shown).
  */
 #ifndef HOMEPORT_AGENT_STATE_H
 #define HOMEPORT_AGENT_STATE_H
@@ -18,6 +19,7 @@
 #include "by_hand.h"
 #include "control_msg.h"
 #include "guest_builds.h"
+#include "guest_env.h"
 #include "link.h"
 #include "mount_plan.h"
 #include "session.h"
@@ -128,6 +130,7 @@ struct agent {
 	struct guest_builds builds; /* what the link brings along; none with a guestCommand */
 	struct peer *peer;          /* NULL: no session */
 	struct shares *shares;
+	struct proxy_env proxies; /* of whoever started the session, or last had it read again */
 	struct rules *rules; /* these three from the first GUEST on: they need to know the guest's ssh port and home */
 	struct forward *forward;
 	struct reverse *reverse;
@@ -209,12 +212,20 @@ void agent_change_read(struct agent *a, const struct agent_read *read);
 
 /* agent_guest.c */
 struct rules *agent_guest_rules(const struct agent *a, const struct config *config); /* NULL: out of memory */
+void agent_guest_send(struct agent *a, const struct control_msg *msg);               /* there is a control stream */
 int agent_guest_begin(struct agent *a);      /* a new session: opens the control stream, sends CONFIG */
 void agent_guest_end(struct agent *a);       /* the session is over */
 void agent_guest_free(struct agent *a);      /* frees what the guest's reports were made of */
 void agent_guest_reconcile(struct agent *a); /* wanted and actual mounts: sends what makes them the same */
 bool agent_guest_unmounted(const struct agent *a);
 struct served *agent_guest_share(struct agent *a, const struct sftp_target *target); /* NULL: there is none */
+
+/* agent_services.c */
+int agent_services_rules(const struct agent *a, const struct config *config, struct rules *rules); /* 0 or -ENOMEM */
+void agent_services_shell(const struct agent *a, struct ctl_client *client); /* "env NAME=VALUE" lines for a shell */
+void agent_services_tell(struct agent *a);                                   /* the guest: its variables */
+/* Other proxies, which are taken, are made true. 1; 0: they are the same; -ENOMEM, and all is as before. */
+int agent_services_set_proxies(struct agent *a, struct proxy_env *proxies);
 
 /* agent_events.c: each tells those who listen, now. Pointers are not kept. */
 void agent_event_session(struct agent *a);

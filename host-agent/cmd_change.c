@@ -16,6 +16,7 @@
 #include "ctl_client.h"
 #include "ctl_socket.h"
 #include "ctl_words.h"
+#include "guest_env.h"
 #include "host_arg.h"
 #include "options.h"
 #include "runtime_dir.h"
@@ -33,12 +34,36 @@ static int ask(const struct options *options, const struct runtime_dir *dir, con
 	return cmd_asked(options, dir, rc);
 }
 
+/* The proxy variables here are what the session goes by from now on. There is room for all of them. */
+static bool add_proxies(char request[CTL_REQUEST_MAX])
+{
+	struct proxy_env proxies;
+	bool whole = true;
+
+	if (proxy_env_read(&proxies, getenv) < 0)
+		return false;
+	for (size_t i = 0; i < PROXY_VARIABLES && whole; i++) {
+		char *word = proxy_env_word(&proxies, i);
+
+		whole = !proxies.value[i] || (word && ctl_words_add(request, CTL_REQUEST_MAX, word));
+		free(word);
+	}
+	proxy_env_clear(&proxies);
+	return whole;
+}
+
+_Static_assert(CTL_REQUEST_MAX > PROXY_VARIABLES * (3 * PROXY_VALUE_MAX + 32), "all of them, each byte as %XX");
+_Static_assert(CTL_WORDS_MAX > PROXY_VARIABLES, "and the command");
+
 int cmd_reload(const struct options *options)
 {
 	struct runtime_dir dir;
 	int rc = cmd_session(options, &dir);
+	char request[CTL_REQUEST_MAX] = "reload";
 
-	return rc == EXIT_DONE ? ask(options, &dir, "reload") : rc;
+	if (rc == EXIT_DONE && !add_proxies(request))
+		rc = cmd_fail(EXIT_FAILED, "reload: out of memory");
+	return rc == EXIT_DONE ? ask(options, &dir, request) : rc;
 }
 
 /* Asks with the command and one word, which was typed or made of that. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bounds.h"
 #include "cmd.h"
 #include "config.h"
 #include "ctl_client.h"
@@ -34,6 +35,8 @@ struct session {
 	char key_type[64]; /* of the host key it accepted last; "": none yet */
 	struct shell_share shares[CONFIG_MOUNTS_MAX];
 	size_t share_count;
+	char *variables[ENVIRONMENT_MAX + 1]; /* NULL behind the last */
+	size_t variable_count;
 };
 
 static char *resolved(const char *path)
@@ -67,6 +70,9 @@ static void on_line(void *ctx, char tag, const char *text, size_t len)
 	if (count > 0 && !s->state[0]) {
 		snprintf(s->state, sizeof(s->state), "%s", words[0]);
 		snprintf(s->key_type, sizeof(s->key_type), "%s", count > 1 ? words[1] : "");
+	} else if (count == 2 && !strcmp(words[0], "env") && s->variable_count < ENVIRONMENT_MAX) {
+		s->variables[s->variable_count] = strdup(words[1]);
+		s->variable_count += s->variables[s->variable_count] != NULL;
 	} else if (count == 3 && s->share_count < CONFIG_MOUNTS_MAX) {
 		take_share(s, words);
 	}
@@ -79,6 +85,8 @@ static void session_clear(struct session *s)
 		free(s->shares[i].source);
 		free(s->shares[i].target);
 	}
+	for (size_t i = 0; i < s->variable_count; i++)
+		free(s->variables[i]);
 }
 
 /* ----------------------------------------------------------------------------------------------- where it begins */
@@ -173,11 +181,11 @@ static int start(const struct options *options, const struct session *s, const c
 	char *folder = begin_in(s, name, options), complaint[1400], path[1200], *line = NULL;
 	int rc = EXIT_DONE;
 
-	if (folder || *options->words) {
+	if (folder || s->variable_count > 0 || *options->words) {
 		snprintf(complaint, sizeof(complaint),
 			 "homeport: shell: %s cannot be entered in the guest; this begins in the home of the login",
 			 folder ? text_printable(path, sizeof(path), folder, strlen(folder)) : "");
-		line = shell_line_make(&(struct shell_line){folder, complaint, options->words});
+		line = shell_line_make(&(struct shell_line){folder, complaint, s->variables, options->words});
 		if (!line)
 			rc = cmd_fail(EXIT_FAILED, "shell: out of memory");
 		else if (strlen(line) > SHELL_LINE_MAX)

@@ -203,6 +203,7 @@ static struct config *config_blank(void)
 	if (config != NULL) {
 		config->session_timeout_s = SESSION_TIMEOUT_S;
 		config->max_forwards = CONFIG_MAX_FORWARDS;
+		config->propagate_proxy_env = true;
 	}
 	return config;
 }
@@ -289,6 +290,9 @@ void config_swap_live(struct config *a, struct config *b)
 	SWAP(forward_count);
 	SWAP(on_forward);
 	SWAP(on_forward_count);
+	SWAP(env);
+	SWAP(env_count);
+	SWAP(propagate_proxy_env);
 	if (a->max_forwards != 0 && b->max_forwards != 0)
 		SWAP(max_forwards);
 }

@@ -23,6 +23,7 @@ struct config_node;
 #define CONFIG_MOUNTS_MAX        CONTROL_MOUNTS_MAX
 #define CONFIG_SSH_OPTIONS_MAX   64
 #define CONFIG_COMMAND_MAX       32    /* words of onForward */
+#define CONFIG_ENV_MAX           128   /* variables of env */
 #define CONFIG_TARGET_MAX        1023  /* bytes of a mount point: what a mount's state message can name */
 #define CONFIG_MAX_FORWARDS      4096  /* default: more than a developer's machine listens on */
 #define CONFIG_MAX_FORWARDS_MOST 16384 /* as many as there are streams */
@@ -71,6 +72,9 @@ struct config {
 	char **on_forward;     /* a program and its arguments; NULL: none */
 	size_t on_forward_count;
 	char *guest_command; /* NULL: homeport-guest is found in the guest, or brought along */
+	char **env;          /* "NAME=VALUE", for the guest */
+	size_t env_count;
+	bool propagate_proxy_env; /* the guest has this user's proxy variables too */
 };
 
 /* A configuration of defaults: ~ (which is `home`, an absolute path) read-only at the same path. NULL: no memory. */
@@ -134,8 +138,8 @@ int config_forward_clone(const struct rule_spec *spec, struct rule_spec *out);
 int config_mount_clone(const struct config_mount *mount, struct config_mount *out);
 
 /*
- * Exchanges what a running session can change between the two: mounts, port rules, how many ports, onForward. But a
- * session that does not forward ports at all, or does, keeps to that.
+ * Exchanges what a running session can change between the two: mounts, port rules, how many ports, onForward, the
+ * guest's variables. But a session that does not forward ports at all, or does, keeps to that.
  */
 void config_swap_live(struct config *a, struct config *b);
 

@@ -512,4 +512,84 @@ const struct config_type config_type_command = {
 	texts_own,
 };
 
+/* ---- variables: keys with texts, kept as "NAME=VALUE" ---- */
+
+static bool is_variable_name(const char *name)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+
+	return *name != '\0' && strchr("0123456789", *name) == NULL && name[strspn(name, letters)] == '\0';
+}
+
+static bool has_variable(const struct config_field *field, const void *at, const char *name)
+{
+	char *const *items = list_items(at);
+	size_t length = strlen(name);
+
+	for (size_t i = 0; i < list_length(field, at); i++)
+		if (strncmp(items[i], name, length) == 0 && items[i][length] == '=')
+			return true;
+	return false;
+}
+
+/* A value is a text however it is written: 1 and true are what they look like. */
+static const char *variable_value(const struct config_node *node)
+{
+	if (node->kind != CONFIG_NODE_SCALAR)
+		return NULL;
+	return node->plain && (*node->text == '\0' || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0)
+		       ? NULL
+		       : node->text;
+}
+
+static void variables_read(struct config_reader *reader, const struct config_field *field,
+			   const struct config_node *key, void *at)
+{
+	size_t index = 0, bytes = 0;
+
+	for (const struct config_node *node = key->value->children; node != NULL; node = node->next, index++) {
+		const char *value = variable_value(node->value);
+		char *text;
+
+		if (list_is_too_long(reader, field, node, index))
+			return;
+		if (!is_variable_name(node->text)) {
+			config_complain(reader, field, node, "\"%.80s\" is no variable's name", node->text);
+		} else if (value == NULL) {
+			if (node->value->kind != CONFIG_NODE_BAD)
+				config_complain(reader, field, node->value,
+						"expected a text for %.80s; \"\" is an empty one", node->text);
+		} else if (has_variable(field, at, node->text)) {
+			config_complain(reader, field, node, "%.80s is there twice; remove one", node->text);
+		} else if ((bytes += strlen(node->text) + strlen(value) + 2) > CONFIG_VARIABLES_BYTES) {
+			config_complain(reader, field, node, "all of it is longer than %d bytes",
+					CONFIG_VARIABLES_BYTES);
+			return;
+		} else {
+			if (asprintf(&text, "%s=%s", node->text, value) < 0)
+				text = NULL;
+			reader->no_memory |= text == NULL;
+			append_text(reader, field, at, text);
+		}
+	}
+}
+
+static void variables_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
+{
+	char *const *items = list_items(at);
+
+	for (size_t i = 0; i < list_length(field, at); i++) {
+		const char *value = strchr(items[i], '=') + 1;
+
+		fprintf(out, "%s%.*s: ", i == 0 ? "{" : ", ", (int)(value - items[i] - 1), items[i]);
+		config_yaml_quote(out, value);
+	}
+	putc('}', out);
+}
+
+const struct config_type config_type_variables = {
+	"names with values", CONFIG_NODE_MAP, variables_read, texts_is_set,
+	variables_write,     texts_equal,     texts_free,     texts_own,
+};
+
 const struct config_type config_type_not_yet = {"", CONFIG_NODE_BAD, NULL, NULL, NULL, NULL, NULL, NULL};

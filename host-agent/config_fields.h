@@ -61,6 +61,9 @@ struct config_type {
 	int (*own)(const struct config_field *field, void *at);
 };
 
+/* Bytes of all variables together: a shell of the guest is given them on its command line. */
+#define CONFIG_VARIABLES_BYTES 12288
+
 /* A table ends with a field without key, and has no more than these. */
 #define CONFIG_FIELDS_MAX 20
 
@@ -82,6 +85,7 @@ extern const struct config_type config_type_section;    /* a struct of its own *
 extern const struct config_type config_type_list;       /* a pointer to structs, and a size_t count */
 extern const struct config_type config_type_texts;      /* char **, and a size_t count */
 extern const struct config_type config_type_command;    /* char **, and a size_t count: a program and its arguments */
+extern const struct config_type config_type_variables;  /* char **, and a size_t count: "NAME=VALUE" */
 extern const struct config_type config_type_not_yet;    /* no value: the key is known, what it asks for is not built */
 
 /* Reads a mapping into the struct at `to`; what is wrong goes to the reader's problems and leaves its field as it was.

@@ -138,6 +138,22 @@ static void write_command(struct json *j, const struct config_field *field)
 	json_close(j, ']');
 }
 
+static void write_variables(struct json *j, const struct config_field *field)
+{
+	write_type(j, "object");
+	json_u64(j, "maxProperties", field->most);
+	json_open(j, "propertyNames", '{');
+	json_string(j, "pattern", "^[A-Za-z_][A-Za-z0-9_]*$");
+	json_close(j, '}');
+	json_open(j, "additionalProperties", '{');
+	json_open(j, "type", '[');
+	json_string(j, NULL, "string");
+	json_string(j, NULL, "number");
+	json_string(j, NULL, "boolean");
+	json_close(j, ']');
+	json_close(j, '}');
+}
+
 static const struct {
 	const struct config_type *type;
 	void (*write)(struct json *j, const struct config_field *field);
@@ -160,6 +176,7 @@ static const struct {
 	{&config_type_list, write_list},
 	{&config_type_texts, write_texts},
 	{&config_type_command, write_command},
+	{&config_type_variables, write_variables},
 };
 
 /* ---- the tables ---- */

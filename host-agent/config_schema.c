@@ -224,9 +224,21 @@ const struct config_field config_top_fields[] = {
 	 .about = "Where homeport-guest is in the guest; without the key it is found there, or brought along.",
 	 .example = "/usr/local/bin/homeport-guest",
 	 FIELD(text, config, guest_command)},
-	NOT_YET("propagateProxyEnv"),
+	{.key = "env",
+	 .about = "Variables that shells of the guest have.",
+	 .example = "{EDITOR: vi}",
+	 FIELD(variables, config, env),
+	 .item_size = sizeof(char *),
+	 .count_offset = offsetof(struct config, env_count) - offsetof(struct config, env),
+	 .most = CONFIG_ENV_MAX,
+	 .live = true},
+	{.key = "propagateProxyEnv",
+	 .about = "Whether the guest has this user's http_proxy, https_proxy, ftp_proxy and no_proxy; a proxy on this "
+		  "machine's loopback answers in the guest then.",
+	 .example = "true",
+	 FIELD(bool, config, propagate_proxy_env),
+	 .live = true},
 	NOT_YET("hostResolver"),
-	NOT_YET("env"),
 	{0},
 };
 

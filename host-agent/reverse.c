@@ -36,6 +36,7 @@ struct reverse_row {
 	char guest_text[SOCK_ADDRESS_TEXT_MAX];
 	char host_text[DIALER_ADDRESSES_MAX][SOCK_ADDRESS_TEXT_MAX];
 	struct forward_traffic *traffic;
+	enum rule_service service;
 	enum forward_state state;
 	char reason[SOCK_ADDRESS_TEXT_MAX + 128]; /* "" when forwarded */
 	bool asked, answered;                     /* in this session */
@@ -192,6 +193,7 @@ void reverse_list(const struct reverse *r, forward_list_cb *cb, void *ctx)
 			.host_count = row->host_count,
 			.state = row->state,
 			.reason = row->reason[0] ? row->reason : NULL,
+			.process = rule_service_name(row->service),
 			.connections = row->traffic->connections,
 			.bytes_in = row->traffic->bytes.bytes_in,
 			.bytes_out = row->traffic->bytes.bytes_out,
@@ -277,6 +279,7 @@ static int row_fill(struct reverse_row *row, uint32_t id, const struct rule_stat
 	if (rc < 0 || !row->traffic)
 		return -ENOMEM;
 	row->listen.id = fault ? 0 : id;
+	row->service = rule->host.service;
 	row->state = FORWARD_FAILED;
 	snprintf(row->reason, sizeof(row->reason), "%s", fault ? fault : "the guest is not there");
 	return 0;
@@ -314,8 +317,8 @@ static int make_rows(struct reverse *r, const struct rules *rules, const struct 
 
 static bool rows_alike(const struct reverse_row *a, const struct reverse_row *b)
 {
-	bool alike = a->listen.proto == b->listen.proto && strcmp(a->guest_text, b->guest_text) == 0 &&
-		     a->host_count == b->host_count;
+	bool alike = a->listen.proto == b->listen.proto && a->service == b->service &&
+		     strcmp(a->guest_text, b->guest_text) == 0 && a->host_count == b->host_count;
 
 	for (size_t i = 0; i < a->host_count && alike; i++)
 		alike = strcmp(a->host_text[i], b->host_text[i]) == 0 && sock_address_equal(&a->host[i], &b->host[i]);

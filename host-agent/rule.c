@@ -381,6 +381,7 @@ int rule_fill(struct rule *rule, const struct rule_spec *spec, char *why)
 			      .ignore = spec->ignore,
 			      .is_static = spec->is_static,
 			      .reverse = spec->reverse,
+			      .service = spec->service,
 			      .by_hand = spec->by_hand};
 	if ((r = fill_guest_address(rule, spec, why)) < 0 || (r = fill_host_address(rule, spec, why)) < 0 ||
 	    (r = fill_ends(rule, spec, why)) < 0 || (r = check_static(spec, why)) < 0 ||

@@ -35,6 +35,7 @@ struct rule {
 	bool is_static;
 	bool by_hand;
 	bool reverse;
+	enum rule_service service;
 };
 
 extern const struct rule_address rule_loopback4; /* 127.0.0.1 */

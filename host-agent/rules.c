@@ -46,6 +46,17 @@ const char *rule_action_name(enum rule_action action)
 	return action_names[action];
 }
 
+static const char *const service_names[] = {
+	[RULE_SERVICE_NONE] = NULL,
+	[RULE_SERVICE_PROXY] = "proxy",
+};
+static_assert(sizeof(service_names) / sizeof(service_names[0]) == RULE_SERVICES, "every service has a name");
+
+const char *rule_service_name(enum rule_service service)
+{
+	return service_names[service];
+}
+
 /* ---- the list ---- */
 
 static int list_insert(struct rules *rules, size_t at, const struct rule *rule)
@@ -233,7 +244,8 @@ static void verdict_forward(const struct rule *rule, unsigned guest_port, struct
 	*out = (struct rule_verdict){.action = RULE_FORWARD,
 				     .reason = rule->forward_reason,
 				     .self_only = rule->self_only,
-				     .by_hand = rule->by_hand};
+				     .by_hand = rule->by_hand,
+				     .service = rule->service};
 	if (rule->host_socket != NULL) {
 		out->host_socket = rule->host_socket;
 		return;

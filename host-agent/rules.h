@@ -32,6 +32,13 @@ enum rule_choice {
 	RULE_YES,
 };
 
+/* What the session itself has in the guest, by reverse rules of its own. */
+enum rule_service {
+	RULE_SERVICE_NONE,
+	RULE_SERVICE_PROXY, /* a proxy of the host's: guest_env.h */
+	RULE_SERVICES,
+};
+
 /* Two port numbers, both included; 0 and 0 means not written. */
 struct rule_range {
 	unsigned first;
@@ -61,7 +68,8 @@ struct rule_spec {
 	bool reverse;   /* a service of the host's answers in the guest */
 	bool ignore;
 	bool is_static;
-	bool by_hand; /* of a command, not of the configuration */
+	bool by_hand;              /* of a command, not of the configuration */
+	enum rule_service service; /* NONE: a person's */
 };
 
 /* An IP address: 4 or 16 bytes in network order. An IPv4 address mapped into IPv6 is never stored, it is IPv4. */
@@ -104,6 +112,7 @@ struct rule_verdict {
 	bool self_only;          /* connections of other users of the host are reset */
 	const char *host_socket; /* NULL, or the path as written, its {{…}} unexpanded */
 	bool by_hand;            /* the rule is */
+	enum rule_service service;
 };
 
 /* What a rule has from start to end: a port of a static rule, a socket of the guest's, or one end each in reverse. */
@@ -158,6 +167,9 @@ bool rules_reverse_next(const struct rules *rules, size_t *cursor, struct rule_s
  * if it is not one.
  */
 bool rule_address_parse(const char *text, struct rule_address *out);
+
+/* What status calls it: "proxy"; NULL for none. */
+const char *rule_service_name(enum rule_service service);
 
 /* The action's name, for logs: "none", "ignore", "static", "forward". */
 const char *rule_action_name(enum rule_action action);

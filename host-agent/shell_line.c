@@ -70,13 +70,15 @@ char *shell_line_make(const struct shell_line *line)
 	fputs("exec sh -c '", out);
 	if (line->folder)
 		put_folder(out, line);
+	for (char *const *word = line->variables; word && *word; word++)
+		put_word(out, *word);
 	for (char *const *word = line->words; *word; word++) {
 		put_word(out, *word);
 		program |= !strchr(*word, '=');
 	}
 	if (program)
 		fputs("trap : INT QUIT; env -- \"$@\"; exit $?'", out);
-	else if (*line->words)
+	else if (*line->words || (line->variables && *line->variables))
 		fputs("exec env -- \"$@\" \"${SHELL:-/bin/sh}\" -l'", out);
 	else
 		fputs("exec \"${SHELL:-/bin/sh}\" -l'", out);

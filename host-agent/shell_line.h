@@ -7,9 +7,11 @@
 #define SHELL_LINE_MAX (120u << 10)
 
 struct shell_line {
-	const char *folder;    /* to begin in; NULL: where the login begins */
-	const char *complaint; /* for stderr when that folder cannot be entered */
-	char *const *words; /* K=V..., then a program and its arguments; none of it: the login shell. NULL at the end */
+	const char *folder;     /* to begin in; NULL: where the login begins */
+	const char *complaint;  /* for stderr when that folder cannot be entered */
+	char *const *variables; /* NAME=VALUE of the session's, NULL at the end; NULL: none */
+	char *const *words; /* K=V..., which go before those, then a program and its arguments; none of it: the login
+			       shell. NULL at the end */
 };
 
 /* The caller frees it. NULL: out of memory. */

@@ -274,6 +274,22 @@ static void human_ports(const struct agent *a, const char *indent, FILE *out)
 	table_clear(&t);
 }
 
+static void count_row(void *ctx, const struct forward_info *info)
+{
+	(void)info;
+	++*(size_t *)ctx;
+}
+
+/* A session without ports may have services of its own. */
+static bool any_ports(const struct agent *a)
+{
+	size_t count = 0;
+
+	if (a->reverse)
+		reverse_list(a->reverse, count_row, &count);
+	return a->config->max_forwards > 0 || count > 0;
+}
+
 static void human_age(time_t since, FILE *out)
 {
 	long seconds = time(NULL) - since;
@@ -332,7 +348,7 @@ struct status_text status_human(const struct agent *a)
 	human_session(a, out);
 	human_by_hand(a, out);
 	human_mounts(a, out);
-	if (a->config->max_forwards > 0) {
+	if (any_ports(a)) {
 		fputc('\n', out);
 		human_ports(a, "  ", out);
 	}

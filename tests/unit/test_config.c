@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "config_fields.h"
 #include "config_yaml.h"
 
 #define HOME "/home/me"
@@ -145,9 +146,16 @@ static void every_key_is_read(void **state)
 				     "- {guestPort: 80, hostPort: 8080, static: true, reverse: false}\n"
 				     "sessionTimeout: 1h30m\n"
 				     "maxForwards: 10\n"
-				     "guestCommand: /opt/homeport-guest -v\n");
+				     "guestCommand: /opt/homeport-guest -v\n"
+				     "env: {A: \"b c\", _D1: 2, E: \"\"}\n"
+				     "propagateProxyEnv: false\n");
 
 	assert_string_equal(c->ssh.host, "192.168.64.5");
+	assert_int_equal(c->env_count, 3);
+	assert_string_equal(c->env[0], "A=b c");
+	assert_string_equal(c->env[1], "_D1=2");
+	assert_string_equal(c->env[2], "E=");
+	assert_false(c->propagate_proxy_env);
 	assert_int_equal(c->ssh.port, 2022);
 	assert_string_equal(c->ssh.user, "me");
 	assert_string_equal(c->ssh.config_file.path, HOME "/.lima/default/ssh.config");
@@ -425,12 +433,33 @@ static void a_map_of_ids_is_bounded(void **state)
 	assert_string_equal(problems_of(text), "f:20:5: gidMap: there are more than 16; remove some");
 }
 
+static void variables_are_names_with_texts(void **state)
+{
+	static const struct mistake rows[] = {
+		{"env: {1A: b, \"A=B\": c, \"\": d, A-B: e}\n",
+		 "f:1:7: env: \"1A\" is no variable's name\nf:1:14: env: \"A=B\" is no variable's name\n"
+		 "f:1:24: env: \"\" is no variable's name\nf:1:31: env: \"A-B\" is no variable's name"},
+		{"env: {A: , B: ~, C: [], D: {}}\n", "f:1:10: env: expected a text for A; \"\" is an empty one\n"
+						     "f:1:15: env: expected a text for B; \"\" is an empty one\n"
+						     "f:1:21: env: expected a text for C; \"\" is an empty one\n"
+						     "f:1:28: env: expected a text for D; \"\" is an empty one"},
+		{"env: {A: 1, B: 2, A: 3}\n", "f:1:19: env: A is there twice; remove one"},
+		{"env: [A=b]\n", "f:1:6: env: expected names with values, found a list"},
+		{"propagateProxyEnv: 1\n", "f:1:20: propagateProxyEnv: expected true or false, found 1"},
+	};
+	char text[CONFIG_VARIABLES_BYTES + 64];
+
+	EXPECT_MISTAKES(rows);
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "env: {A: ", 9);
+	strcpy(text + 9 + CONFIG_VARIABLES_BYTES, "}\n");
+	assert_string_equal(problems_of(text), "f:1:7: env: all of it is longer than 12288 bytes");
+}
+
 static void what_is_not_built_yet_is_an_error_and_not_silence(void **state)
 {
 	static const struct mistake rows[] = {
-		{"propagateProxyEnv: true\n", "f:1:1: propagateProxyEnv: not supported by this version; remove it"},
 		{"hostResolver: {enabled: true}\n", "f:1:1: hostResolver: not supported by this version; remove it"},
-		{"env: {}\n", "f:1:1: env: not supported by this version; remove it"},
 		{"mounts:\n- location: /a\n  ownership: no\n",
 		 "f:3:14: ownership: expected host or virtual, found \"no\""},
 		{"mounts:\n- location: /a\n  ownership: virtual\n  acl: true\n",
@@ -580,6 +609,7 @@ static void what_is_shown_reads_back_as_the_same(void **state)
 		"mounts:\n- location: /a\n  uidMap:\n  - {host: 1, guest: 2}\n  - {host: 5, guest: 6, count: 7}\n"
 		"  gidMap: [{count: 4294967295, host: 0, guest: 0}]\n- location: /b\n  uidMap: []\n  acl: true\n"
 		"- location: /c\n  acl: false\n",
+		"env: {A: \"b\\n'\", B: 1.50, C: yes}\npropagateProxyEnv: false\n",
 		"portForwards:\n- {}\n- guestPortRange: [1, 2]\n  hostPortRange: [3, 4]\n  hostIP: \"::1\"\n"
 		"- {guestIP: \"::\", ignore: true, proto: tcp, process: \"^a|b$\"}\n- guestIPMustBeZero: false\n"
 		"  guestIP: 0.0.0.0\n  guestPort: 80\n  hostPort: 8080\n",
@@ -619,7 +649,8 @@ static void what_is_shown_is_the_effective_configuration(void **state)
 				  "- guestPort: 80\n"
 				  "  ignore: true\n"
 				  "sessionTimeout: 24h\n"
-				  "maxForwards: 4096\n");
+				  "maxForwards: 4096\n"
+				  "propagateProxyEnv: true\n");
 	free(text);
 	config_free(config);
 }
@@ -795,6 +826,7 @@ int main(void)
 		cmocka_unit_test(a_bad_path_is_an_error),
 		cmocka_unit_test(a_map_of_ids_is_checked_entry_by_entry),
 		cmocka_unit_test(a_map_of_ids_is_bounded),
+		cmocka_unit_test(variables_are_names_with_texts),
 		cmocka_unit_test(what_is_not_built_yet_is_an_error_and_not_silence),
 		cmocka_unit_test(rules_that_are_understood_and_not_done_are_warnings),
 		cmocka_unit_test(the_fields_of_a_rule_must_fit_together),

@@ -152,6 +152,28 @@ static void a_mount_owns_its_strings(void **state)
 	control_msg_clear(&back);
 }
 
+static void an_environment_owns_its_strings_and_has_names(void **state)
+{
+	struct control_msg msg = {
+		.type = CONTROL_ENVIRONMENT,
+		.environment = {3, {(char *)"A=b", (char *)"_1=", (char *)"http_proxy=http://a:1/?x=y"}}};
+	static const char *const wrong[] = {"", "=", "A", "1=x", "A B=c", "A\n=c"};
+	struct control_msg back;
+
+	round_trip(&msg, &back);
+	assert_string_equal(back.environment.variables[2], "http_proxy=http://a:1/?x=y");
+	control_msg_clear(&back);
+	control_msg_clear(&back);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct wire_buf out = {0};
+
+		msg.environment.variables[1] = (char *)wrong[i];
+		control_msg_put(&out, &msg);
+		assert_int_equal(control_msg_get(out.data, out.len, &back), -EPROTO);
+		wire_buf_free(&out);
+	}
+}
+
 static void a_share_brings_its_id_maps(void **state)
 {
 	struct id_map uids = {2, {{1000, 501, 1}, {5, 6, 7}}}, gids = {1, {{100, 100, ID_MOST - 100}}}, none = {0};
@@ -401,6 +423,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_message_comes_back_as_it_was_put),
 		cmocka_unit_test(a_mount_owns_its_strings),
+		cmocka_unit_test(an_environment_owns_its_strings_and_has_names),
 		cmocka_unit_test(a_share_brings_its_id_maps),
 		cmocka_unit_test(a_map_of_ids_that_leads_two_ways_is_refused),
 		cmocka_unit_test(paths_have_one_spelling),

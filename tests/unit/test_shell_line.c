@@ -144,6 +144,8 @@ static void it_begins_in_the_folder_or_says_why_not(void **state)
 static void without_a_program_it_is_the_login_shell(void **state)
 {
 	char *none[] = {NULL}, *variable[] = {(char *)"A=it's", NULL};
+	char *const program[] = {(char *)"A=mine", (char *)"sh", (char *)"-c", (char *)"echo $A $B", NULL};
+	char *const session[] = {(char *)"A=its", (char *)"B=its", NULL};
 	struct heard h;
 
 	setenv("SHELL", "/bin/echo", 1);
@@ -151,6 +153,10 @@ static void without_a_program_it_is_the_login_shell(void **state)
 	assert_string_equal(h.out, "-l\n");
 	h = hear("/bin/sh", &(struct shell_line){.words = variable});
 	assert_string_equal(h.out, "-l\n");
+	h = hear("/bin/sh", &(struct shell_line){.words = none, .variables = session});
+	assert_string_equal(h.out, "-l\n");
+	h = hear("/bin/sh", &(struct shell_line){.words = program, .variables = session});
+	assert_string_equal(h.out, "mine its\n");
 }
 
 int main(void)

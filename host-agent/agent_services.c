@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the session itself has in the guest: variables, and the tunnels to this machine's proxies.
+ *
+ * A tunnel is a reverse rule like a person's, behind theirs (rules.h, enum rule_service), so it is listened at, shown
+ * and kept out of the forwards as any of these. Variables whose tunnel does not answer are kept back, with the reason:
+ * a program without a proxy says more than one that waits for another program's port.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent_state.h"
+#include "bounds.h"
+#include "config.h"
+#include "ctl_socket.h"
+#include "ctl_words.h"
+#include "forward.h"
+#include "guest_env.h"
+#include "log.h"
+#include "reverse.h"
+#include "rules.h"
+
+static int make_env(const struct agent *a, const struct config *config, struct guest_env *env)
+{
+	return guest_env_make(env, config->env, config->env_count, config->propagate_proxy_env ? &a->proxies : NULL);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- the rules
+ */
+
+static int add_rule(struct rules *rules, const struct rule_spec *spec)
+{
+	char why[RULE_WHY_MAX];
+	int rc = rules_add(rules, spec, why);
+
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc < 0)
+		log_warn("%s: not there in the guest: %s", rule_service_name(spec->service), why);
+	return 0;
+}
+
+/* Whether a reverse rule of the configuration has this port of the guest. */
+static bool is_taken(const struct config *config, unsigned port)
+{
+	for (size_t i = 0; i < config->forward_count; i++) {
+		const struct rule_spec *spec = &config->forwards[i];
+
+		if (spec->reverse && !spec->guest_socket && spec->proto != RULE_PROTO_UDP &&
+		    (spec->guest_port ? spec->guest_port : spec->host_port) == port)
+			return true;
+	}
+	return false;
+}
+
+static int add_tunnels(const struct agent *a, const struct config *config, struct rules *rules)
+{
+	struct guest_env env;
+	int rc = make_env(a, config, &env);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < env.tunnel_count && rc == 0; i++) {
+		const struct proxy_tunnel *tunnel = &env.tunnels[i];
+		struct rule_spec spec = {
+			.origin = "the proxy variables",
+			.service = RULE_SERVICE_PROXY,
+			.reverse = true,
+			.guest_ip = "127.0.0.1",
+			.guest_port = tunnel->port,
+			.host_ip = tunnel->host_ip,
+			.host_port = tunnel->port,
+		};
+
+		if (!is_taken(config, tunnel->port))
+			rc = add_rule(rules, &spec);
+	}
+	guest_env_clear(&env);
+	return rc;
+}
+
+int agent_services_rules(const struct agent *a, const struct config *config, struct rules *rules)
+{
+	return add_tunnels(a, config, rules);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the variables
+ */
+
+struct tunnel_look {
+	char guest[32], host[32];
+	bool answers;
+	char reason[256]; /* why not */
+};
+
+static void on_row(void *ctx, const struct forward_info *info)
+{
+	struct tunnel_look *look = ctx;
+	bool same = false;
+
+	for (size_t i = 0; i < info->host_count; i++)
+		same |= strcmp(info->host[i], look->host) == 0;
+	if (!same || strcmp(info->guest, look->guest) != 0 || strcmp(info->proto, "tcp") != 0)
+		return;
+	look->answers = info->state == FORWARD_FORWARDED;
+	snprintf(look->reason, sizeof(look->reason), "%s", info->reason ? info->reason : "");
+}
+
+static void look_at(const struct agent *a, const struct proxy_tunnel *tunnel, struct tunnel_look *look)
+{
+	*look = (struct tunnel_look){.reason = "the guest is not there"};
+	snprintf(look->guest, sizeof(look->guest), "127.0.0.1:%u", tunnel->port);
+	snprintf(look->host, sizeof(look->host), "%s:%u",
+		 strcmp(tunnel->host_ip, "localhost") == 0 ? "127.0.0.1" : tunnel->host_ip, tunnel->port);
+	if (!a->reverse)
+		return;
+	snprintf(look->reason, sizeof(look->reason), "another rule has %s of the guest", look->guest);
+	reverse_list(a->reverse, on_row, look);
+}
+
+static void put_variable(struct ctl_client *client, const char *text)
+{
+	size_t size = strlen("env ") + 3 * strlen(text) + 1;
+	char *line = malloc(size);
+
+	if (!line)
+		return;
+	line[0] = '\0';
+	if (ctl_words_add(line, size, "env") && ctl_words_add(line, size, text))
+		ctl_client_text(client, 'o', line, strlen(line));
+	free(line);
+}
+
+void agent_services_shell(const struct agent *a, struct ctl_client *client)
+{
+	struct tunnel_look looks[PROXY_VARIABLES];
+	struct guest_env env;
+
+	if (make_env(a, a->config, &env) < 0)
+		return;
+	for (size_t i = 0; i < env.tunnel_count; i++) {
+		look_at(a, &env.tunnels[i], &looks[i]);
+		if (!looks[i].answers)
+			ctl_client_line(client, 'e', "homeport: shell: without the proxy at %s: %s", looks[i].host,
+					looks[i].reason);
+	}
+	for (size_t i = 0; i < env.count; i++)
+		if (env.variables[i].tunnel < 0 || looks[env.variables[i].tunnel].answers)
+			put_variable(client, env.variables[i].text);
+	guest_env_clear(&env);
+}
+
+/* The same to the guest's agent: it may have a file for them. */
+void agent_services_tell(struct agent *a)
+{
+	struct control_msg msg = {.type = CONTROL_ENVIRONMENT};
+	struct tunnel_look looks[PROXY_VARIABLES];
+	struct guest_env env;
+
+	if (!a->control || !a->guest_known || make_env(a, a->config, &env) < 0)
+		return;
+	for (size_t i = 0; i < env.tunnel_count; i++)
+		look_at(a, &env.tunnels[i], &looks[i]);
+	for (size_t i = 0; i < env.count && msg.environment.count < ENVIRONMENT_MAX; i++)
+		if (env.variables[i].tunnel < 0 || looks[env.variables[i].tunnel].answers)
+			msg.environment.variables[msg.environment.count++] = env.variables[i].text;
+	agent_guest_send(a, &msg);
+	guest_env_clear(&env);
+}
+
+int agent_services_set_proxies(struct agent *a, struct proxy_env *proxies)
+{
+	struct proxy_env before = a->proxies;
+	struct config *next;
+	int rc;
+
+	if (proxy_env_equal(&a->proxies, proxies)) {
+		proxy_env_clear(proxies);
+		return 0;
+	}
+	a->proxies = *proxies;
+	next = config_clone(a->config);
+	rc = next ? agent_config_set(a, next) : -ENOMEM;
+	if (rc < 0) {
+		config_free(next);
+		a->proxies = before;
+		proxy_env_clear(proxies);
+		return rc;
+	}
+	proxy_env_clear(&before);
+	return 1;
+}
