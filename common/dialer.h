@@ -11,7 +11,7 @@
 #include "mux.h"
 #include "relay.h"
 
-#define DIALER_ADDRESSES_MAX 2
+#define DIALER_ADDRESSES_MAX 3 /* as many as there are name servers; of a forward two, both loopbacks */
 
 struct dialer;
 struct loop;

@@ -107,11 +107,12 @@ static const char *kind_of(const char *end)
 static void reverse_line(struct ctl_client *client, const struct forward_info *info)
 {
 	const char *kind = info->process ? info->process : "reverse";
+	const char *host = info->host_count > 0 ? info->host[0] : "the name servers";
 
 	if (info->state == FORWARD_FORWARDED)
-		ctl_client_line(client, 'o', "%s %s: guest %s", kind, info->host[0], info->guest);
+		ctl_client_line(client, 'o', "%s %s: guest %s", kind, host, info->guest);
 	else
-		ctl_client_line(client, 'e', "homeport: %s: %s does not answer in the guest: %s", kind, info->host[0],
+		ctl_client_line(client, 'e', "homeport: %s: %s does not answer in the guest: %s", kind, host,
 				info->reason ? info->reason : forward_state_name(info->state));
 }
 

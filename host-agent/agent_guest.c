@@ -145,7 +145,16 @@ static void on_reverse_send(void *ctx, const struct control_msg *msg)
 		agent_guest_send(a, msg);
 }
 
-static const struct reverse_events reverse_events = {.send = on_reverse_send, .changed = on_forward_changed};
+static void on_reverse_resolve(void *ctx, struct mux_stream *stream, uint8_t proto, const struct relay_caller *caller)
+{
+	agent_services_resolve(ctx, stream, proto, caller);
+}
+
+static const struct reverse_events reverse_events = {
+	.send = on_reverse_send,
+	.resolve = on_reverse_resolve,
+	.changed = on_forward_changed,
+};
 
 /*
  * The guest says which port its sshd has; which one we dial we know ourselves. That is often a port of this host's
@@ -456,6 +465,7 @@ void agent_guest_end(struct agent *a)
 
 void agent_guest_free(struct agent *a)
 {
+	agent_services_end(a);
 	forward_end(a);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session itself has in the guest: variables, and the tunnels to this machine's proxies.
+ * What the session itself has in the guest: variables, the tunnels to this machine's proxies, its name servers.
  *
  * A tunnel is a reverse rule like a person's, behind theirs (rules.h, enum rule_service), so it is listened at, shown
  * and kept out of the forwards as any of these. Variables whose tunnel does not answer are kept back, with the reason:
@@ -19,8 +19,17 @@
 #include "forward.h"
 #include "guest_env.h"
 #include "log.h"
+#include "mux.h"
+#include "name_servers.h"
+#include "relay.h"
+#include "resolver.h"
 #include "reverse.h"
 #include "rules.h"
+
+/* Where the guest asks. As root at DNS's own port, since resolv.conf can name no other. */
+#define RESOLVER_ADDRESS    "127.0.0.153"
+#define RESOLVER_PORT       53
+#define RESOLVER_USERS_PORT 1053
 
 static int make_env(const struct agent *a, const struct config *config, struct guest_env *env)
 {
@@ -81,9 +90,65 @@ static int add_tunnels(const struct agent *a, const struct config *config, struc
 	return rc;
 }
 
+static int add_resolver(const struct agent *a, const struct config *config, struct rules *rules)
+{
+	struct rule_spec spec = {
+		.origin = "hostResolver",
+		.service = RULE_SERVICE_RESOLVER,
+		.reverse = true,
+		.proto = RULE_PROTO_UDP,
+		.guest_ip = RESOLVER_ADDRESS,
+		.guest_port = a->guest.uid == 0 ? RESOLVER_PORT : RESOLVER_USERS_PORT,
+	};
+	int rc;
+
+	if (!config->resolver.enabled)
+		return 0;
+	rc = add_rule(rules, &spec);
+	spec.proto = RULE_PROTO_TCP;
+	return rc < 0 ? rc : add_rule(rules, &spec);
+}
+
 int agent_services_rules(const struct agent *a, const struct config *config, struct rules *rules)
 {
-	return add_tunnels(a, config, rules);
+	int rc = add_tunnels(a, config, rules);
+
+	return rc < 0 ? rc : add_resolver(a, config, rules);
+}
+
+/* -------------------------------------------------------------------------------------------------------- the resolver
+ */
+
+void agent_services_end(struct agent *a)
+{
+	resolver_free(a->resolver);
+	a->resolver = NULL;
+}
+
+/* Made when it is first asked; the names are those of now. */
+static struct resolver *the_resolver(struct agent *a)
+{
+	if (!a->resolver)
+		a->resolver = resolver_new(a->loop, RESOLV_CONF);
+	if (a->resolver &&
+	    resolver_set_names(a->resolver, a->config->resolver.hosts, a->config->resolver.host_count) < 0)
+		return NULL;
+	return a->resolver;
+}
+
+void agent_services_resolve(struct agent *a, struct mux_stream *stream, uint8_t proto,
+			    const struct relay_caller *caller)
+{
+	struct resolver *resolver = the_resolver(a);
+
+	if (!resolver) {
+		caller->done(caller->ctx, -ENOMEM);
+		mux_stream_refuse(stream, MUX_REASON_RESOURCES);
+	} else if (proto == LISTENER_UDP) {
+		resolver_open_udp(resolver, stream, caller);
+	} else {
+		resolver_open_tcp(resolver, stream, caller);
+	}
 }
 
 /* ------------------------------------------------------------------------------------------------------- the variables

@@ -40,6 +40,8 @@ struct offload;
 struct peer;
 struct port_command;
 struct problems;
+struct relay_caller;
+struct resolver;
 struct reverse;
 struct rules;
 struct runtime_dir;
@@ -134,6 +136,7 @@ struct agent {
 	struct rules *rules; /* these three from the first GUEST on: they need to know the guest's ssh port and home */
 	struct forward *forward;
 	struct reverse *reverse;
+	struct resolver *resolver; /* NULL: the guest has none */
 	struct socket_world world;
 	char host_home[PATH_MAX], host_user[64];
 	struct port_command *on_forward;
@@ -223,7 +226,10 @@ struct served *agent_guest_share(struct agent *a, const struct sftp_target *targ
 /* agent_services.c */
 int agent_services_rules(const struct agent *a, const struct config *config, struct rules *rules); /* 0 or -ENOMEM */
 void agent_services_shell(const struct agent *a, struct ctl_client *client); /* "env NAME=VALUE" lines for a shell */
-void agent_services_tell(struct agent *a);                                   /* the guest: its variables */
+void agent_services_resolve(struct agent *a, struct mux_stream *stream, uint8_t proto,
+			    const struct relay_caller *caller); /* reverse.h */
+void agent_services_end(struct agent *a);
+void agent_services_tell(struct agent *a); /* the guest: its variables */
 /* Other proxies, which are taken, are made true. 1; 0: they are the same; -ENOMEM, and all is as before. */
 int agent_services_set_proxies(struct agent *a, struct proxy_env *proxies);
 

@@ -293,6 +293,7 @@ void config_swap_live(struct config *a, struct config *b)
 	SWAP(env);
 	SWAP(env_count);
 	SWAP(propagate_proxy_env);
+	SWAP(resolver);
 	if (a->max_forwards != 0 && b->max_forwards != 0)
 		SWAP(max_forwards);
 }
@@ -499,6 +500,7 @@ size_t config_diff_session(const struct config *running, const struct config *wa
 size_t config_diff(const struct config *running, const struct config *wanted, FILE *out)
 {
 	return diff_fields(config_ssh_fields, "ssh.", &running->ssh, &wanted->ssh, true, out) +
+	       diff_fields(config_resolver_fields, "hostResolver.", &running->resolver, &wanted->resolver, true, out) +
 	       diff_mounts(running, wanted, out) + diff_fields(config_top_fields, "", running, wanted, true, out);
 }
 

@@ -24,6 +24,7 @@ struct config_node;
 #define CONFIG_SSH_OPTIONS_MAX   64
 #define CONFIG_COMMAND_MAX       32    /* words of onForward */
 #define CONFIG_ENV_MAX           128   /* variables of env */
+#define CONFIG_HOSTS_MAX         128   /* names of hostResolver */
 #define CONFIG_TARGET_MAX        1023  /* bytes of a mount point: what a mount's state message can name */
 #define CONFIG_MAX_FORWARDS      4096  /* default: more than a developer's machine listens on */
 #define CONFIG_MAX_FORWARDS_MOST 16384 /* as many as there are streams */
@@ -60,6 +61,13 @@ struct config_ssh {
 	size_t option_count;
 };
 
+/* The host's name servers, for the guest. */
+struct config_resolver {
+	bool enabled;
+	char **hosts; /* "NAME=ADDRESS": names that are answered here */
+	size_t host_count;
+};
+
 struct config {
 	struct config_ssh ssh;
 	struct config_mount *mounts;
@@ -74,6 +82,7 @@ struct config {
 	char *guest_command; /* NULL: homeport-guest is found in the guest, or brought along */
 	char **env;          /* "NAME=VALUE", for the guest */
 	size_t env_count;
+	struct config_resolver resolver;
 	bool propagate_proxy_env; /* the guest has this user's proxy variables too */
 };
 
@@ -139,7 +148,7 @@ int config_mount_clone(const struct config_mount *mount, struct config_mount *ou
 
 /*
  * Exchanges what a running session can change between the two: mounts, port rules, how many ports, onForward, the
- * guest's variables. But a session that does not forward ports at all, or does, keeps to that.
+ * guest's variables and its resolver. But a session that does not forward ports at all, or does, keeps to that.
  */
 void config_swap_live(struct config *a, struct config *b);
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rules.h"
+
 static void *field_at(const struct config_field *field, void *whole)
 {
 	return (char *)whole + field->offset;
@@ -512,7 +514,7 @@ const struct config_type config_type_command = {
 	texts_own,
 };
 
-/* ---- variables: keys with texts, kept as "NAME=VALUE" ---- */
+/* ---- variables and hosts: keys with texts, kept as "NAME=VALUE" ---- */
 
 static bool is_variable_name(const char *name)
 {
@@ -521,7 +523,46 @@ static bool is_variable_name(const char *name)
 	return *name != '\0' && strchr("0123456789", *name) == NULL && name[strspn(name, letters)] == '\0';
 }
 
-static bool has_variable(const struct config_field *field, const void *at, const char *name)
+/* Parts of letters, digits, - and _, with dots between them. */
+static bool is_host_name(const char *name)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789-";
+
+	if (strlen(name) > 253)
+		return false;
+	for (;; name++) {
+		size_t n = strspn(name, letters);
+
+		if (n == 0 || n > 63)
+			return false;
+		name += n;
+		if (*name != '.')
+			return *name == '\0';
+	}
+}
+
+static bool is_any_text(const char *text)
+{
+	return true;
+}
+
+static bool is_address(const char *text)
+{
+	struct rule_address address;
+
+	return rule_address_parse(text, &address);
+}
+
+/* What the names of such a map are, and what their values. */
+struct pairs {
+	bool (*name)(const char *name), (*value)(const char *value);
+	const char *no_name, *value_expected;
+};
+
+static const struct pairs variables = {is_variable_name, is_any_text, "no variable's name", "a text"};
+static const struct pairs hosts = {is_host_name, is_address, "no name of a machine", "an IP address"};
+
+static bool has_pair(const struct config_field *field, const void *at, const char *name)
 {
 	char *const *items = list_items(at);
 	size_t length = strlen(name);
@@ -532,8 +573,8 @@ static bool has_variable(const struct config_field *field, const void *at, const
 	return false;
 }
 
-/* A value is a text however it is written: 1 and true are what they look like. */
-static const char *variable_value(const struct config_node *node)
+/* A value is a text however it is written: 1 and true are what they look like. NULL: there is none. */
+static const char *pair_value(const struct config_node *node)
 {
 	if (node->kind != CONFIG_NODE_SCALAR)
 		return NULL;
@@ -542,39 +583,59 @@ static const char *variable_value(const struct config_node *node)
 		       : node->text;
 }
 
-static void variables_read(struct config_reader *reader, const struct config_field *field,
-			   const struct config_node *key, void *at)
+static void pair_add(struct config_reader *reader, const struct config_field *field, void *at, const char *name,
+		     const char *value)
+{
+	char *text;
+
+	if (asprintf(&text, "%s=%s", name, value) < 0)
+		text = NULL;
+	reader->no_memory |= text == NULL;
+	append_text(reader, field, at, text);
+}
+
+static void pairs_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+		       const struct pairs *pairs, void *at)
 {
 	size_t index = 0, bytes = 0;
 
 	for (const struct config_node *node = key->value->children; node != NULL; node = node->next, index++) {
-		const char *value = variable_value(node->value);
-		char *text;
+		const char *value = pair_value(node->value);
 
 		if (list_is_too_long(reader, field, node, index))
 			return;
-		if (!is_variable_name(node->text)) {
-			config_complain(reader, field, node, "\"%.80s\" is no variable's name", node->text);
-		} else if (value == NULL) {
+		if (!pairs->name(node->text)) {
+			config_complain(reader, field, node, "\"%.80s\" is %s", node->text, pairs->no_name);
+		} else if (value == NULL || !pairs->value(value)) {
 			if (node->value->kind != CONFIG_NODE_BAD)
-				config_complain(reader, field, node->value,
-						"expected a text for %.80s; \"\" is an empty one", node->text);
-		} else if (has_variable(field, at, node->text)) {
+				config_complain(reader, field, node->value, "expected %s for %.80s%s",
+						pairs->value_expected, node->text,
+						pairs == &variables ? "; \"\" is an empty one" : "");
+		} else if (has_pair(field, at, node->text)) {
 			config_complain(reader, field, node, "%.80s is there twice; remove one", node->text);
 		} else if ((bytes += strlen(node->text) + strlen(value) + 2) > CONFIG_VARIABLES_BYTES) {
 			config_complain(reader, field, node, "all of it is longer than %d bytes",
 					CONFIG_VARIABLES_BYTES);
 			return;
 		} else {
-			if (asprintf(&text, "%s=%s", node->text, value) < 0)
-				text = NULL;
-			reader->no_memory |= text == NULL;
-			append_text(reader, field, at, text);
+			pair_add(reader, field, at, node->text, value);
 		}
 	}
 }
 
-static void variables_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
+static void variables_read(struct config_reader *reader, const struct config_field *field,
+			   const struct config_node *key, void *at)
+{
+	pairs_read(reader, field, key, &variables, at);
+}
+
+static void hosts_read(struct config_reader *reader, const struct config_field *field, const struct config_node *key,
+		       void *at)
+{
+	pairs_read(reader, field, key, &hosts, at);
+}
+
+static void pairs_write(FILE *out, const struct config_field *field, const void *at, unsigned indent)
 {
 	char *const *items = list_items(at);
 
@@ -589,7 +650,18 @@ static void variables_write(FILE *out, const struct config_field *field, const v
 
 const struct config_type config_type_variables = {
 	"names with values", CONFIG_NODE_MAP, variables_read, texts_is_set,
-	variables_write,     texts_equal,     texts_free,     texts_own,
+	pairs_write,         texts_equal,     texts_free,     texts_own,
+};
+
+const struct config_type config_type_hosts = {
+	"names with addresses",
+	CONFIG_NODE_MAP,
+	hosts_read,
+	texts_is_set,
+	pairs_write,
+	texts_equal,
+	texts_free,
+	texts_own,
 };
 
 const struct config_type config_type_not_yet = {"", CONFIG_NODE_BAD, NULL, NULL, NULL, NULL, NULL, NULL};

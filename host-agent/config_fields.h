@@ -86,6 +86,7 @@ extern const struct config_type config_type_list;       /* a pointer to structs,
 extern const struct config_type config_type_texts;      /* char **, and a size_t count */
 extern const struct config_type config_type_command;    /* char **, and a size_t count: a program and its arguments */
 extern const struct config_type config_type_variables;  /* char **, and a size_t count: "NAME=VALUE" */
+extern const struct config_type config_type_hosts;      /* the same: "NAME=ADDRESS" */
 extern const struct config_type config_type_not_yet;    /* no value: the key is known, what it asks for is not built */
 
 /* Reads a mapping into the struct at `to`; what is wrong goes to the reader's problems and leaves its field as it was.

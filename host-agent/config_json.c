@@ -138,19 +138,33 @@ static void write_command(struct json *j, const struct config_field *field)
 	json_close(j, ']');
 }
 
-static void write_variables(struct json *j, const struct config_field *field)
+/* Names of this form; what the values are stands in the {} that is left open. */
+static void open_pairs(struct json *j, const struct config_field *field, const char *names)
 {
 	write_type(j, "object");
 	json_u64(j, "maxProperties", field->most);
 	json_open(j, "propertyNames", '{');
-	json_string(j, "pattern", "^[A-Za-z_][A-Za-z0-9_]*$");
+	json_string(j, "pattern", names);
 	json_close(j, '}');
 	json_open(j, "additionalProperties", '{');
+}
+
+static void write_variables(struct json *j, const struct config_field *field)
+{
+	open_pairs(j, field, "^[A-Za-z_][A-Za-z0-9_]*$");
 	json_open(j, "type", '[');
 	json_string(j, NULL, "string");
 	json_string(j, NULL, "number");
 	json_string(j, NULL, "boolean");
 	json_close(j, ']');
+	json_close(j, '}');
+}
+
+static void write_hosts(struct json *j, const struct config_field *field)
+{
+	open_pairs(j, field, "^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$");
+	write_type(j, "string");
+	json_string(j, "pattern", "^([0-9]+[.][0-9.]+|[0-9a-fA-F.]*:[0-9a-fA-F:.]*)$");
 	json_close(j, '}');
 }
 
@@ -177,6 +191,7 @@ static const struct {
 	{&config_type_texts, write_texts},
 	{&config_type_command, write_command},
 	{&config_type_variables, write_variables},
+	{&config_type_hosts, write_hosts},
 };
 
 /* ---- the tables ---- */

@@ -164,6 +164,19 @@ const struct config_field config_forward_fields[] = {
 	{0},
 };
 
+const struct config_field config_resolver_fields[] = {
+	{.key = "enabled",
+	 .about = "Whether a resolver answers in the guest: at port 53 of 127.0.0.153 as root, else at port 1053.",
+	 FIELD(flag, config_resolver, enabled)},
+	{.key = "hosts",
+	 .about = "Names with addresses that it answers by itself.",
+	 FIELD(hosts, config_resolver, hosts),
+	 .item_size = sizeof(char *),
+	 .count_offset = offsetof(struct config_resolver, host_count) - offsetof(struct config_resolver, hosts),
+	 .most = CONFIG_HOSTS_MAX},
+	{0},
+};
+
 _Static_assert(sizeof(config_forward_fields) / sizeof(config_forward_fields[0]) <= CONFIG_FIELDS_MAX + 1,
 	       "the longest table");
 
@@ -238,7 +251,12 @@ const struct config_field config_top_fields[] = {
 	 .example = "true",
 	 FIELD(bool, config, propagate_proxy_env),
 	 .live = true},
-	NOT_YET("hostResolver"),
+	{.key = "hostResolver",
+	 .about = "Whether the guest may ask this machine's name servers.",
+	 .example = "{enabled: true}",
+	 FIELD(section, config, resolver),
+	 .fields = config_resolver_fields,
+	 .live = true},
 	{0},
 };
 

@@ -15,9 +15,10 @@ enum {
 	CONFIG_TOP_ON_FORWARD,
 };
 
-extern const struct config_field config_top_fields[];     /* struct config */
-extern const struct config_field config_ssh_fields[];     /* struct config_ssh */
-extern const struct config_field config_mount_fields[];   /* struct config_mount */
-extern const struct config_field config_forward_fields[]; /* struct rule_spec */
+extern const struct config_field config_top_fields[];      /* struct config */
+extern const struct config_field config_ssh_fields[];      /* struct config_ssh */
+extern const struct config_field config_resolver_fields[]; /* struct config_resolver */
+extern const struct config_field config_mount_fields[];    /* struct config_mount */
+extern const struct config_field config_forward_fields[];  /* struct rule_spec */
 
 #endif

@@ -100,9 +100,9 @@ void config_template_write(FILE *out, const char *name, bool (*exists)(void *ctx
 			continue;
 		putc('\n', out);
 		write_prose(out, "#", "#", field->about);
-		if (field->type == &config_type_list)
+		if (field->type == &config_type_list || (field->fields != NULL && field->example != NULL))
 			write_entry(&t, field);
-		if (field->type == &config_type_section)
+		if (field->type == &config_type_section && field->example == NULL)
 			write_section(&t, field);
 		else
 			write_example(&t, field, "");

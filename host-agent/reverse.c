@@ -142,7 +142,9 @@ void reverse_open(struct reverse *r, struct mux_stream *stream, const uint8_t *a
 		return;
 	}
 	caller = forward_traffic_join(row->traffic);
-	if (row->listen.proto == LISTENER_UDP)
+	if (row->service == RULE_SERVICE_RESOLVER)
+		r->events->resolve(r->ctx, stream, row->listen.proto, &caller);
+	else if (row->listen.proto == LISTENER_UDP)
 		dialer_connect_udp(r->dialer, stream, &row->host[0], &caller);
 	else
 		dialer_connect(r->dialer, stream, row->host, row->host_count, &caller);
@@ -255,6 +257,10 @@ static int row_fill_host(struct reverse_row *row, const struct rule_verdict *hos
 	if (host->host_socket) {
 		row->host_count = 1;
 		return path_address(host->host_socket, &world->host, &row->host[0], row->host_text[0], fault);
+	}
+	if (host->service == RULE_SERVICE_RESOLVER) {
+		snprintf(row->host_text[0], sizeof(row->host_text[0]), "the name servers");
+		return 0;
 	}
 	row->host_count = host->host_count;
 	/* Nothing tells which of two addresses a UDP server has. */

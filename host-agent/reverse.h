@@ -19,6 +19,7 @@ struct control_listen_state;
 struct control_msg;
 struct loop;
 struct mux_stream;
+struct relay_caller;
 struct reverse;
 struct rules;
 struct socket_world;
@@ -26,6 +27,8 @@ struct socket_world;
 struct reverse_events {
 	/* A LISTEN or UNLISTEN for the guest, from inside reverse_begin() and reverse_set_rules(). */
 	void (*send)(void *ctx, const struct control_msg *msg);
+	/* A stream for the host's name servers, of either protocol, to accept or refuse; the caller is copied. */
+	void (*resolve)(void *ctx, struct mux_stream *stream, uint8_t proto, const struct relay_caller *caller);
 	/* What reverse_list() gives has changed. */
 	void (*changed)(void *ctx);
 };

@@ -49,6 +49,7 @@ const char *rule_action_name(enum rule_action action)
 static const char *const service_names[] = {
 	[RULE_SERVICE_NONE] = NULL,
 	[RULE_SERVICE_PROXY] = "proxy",
+	[RULE_SERVICE_RESOLVER] = "resolver",
 };
 static_assert(sizeof(service_names) / sizeof(service_names[0]) == RULE_SERVICES, "every service has a name");
 
@@ -224,13 +225,17 @@ static enum rule_proto static_proto(const struct rule *rule)
 
 /*
  * The rule that has the port whether or not anything listens, or NULL. What listens where a reverse rule does is we
- * ourselves: to forward it would lead the host's service back to the host, in the worst case to itself.
+ * ourselves: to forward it would lead the host's service back to the host, in the worst case to itself. What the
+ * session has by itself takes its own address alone: nobody asked for the port.
  */
-static const struct rule *static_cover(const struct rules *rules, const struct listener_key *listener)
+static const struct rule *static_cover(const struct rules *rules, const struct listener_key *listener,
+				       const struct rule_address *address)
 {
 	for (size_t i = 0; i < rules->count; i++) {
 		const struct rule *rule = &rules->list[i];
 
+		if (rule->service != RULE_SERVICE_NONE && !rule_address_equal(&rule->guest, address))
+			continue;
 		if (listener->proto == static_proto(rule) &&
 		    (rule->is_static || (rule->reverse && rule->guest_socket == NULL)) &&
 		    rule_range_has(&rule->guest_ports, listener->port))
@@ -258,7 +263,7 @@ static void verdict_forward(const struct rule *rule, unsigned guest_port, struct
 void rules_match(const struct rules *rules, const struct listener_key *listener, struct rule_verdict *out)
 {
 	struct rule_address address = rule_address_make(listener->family, listener->address);
-	const struct rule *cover = static_cover(rules, listener);
+	const struct rule *cover = static_cover(rules, listener, &address);
 
 	for (size_t i = 0; i < rules->count; i++) {
 		const struct rule *rule = &rules->list[i];

@@ -35,7 +35,8 @@ enum rule_choice {
 /* What the session itself has in the guest, by reverse rules of its own. */
 enum rule_service {
 	RULE_SERVICE_NONE,
-	RULE_SERVICE_PROXY, /* a proxy of the host's: guest_env.h */
+	RULE_SERVICE_PROXY,    /* a proxy of the host's: guest_env.h */
+	RULE_SERVICE_RESOLVER, /* its name servers: resolver.h. The rule's host is not looked at */
 	RULE_SERVICES,
 };
 

@@ -217,7 +217,7 @@ def test_every_commented_line_is_valid_alone_and_with_all_others(person, schema,
     assert person.run("init", "dev").returncode == 0
     lines = (person.folder / "dev.yaml").read_text().splitlines()
     commented = [i for i, line in enumerate(lines) if re.match(r" *#[^ ]", line)]
-    assert len(commented) == 13 + key_there and any("id_ecdsa" in lines[i] for i in commented) == key_there
+    assert len(commented) == 14 + key_there and any("id_ecdsa" in lines[i] for i in commented) == key_there
     for chosen in [commented, *([i] for i in commented)]:
         text = "".join((line.replace("#", "", 1) if i in chosen else line) + "\n" for i, line in enumerate(lines))
         path = person.write(text, "tried.yaml")
@@ -259,7 +259,7 @@ def test_each_key_that_homeport_refuses_the_schema_refuses(person, schema):
     jsonschema.Draft202012Validator.check_schema(schema)
     known = {key for level, _ in levels(schema) for key in level["properties"]}
     assert {"host", "location", "guestPort", "count", "maxForwards"} <= known
-    later = {"sync", "hostResolver"}
+    later = {"sync"}
     for level, path in levels(schema):
         needed = {key: NEEDED[key] for key in level.get("required", [])}
         right = document(path, needed)

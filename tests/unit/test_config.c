@@ -148,7 +148,8 @@ static void every_key_is_read(void **state)
 				     "maxForwards: 10\n"
 				     "guestCommand: /opt/homeport-guest -v\n"
 				     "env: {A: \"b c\", _D1: 2, E: \"\"}\n"
-				     "propagateProxyEnv: false\n");
+				     "propagateProxyEnv: false\n"
+				     "hostResolver: {enabled: true, hosts: {a.example: 10.0.0.1, B: \"::1\"}}\n");
 
 	assert_string_equal(c->ssh.host, "192.168.64.5");
 	assert_int_equal(c->env_count, 3);
@@ -156,6 +157,10 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->env[1], "_D1=2");
 	assert_string_equal(c->env[2], "E=");
 	assert_false(c->propagate_proxy_env);
+	assert_true(c->resolver.enabled);
+	assert_int_equal(c->resolver.host_count, 2);
+	assert_string_equal(c->resolver.hosts[0], "a.example=10.0.0.1");
+	assert_string_equal(c->resolver.hosts[1], "B=::1");
 	assert_int_equal(c->ssh.port, 2022);
 	assert_string_equal(c->ssh.user, "me");
 	assert_string_equal(c->ssh.config_file.path, HOME "/.lima/default/ssh.config");
@@ -444,6 +449,11 @@ static void variables_are_names_with_texts(void **state)
 						     "f:1:21: env: expected a text for C; \"\" is an empty one\n"
 						     "f:1:28: env: expected a text for D; \"\" is an empty one"},
 		{"env: {A: 1, B: 2, A: 3}\n", "f:1:19: env: A is there twice; remove one"},
+		{"hostResolver: {hosts: {a..b: 1.1.1.1, .a: 1.1.1.1, a.: 1.1.1.1, \"\": 1.1.1.1, a: b, c: 1.1, d: }}\n",
+		 "f:1:24: hosts: \"a..b\" is no name of a machine\nf:1:39: hosts: \".a\" is no name of a machine\n"
+		 "f:1:52: hosts: \"a.\" is no name of a machine\nf:1:65: hosts: \"\" is no name of a machine\n"
+		 "f:1:81: hosts: expected an IP address for a\nf:1:87: hosts: expected an IP address for c\n"
+		 "f:1:95: hosts: expected an IP address for d"},
 		{"env: [A=b]\n", "f:1:6: env: expected names with values, found a list"},
 		{"propagateProxyEnv: 1\n", "f:1:20: propagateProxyEnv: expected true or false, found 1"},
 	};
@@ -459,7 +469,6 @@ static void variables_are_names_with_texts(void **state)
 static void what_is_not_built_yet_is_an_error_and_not_silence(void **state)
 {
 	static const struct mistake rows[] = {
-		{"hostResolver: {enabled: true}\n", "f:1:1: hostResolver: not supported by this version; remove it"},
 		{"mounts:\n- location: /a\n  ownership: no\n",
 		 "f:3:14: ownership: expected host or virtual, found \"no\""},
 		{"mounts:\n- location: /a\n  ownership: virtual\n  acl: true\n",
@@ -610,6 +619,7 @@ static void what_is_shown_reads_back_as_the_same(void **state)
 		"  gidMap: [{count: 4294967295, host: 0, guest: 0}]\n- location: /b\n  uidMap: []\n  acl: true\n"
 		"- location: /c\n  acl: false\n",
 		"env: {A: \"b\\n'\", B: 1.50, C: yes}\npropagateProxyEnv: false\n",
+		"hostResolver: {hosts: {a.b-c: 10.0.0.1, _d: \"::1\"}, enabled: true}\n",
 		"portForwards:\n- {}\n- guestPortRange: [1, 2]\n  hostPortRange: [3, 4]\n  hostIP: \"::1\"\n"
 		"- {guestIP: \"::\", ignore: true, proto: tcp, process: \"^a|b$\"}\n- guestIPMustBeZero: false\n"
 		"  guestIP: 0.0.0.0\n  guestPort: 80\n  hostPort: 8080\n",
