@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session itself has in the guest: variables, the tunnels to this machine's proxies, its name servers.
+ * What the session itself has in the guest: variables, the tunnels to this machine's proxies, its name servers,
+ * the user's ssh-agent.
  *
  * A tunnel is a reverse rule like a person's, behind theirs (rules.h, enum rule_service), so it is listened at, shown
  * and kept out of the forwards as any of these. Variables whose tunnel does not answer are kept back, with the reason:
@@ -25,11 +26,15 @@
 #include "resolver.h"
 #include "reverse.h"
 #include "rules.h"
+#include "sock_address.h"
+#include "socket_path.h"
 
 /* Where the guest asks. As root at DNS's own port, since resolv.conf can name no other. */
 #define RESOLVER_ADDRESS    "127.0.0.153"
 #define RESOLVER_PORT       53
 #define RESOLVER_USERS_PORT 1053
+
+#define SSH_AGENT_SOCKET "{{.Home}}/.cache/homeport/{{.Name}}.agent"
 
 static int make_env(const struct agent *a, const struct config *config, struct guest_env *env)
 {
@@ -109,11 +114,39 @@ static int add_resolver(const struct agent *a, const struct config *config, stru
 	return rc < 0 ? rc : add_rule(rules, &spec);
 }
 
+/* Where ssh(1) would ask it; NULL: there is none. */
+static const char *ssh_agent(void)
+{
+	const char *path = getenv("SSH_AUTH_SOCK");
+
+	return path && path[0] == '/' ? path : NULL;
+}
+
+static int add_ssh_agent(const struct config *config, struct rules *rules)
+{
+	struct rule_spec spec = {
+		.origin = "ssh.forwardAgent",
+		.service = RULE_SERVICE_SSH_AGENT,
+		.reverse = true,
+		.guest_socket = SSH_AGENT_SOCKET,
+		.host_socket = ssh_agent(),
+	};
+
+	if (!config->ssh.forward_agent)
+		return 0;
+	if (spec.host_socket)
+		return add_rule(rules, &spec);
+	log_warn("ssh.forwardAgent: there is no ssh-agent to forward: SSH_AUTH_SOCK is not set for homeport");
+	return 0;
+}
+
 int agent_services_rules(const struct agent *a, const struct config *config, struct rules *rules)
 {
 	int rc = add_tunnels(a, config, rules);
 
-	return rc < 0 ? rc : add_resolver(a, config, rules);
+	if (rc == 0)
+		rc = add_resolver(a, config, rules);
+	return rc < 0 ? rc : add_ssh_agent(config, rules);
 }
 
 /* -------------------------------------------------------------------------------------------------------- the resolver
@@ -154,28 +187,30 @@ void agent_services_resolve(struct agent *a, struct mux_stream *stream, uint8_t 
 /* ------------------------------------------------------------------------------------------------------- the variables
  */
 
-struct tunnel_look {
-	char guest[32], host[32];
+/* How a row stands: of this end in the guest, that leads to this one here ("": wherever). */
+struct row_look {
+	char guest[SOCK_ADDRESS_TEXT_MAX], host[SOCK_ADDRESS_TEXT_MAX];
+	const char *proto;
 	bool answers;
-	char reason[256]; /* why not */
+	char reason[SOCK_ADDRESS_TEXT_MAX + 128]; /* why not */
 };
 
 static void on_row(void *ctx, const struct forward_info *info)
 {
-	struct tunnel_look *look = ctx;
-	bool same = false;
+	struct row_look *look = ctx;
+	bool same = !look->host[0];
 
 	for (size_t i = 0; i < info->host_count; i++)
 		same |= strcmp(info->host[i], look->host) == 0;
-	if (!same || strcmp(info->guest, look->guest) != 0 || strcmp(info->proto, "tcp") != 0)
+	if (!same || strcmp(info->guest, look->guest) != 0 || strcmp(info->proto, look->proto) != 0)
 		return;
 	look->answers = info->state == FORWARD_FORWARDED;
 	snprintf(look->reason, sizeof(look->reason), "%s", info->reason ? info->reason : "");
 }
 
-static void look_at(const struct agent *a, const struct proxy_tunnel *tunnel, struct tunnel_look *look)
+static void look_at_tunnel(const struct agent *a, const struct proxy_tunnel *tunnel, struct row_look *look)
 {
-	*look = (struct tunnel_look){.reason = "the guest is not there"};
+	*look = (struct row_look){.proto = "tcp", .reason = "the guest is not there"};
 	snprintf(look->guest, sizeof(look->guest), "127.0.0.1:%u", tunnel->port);
 	snprintf(look->host, sizeof(look->host), "%s:%u",
 		 strcmp(tunnel->host_ip, "localhost") == 0 ? "127.0.0.1" : tunnel->host_ip, tunnel->port);
@@ -198,15 +233,34 @@ static void put_variable(struct ctl_client *client, const char *text)
 	free(line);
 }
 
-void agent_services_shell(const struct agent *a, struct ctl_client *client)
+static void shell_ssh_agent(const struct agent *a, struct ctl_client *client)
 {
-	struct tunnel_look looks[PROXY_VARIABLES];
+	struct row_look look = {.proto = "unix", .reason = "the guest is not there"};
+	char *path = a->reverse ? socket_path_expand(SSH_AGENT_SOCKET, &a->world.guest) : NULL, *text;
+
+	if (path) {
+		text_printable(look.guest, sizeof(look.guest), path, strlen(path));
+		snprintf(look.reason, sizeof(look.reason), "SSH_AUTH_SOCK is not set for homeport here");
+		reverse_list(a->reverse, on_row, &look);
+	}
+	if (!look.answers) {
+		ctl_client_line(client, 'e', "homeport: shell: without the ssh-agent: %s", look.reason);
+	} else if (asprintf(&text, "SSH_AUTH_SOCK=%s", path) >= 0) {
+		put_variable(client, text);
+		free(text);
+	}
+	free(path);
+}
+
+static void shell_variables(const struct agent *a, struct ctl_client *client)
+{
+	struct row_look looks[PROXY_VARIABLES];
 	struct guest_env env;
 
 	if (make_env(a, a->config, &env) < 0)
 		return;
 	for (size_t i = 0; i < env.tunnel_count; i++) {
-		look_at(a, &env.tunnels[i], &looks[i]);
+		look_at_tunnel(a, &env.tunnels[i], &looks[i]);
 		if (!looks[i].answers)
 			ctl_client_line(client, 'e', "homeport: shell: without the proxy at %s: %s", looks[i].host,
 					looks[i].reason);
@@ -217,17 +271,24 @@ void agent_services_shell(const struct agent *a, struct ctl_client *client)
 	guest_env_clear(&env);
 }
 
+void agent_services_shell(const struct agent *a, struct ctl_client *client)
+{
+	shell_variables(a, client);
+	if (a->config->ssh.forward_agent)
+		shell_ssh_agent(a, client);
+}
+
 /* The same to the guest's agent: it may have a file for them. */
 void agent_services_tell(struct agent *a)
 {
 	struct control_msg msg = {.type = CONTROL_ENVIRONMENT};
-	struct tunnel_look looks[PROXY_VARIABLES];
+	struct row_look looks[PROXY_VARIABLES];
 	struct guest_env env;
 
 	if (!a->control || !a->guest_known || make_env(a, a->config, &env) < 0)
 		return;
 	for (size_t i = 0; i < env.tunnel_count; i++)
-		look_at(a, &env.tunnels[i], &looks[i]);
+		look_at_tunnel(a, &env.tunnels[i], &looks[i]);
 	for (size_t i = 0; i < env.count && msg.environment.count < ENVIRONMENT_MAX; i++)
 		if (env.variables[i].tunnel < 0 || looks[env.variables[i].tunnel].answers)
 			msg.environment.variables[msg.environment.count++] = env.variables[i].text;

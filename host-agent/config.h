@@ -59,6 +59,7 @@ struct config_ssh {
 	char *host_key; /* "SHA256:…" */
 	char **options; /* "Key=Value", as for ssh -o */
 	size_t option_count;
+	bool forward_agent; /* the user's ssh-agent answers in the guest */
 };
 
 /* The host's name servers, for the guest. */

@@ -64,6 +64,10 @@ const struct config_field config_ssh_fields[] = {
 	 .item_size = sizeof(char *),
 	 .count_offset = offsetof(struct config_ssh, option_count) - offsetof(struct config_ssh, options),
 	 .most = CONFIG_SSH_OPTIONS_MAX},
+	{.key = "forwardAgent",
+	 .about = "Whether this user's ssh-agent answers in the guest, at ~/.cache/homeport/NAME.agent there.",
+	 .example = "true",
+	 FIELD(flag, config_ssh, forward_agent)},
 	{0},
 };
 

@@ -50,6 +50,7 @@ static const char *const service_names[] = {
 	[RULE_SERVICE_NONE] = NULL,
 	[RULE_SERVICE_PROXY] = "proxy",
 	[RULE_SERVICE_RESOLVER] = "resolver",
+	[RULE_SERVICE_SSH_AGENT] = "ssh-agent",
 };
 static_assert(sizeof(service_names) / sizeof(service_names[0]) == RULE_SERVICES, "every service has a name");
 

@@ -37,6 +37,7 @@ enum rule_service {
 	RULE_SERVICE_NONE,
 	RULE_SERVICE_PROXY,    /* a proxy of the host's: guest_env.h */
 	RULE_SERVICE_RESOLVER, /* its name servers: resolver.h. The rule's host is not looked at */
+	RULE_SERVICE_SSH_AGENT,
 	RULE_SERVICES,
 };
 

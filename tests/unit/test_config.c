@@ -117,6 +117,7 @@ static void every_key_is_read(void **state)
 				     "  identityFile: \"~/.ssh/id_ed25519\"\n"
 				     "  hostKey: \"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n"
 				     "  options: [\"ForwardAgent=no\", \"ProxyJump=a@b\"]\n"
+				     "  forwardAgent: true\n"
 				     "mounts:\n"
 				     "- location: \"~\"\n"
 				     "  acl: true\n"
@@ -158,6 +159,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->env[2], "E=");
 	assert_false(c->propagate_proxy_env);
 	assert_true(c->resolver.enabled);
+	assert_true(c->ssh.forward_agent);
 	assert_int_equal(c->resolver.host_count, 2);
 	assert_string_equal(c->resolver.hosts[0], "a.example=10.0.0.1");
 	assert_string_equal(c->resolver.hosts[1], "B=::1");
@@ -223,7 +225,7 @@ static void an_unknown_key_is_an_error_that_names_the_nearest_right_one(void **s
 		 "f:3:3: unknown key \"guestIp\"; did you mean \"guestIP\"?"},
 		{"ssh:\n  forwardX11Trusted: true\n",
 		 "f:2:3: unknown key \"forwardX11Trusted\"; here are: host, port, user, configFile, identityFile, "
-		 "hostKey, options"},
+		 "hostKey, options, forwardAgent"},
 	};
 
 	EXPECT_MISTAKES(rows);

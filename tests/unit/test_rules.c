@@ -120,6 +120,27 @@ static void a_port_that_is_never_forwarded_is_denied_whatever_the_rules_say(void
 	rules_free(rules);
 }
 
+static void what_the_session_has_by_itself_covers_its_own_address_alone(void **state)
+{
+	static const struct rule_spec specs[] = {
+		{.origin = "a",
+		 .reverse = true,
+		 .guest_ip = "127.0.0.153",
+		 .guest_port = 53,
+		 .service = RULE_SERVICE_RESOLVER},
+		{0},
+	};
+	struct rules *rules = list_of(0, specs);
+	struct rule_static s;
+	size_t cursor = 0;
+
+	assert_true(rules_reverse_next(rules, &cursor, &s));
+	assert_int_equal(s.host.service, RULE_SERVICE_RESOLVER);
+	expect(rules, "127.0.0.153", 53, "static: a reverse rule has this port");
+	expect(rules, "127.0.0.1", 53, "127.0.0.1 ::1 :53");
+	rules_free(rules);
+}
+
 static void port_22_and_our_own_port_are_denied_on_every_address_whatever_the_rules_say(void **state)
 {
 	static const char *const addresses[] = {"0.0.0.0", "::", "127.0.0.1", "::1", "192.168.5.15", "fe80::1"};
@@ -718,6 +739,7 @@ int main(void)
 		cmocka_unit_test(static_ports_are_walked_without_the_denied_ones),
 		cmocka_unit_test(sockets_of_the_guest_are_there_from_start_to_end),
 		cmocka_unit_test(a_reverse_rule_listens_in_the_guest_and_keeps_its_port_from_being_forwarded),
+		cmocka_unit_test(what_the_session_has_by_itself_covers_its_own_address_alone),
 		cmocka_unit_test(a_rule_with_a_guest_socket_takes_no_port),
 		cmocka_unit_test(a_host_socket_answers_for_one_guest_port),
 		cmocka_unit_test(a_rule_may_say_who_listens_and_what_is_not_known_never_matches),
