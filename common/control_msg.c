@@ -443,6 +443,44 @@ static int get_environment(struct wire_reader *r, struct control_msg *msg)
 	return rc;
 }
 
+static void put_nothing(struct wire_buf *out, const struct control_msg *msg)
+{
+	(void)out;
+	(void)msg;
+}
+
+static int get_nothing(struct wire_reader *r, struct control_msg *msg)
+{
+	(void)r;
+	(void)msg;
+	return 0;
+}
+
+static void put_clock_ask(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u64(out, msg->clock.token);
+}
+
+static int get_clock_ask(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->clock.token = wire_get_u64(r);
+	r->bad |= msg->clock.token == 0;
+	return 0;
+}
+
+static void put_clock(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u64(out, msg->clock.token);
+	wire_put_u64(out, msg->clock.time_us);
+}
+
+static int get_clock(struct wire_reader *r, struct control_msg *msg)
+{
+	get_clock_ask(r, msg);
+	msg->clock.time_us = wire_get_u64(r);
+	return 0;
+}
+
 /* --- the table ------------------------------------------------------------------------------------------------- */
 
 static const struct message messages[] = {
@@ -460,6 +498,9 @@ static const struct message messages[] = {
 	[CONTROL_LISTEN_STATE] = {"LISTEN_STATE", false, put_listen_state, get_listen_state},
 	[CONTROL_UNLISTEN] = {"UNLISTEN", true, put_unlisten, get_unlisten},
 	[CONTROL_ENVIRONMENT] = {"ENVIRONMENT", true, put_environment, get_environment},
+	[CONTROL_CLOCK_CHECK] = {"CLOCK_CHECK", true, put_nothing, get_nothing},
+	[CONTROL_CLOCK_ASK] = {"CLOCK_ASK", false, put_clock_ask, get_clock_ask},
+	[CONTROL_CLOCK] = {"CLOCK", true, put_clock, get_clock},
 };
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == CONTROL_TYPE_END, "a row for each message");
 

@@ -34,6 +34,10 @@ enum control_type {
 	CONTROL_LISTEN_STATE, /* guest -> host: of one of these, whenever it changes */
 	CONTROL_UNLISTEN,     /* host -> guest: no more */
 	CONTROL_ENVIRONMENT,  /* host -> guest: the variables it is to have, instead of those before */
+	/* the guest's clock, only where the configuration asks for it */
+	CONTROL_CLOCK_CHECK, /* host -> guest: it may be late */
+	CONTROL_CLOCK_ASK,   /* guest -> host: what time is it? */
+	CONTROL_CLOCK,       /* host -> guest: the answer */
 	CONTROL_TYPE_END,
 };
 
@@ -129,6 +133,11 @@ struct control_environment {
 	char *variables[ENVIRONMENT_MAX]; /* "NAME=VALUE" */
 };
 
+struct control_clock {
+	uint64_t token;   /* the guest's, as it asked; never 0 */
+	uint64_t time_us; /* since 1970; of an ASK nothing */
+};
+
 struct control_msg {
 	enum control_type type;
 	union {
@@ -143,6 +152,7 @@ struct control_msg {
 		struct control_listen listen;
 		uint32_t unlisten_id;
 		struct control_listen_state listen_state;
+		struct control_clock clock;             /* ASK and CLOCK */
 		struct control_environment environment; /* owns its strings: control_msg_clear() */
 		struct {
 			uint8_t level;

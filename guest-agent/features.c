@@ -8,7 +8,7 @@
 
 static const char *const names[] = {
 	[FEATURE_STATX] = "statx",         [FEATURE_TMPFILE] = "tmpfile", [FEATURE_DIRECT_MMAP] = "direct-mmap",
-	[FEATURE_BPF_WATCH] = "bpf-watch", [FEATURE_RESEND] = "resend",
+	[FEATURE_BPF_WATCH] = "bpf-watch", [FEATURE_RESEND] = "resend",   [FEATURE_SET_CLOCK] = "set-clock",
 };
 static_assert(sizeof(names) / sizeof(names[0]) == FEATURE_COUNT, "every feature has a name");
 

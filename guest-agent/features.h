@@ -14,6 +14,7 @@ enum feature {
 	FEATURE_DIRECT_MMAP, /* FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6 */
 	FEATURE_BPF_WATCH,   /* SO_NETNS_COOKIE, and the same in BPF_PROG_TYPE_SOCK_OPS, Linux 5.15 */
 	FEATURE_RESEND,      /* FUSE_NOTIFY_RESEND, Linux 6.9 */
+	FEATURE_SET_CLOCK,   /* that root may set the clock: not in a container, nor where a test must not */
 	FEATURE_COUNT,
 };
 

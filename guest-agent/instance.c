@@ -28,6 +28,7 @@
 #include "attachment.h"
 #include "bounds.h"
 #include "chan.h"
+#include "clock_step.h"
 #include "control_msg.h"
 #include "dial.h"
 #include "etc_environment.h"
@@ -62,9 +63,10 @@ struct seat {
 	uint16_t ssh_port;
 	struct mux_stream *control;
 	struct wire_buf in;
-	struct reverse *reverse; /* from the first LISTEN on; NULL: it listens for nobody */
-	bool named;              /* and the host has its name in /etc/hosts */
-	bool configured;         /* CONFIG came */
+	struct reverse *reverse;  /* from the first LISTEN on; NULL: it listens for nobody */
+	struct clock_step *clock; /* from the first CLOCK_CHECK on; NULL: the clock is no matter of this host's */
+	bool named;               /* and the host has its name in /etc/hosts */
+	bool configured;          /* CONFIG came */
 };
 
 struct instance {
@@ -426,6 +428,31 @@ static int on_listen(struct instance *i, const struct control_msg *msg)
 	return seat->reverse ? reverse_listen(seat->reverse, &msg->listen) : -ENOMEM;
 }
 
+static void on_clock_ask(void *ctx, uint64_t token)
+{
+	struct control_msg msg = {.type = CONTROL_CLOCK_ASK, .clock = {.token = token}};
+
+	host_send(ctx, &msg);
+}
+
+static const struct clock_events clock_events = {.ask = on_clock_ask};
+
+static int on_clock_check(struct instance *i)
+{
+	struct seat *seat = i->seat;
+
+	if (geteuid() != 0) {
+		log_info("the clock is not set by the host's: it takes root");
+		return 0;
+	}
+	if (!seat->clock)
+		seat->clock = clock_step_new(&clock_ops_machine, &clock_events, i);
+	if (!seat->clock)
+		return -ENOMEM;
+	clock_step_check(seat->clock);
+	return 0;
+}
+
 static int on_message(struct instance *i, struct control_msg *msg)
 {
 	if (msg->type != CONTROL_CONFIG && !i->seat->configured)
@@ -441,6 +468,11 @@ static int on_message(struct instance *i, struct control_msg *msg)
 		return on_listen(i, msg);
 	case CONTROL_UNLISTEN:
 		return i->seat->reverse ? reverse_unlisten(i->seat->reverse, msg->unlisten_id) : -EPROTO;
+	case CONTROL_CLOCK_CHECK:
+		return on_clock_check(i);
+	case CONTROL_CLOCK:
+		return i->seat->clock ? clock_step_answer(i->seat->clock, msg->clock.token, msg->clock.time_us)
+				      : -EPROTO;
 	case CONTROL_ENVIRONMENT:
 		set_variables(i, msg->environment.variables, msg->environment.count);
 		return 0;
@@ -531,6 +563,8 @@ static void leave_seat(struct instance *i)
 		set_variables(i, NULL, 0);
 	reverse_free(i->seat->reverse);
 	i->seat->reverse = NULL;
+	clock_step_free(i->seat->clock);
+	i->seat->clock = NULL;
 	i->seat->instance = NULL;
 	i->seat = NULL;
 	loop_timer_stop(i->claim);
@@ -819,4 +853,6 @@ void instance_report(const struct instance *i, FILE *out)
 	fprintf(out, "  %s: %s\n", wanted_target(e->wanted), states[wanted_status(e->wanted)]);
 	if (i->ports && ports_how(i->ports)[0])
 		fprintf(out, "  ports: %s\n", ports_how(i->ports));
+	if (i->seat && i->seat->clock)
+		clock_step_report(i->seat->clock, out);
 }

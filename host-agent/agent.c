@@ -208,6 +208,8 @@ static void on_peer_up(void *ctx, bool resumed, const struct session_hello *remo
 	a->ever_connected = true;
 	if (!resumed && agent_guest_begin(a) < 0)
 		peer_goodbye(a->peer, SESSION_REASON_RESOURCES, "out of memory");
+	if (resumed)
+		agent_guest_check_clock(a);
 	set_state(a, AGENT_CONNECTED);
 	agent_changed(a);
 }
@@ -384,8 +386,12 @@ static void on_doubt_timer(void *ctx)
 {
 	struct agent *a = ctx;
 
-	if (a->peer && peer_is_up(a->peer) && peer_heard_us(a->peer) < a->doubt_us)
+	if (!a->peer || !peer_is_up(a->peer))
+		return;
+	if (peer_heard_us(a->peer) < a->doubt_us)
 		peer_drop_connection(a->peer, a->doubt);
+	else
+		agent_guest_check_clock(a);
 }
 
 static const struct link_events link_events = {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent_state.h"
@@ -118,6 +119,27 @@ bool agent_guest_unmounted(const struct agent *a)
 			return false;
 	}
 	return true;
+}
+
+void agent_guest_check_clock(struct agent *a)
+{
+	const struct control_msg msg = {.type = CONTROL_CLOCK_CHECK};
+
+	if (a->config->step_clock && a->control && a->guest_known)
+		agent_guest_send(a, &msg);
+}
+
+static int on_clock_ask(struct agent *a, uint64_t token)
+{
+	struct control_msg msg = {.type = CONTROL_CLOCK, .clock = {.token = token}};
+	struct timespec now;
+
+	if (!a->config->step_clock)
+		return -EPROTO;
+	clock_gettime(CLOCK_REALTIME, &now);
+	msg.clock.time_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	agent_guest_send(a, &msg);
+	return 0;
 }
 
 /* -------------------------------------------------------------------------------------------------- from the guest */
@@ -250,6 +272,7 @@ static int on_guest(struct agent *a, const struct control_msg *msg)
 		 text_printable(version, sizeof(version), guest->agent_version, strlen(guest->agent_version)));
 	reverse_begin(a->reverse);
 	agent_services_tell(a);
+	agent_guest_check_clock(a);
 	return 0;
 }
 
@@ -362,6 +385,8 @@ static int on_message(struct agent *a, const struct control_msg *msg)
 		if (rc == 0)
 			agent_services_tell(a);
 		break;
+	case CONTROL_CLOCK_ASK:
+		return on_clock_ask(a, msg->clock.token);
 	case CONTROL_LOG:
 		on_log(a, msg->log.level, msg->log.text);
 		return 0;

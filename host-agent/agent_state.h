@@ -216,10 +216,11 @@ void agent_change_read(struct agent *a, const struct agent_read *read);
 /* agent_guest.c */
 struct rules *agent_guest_rules(const struct agent *a, const struct config *config); /* NULL: out of memory */
 void agent_guest_send(struct agent *a, const struct control_msg *msg);               /* there is a control stream */
-int agent_guest_begin(struct agent *a);      /* a new session: opens the control stream, sends CONFIG */
-void agent_guest_end(struct agent *a);       /* the session is over */
-void agent_guest_free(struct agent *a);      /* frees what the guest's reports were made of */
-void agent_guest_reconcile(struct agent *a); /* wanted and actual mounts: sends what makes them the same */
+int agent_guest_begin(struct agent *a);        /* a new session: opens the control stream, sends CONFIG */
+void agent_guest_check_clock(struct agent *a); /* the guest's may be late; only where it is to be set */
+void agent_guest_end(struct agent *a);         /* the session is over */
+void agent_guest_free(struct agent *a);        /* frees what the guest's reports were made of */
+void agent_guest_reconcile(struct agent *a);   /* wanted and actual mounts: sends what makes them the same */
 bool agent_guest_unmounted(const struct agent *a);
 struct served *agent_guest_share(struct agent *a, const struct sftp_target *target); /* NULL: there is none */
 

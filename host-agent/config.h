@@ -84,6 +84,7 @@ struct config {
 	char **env;          /* "NAME=VALUE", for the guest */
 	size_t env_count;
 	struct config_resolver resolver;
+	bool step_clock;          /* the guest's is set by this machine's when it is late */
 	bool propagate_proxy_env; /* the guest has this user's proxy variables too */
 };
 

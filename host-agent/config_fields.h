@@ -76,6 +76,7 @@ extern const struct config_type config_type_choice;     /* enum rule_choice */
 extern const struct config_type config_type_proto;      /* enum rule_proto */
 extern const struct config_type config_type_locks;      /* bool: true for "host" */
 extern const struct config_type config_type_ownership;  /* bool: true for "virtual" */
+extern const struct config_type config_type_clock;      /* bool: true for "step" */
 extern const struct config_type config_type_access;     /* bool: true for "self" */
 extern const struct config_type config_type_port;       /* unsigned, 0 when not written */
 extern const struct config_type config_type_count;      /* unsigned, always written */

@@ -182,6 +182,7 @@ static const struct {
 	{&config_type_locks, write_word},
 	{&config_type_ownership, write_word},
 	{&config_type_access, write_word},
+	{&config_type_clock, write_word},
 	{&config_type_port, write_port},
 	{&config_type_count, write_count},
 	{&config_type_range, write_range},

@@ -304,6 +304,7 @@ static void word_write(FILE *out, const struct config_field *field, const void *
 
 const struct config_type config_type_locks = WORD_TYPE("guest or host");
 const struct config_type config_type_ownership = WORD_TYPE("host or virtual");
+const struct config_type config_type_clock = WORD_TYPE("keep or step");
 const struct config_type config_type_access = WORD_TYPE("any or self");
 
 /* ---- numbers ---- */

@@ -261,6 +261,12 @@ const struct config_field config_top_fields[] = {
 	 FIELD(section, config, resolver),
 	 .fields = config_resolver_fields,
 	 .live = true},
+	{.key = "clock",
+	 .about =
+		 "keep: the guest's clock is no matter of ours; step: it is set by this machine's after a sleep, where "
+		 "the login user is root.",
+	 .example = "step",
+	 FIELD(clock, config, step_clock)},
 	{0},
 };
 

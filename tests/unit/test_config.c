@@ -150,6 +150,7 @@ static void every_key_is_read(void **state)
 				     "guestCommand: /opt/homeport-guest -v\n"
 				     "env: {A: \"b c\", _D1: 2, E: \"\"}\n"
 				     "propagateProxyEnv: false\n"
+				     "clock: step\n"
 				     "hostResolver: {enabled: true, hosts: {a.example: 10.0.0.1, B: \"::1\"}}\n");
 
 	assert_string_equal(c->ssh.host, "192.168.64.5");
@@ -160,6 +161,7 @@ static void every_key_is_read(void **state)
 	assert_false(c->propagate_proxy_env);
 	assert_true(c->resolver.enabled);
 	assert_true(c->ssh.forward_agent);
+	assert_true(c->step_clock);
 	assert_int_equal(c->resolver.host_count, 2);
 	assert_string_equal(c->resolver.hosts[0], "a.example=10.0.0.1");
 	assert_string_equal(c->resolver.hosts[1], "B=::1");
@@ -457,6 +459,7 @@ static void variables_are_names_with_texts(void **state)
 		 "f:1:81: hosts: expected an IP address for a\nf:1:87: hosts: expected an IP address for c\n"
 		 "f:1:95: hosts: expected an IP address for d"},
 		{"env: [A=b]\n", "f:1:6: env: expected names with values, found a list"},
+		{"clock: true\n", "f:1:8: clock: expected keep or step, found \"true\""},
 		{"propagateProxyEnv: 1\n", "f:1:20: propagateProxyEnv: expected true or false, found 1"},
 	};
 	char text[CONFIG_VARIABLES_BYTES + 64];

@@ -119,6 +119,9 @@ static void every_message_comes_back_as_it_was_put(void **state)
 		{.type = CONTROL_LISTEN, .listen = {.id = 3, .proto = LISTENER_TCP, .path = "/run/a.sock"}},
 		{.type = CONTROL_LISTEN_STATE, .listen_state = {.id = 3, .error = EADDRINUSE}},
 		{.type = CONTROL_UNLISTEN, .unlisten_id = 2},
+		{.type = CONTROL_CLOCK_CHECK},
+		{.type = CONTROL_CLOCK_ASK, .clock = {.token = 7}},
+		{.type = CONTROL_CLOCK, .clock = {.token = 7, .time_us = 1800000000000000}},
 	};
 	struct control_msg back;
 
