@@ -32,6 +32,7 @@ void agent_change_free(struct change *change)
 	if (!change)
 		return;
 	agent_save_cancel(change);
+	proxy_env_clear(&change->proxies);
 	free(change->argument);
 	free(change->place);
 	free(change->words);
@@ -64,21 +65,15 @@ void change_refuse_errno(struct watcher *w, int error)
 
 /* ---------------------------------------------------------------------------------------------------------- reload */
 
-/* The variables of whoever asks, and no others. */
-static void take_proxies(struct agent *a, struct watcher *w, char **words, size_t count)
+/* The variables of whoever asks, and no others; they hold once the configuration was read. */
+static void take_proxies(struct watcher *w, char **words, size_t count)
 {
-	struct proxy_env proxies = {0};
 	int rc = 0;
 
 	for (size_t i = 1; i < count && rc == 0; i++)
-		rc = proxy_env_take(&proxies, words[i]);
-	if (rc == 0)
-		rc = agent_services_set_proxies(a, &proxies);
-	if (rc < 0) {
-		proxy_env_clear(&proxies);
+		rc = proxy_env_take(&w->change->proxies, words[i]);
+	if (rc < 0)
 		change_refuse_errno(w, rc);
-	}
-	w->change->proxies = rc > 0;
 }
 
 static void reload_begin(struct agent *a, struct watcher *w)
@@ -106,6 +101,7 @@ static void tell_session(const struct agent *a, struct ctl_client *client, const
 static void tell_read(struct agent *a, struct watcher *w, const struct agent_read *read)
 {
 	const char *line;
+	int rc;
 
 	w->change->reading = 0;
 	for (size_t i = 0; (line = problems_line(read->problems, i)); i++)
@@ -115,7 +111,12 @@ static void tell_read(struct agent *a, struct watcher *w, const struct agent_rea
 			      "%s: nothing was changed", a->dir->name);
 		return;
 	}
-	w->change->changes = read->changes + w->change->proxies;
+	rc = agent_services_set_proxies(a, &w->change->proxies);
+	if (rc < 0) {
+		change_refuse_errno(w, rc);
+		return;
+	}
+	w->change->changes = read->changes + (size_t)rc;
 	w->change->partial = read->session[0];
 	tell_session(a, w->client, read->session);
 }
@@ -225,7 +226,7 @@ static void carry_out(struct agent *a, struct ctl_client *client, const struct c
 	}
 	w->change->save = command->takes_word && count == 3;
 	if (!command->takes_word)
-		take_proxies(a, w, words, count);
+		take_proxies(w, words, count);
 	if (!w->change->answered)
 		command->begin(a, w);
 	agent_changed(a);

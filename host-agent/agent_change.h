@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "guest_env.h"
+
 struct agent;
 struct by_hand;
 struct offload;
@@ -34,9 +36,9 @@ struct change {
 	char *place;      /* a mount's: its mount point */
 	unsigned reading; /* the one it waits for; 0: none (any more) */
 	bool answered;
-	bool partial; /* some of it needs a new session */
-	bool proxies; /* others than before */
-	bool save;    /* still to be written into the file */
+	bool partial;             /* some of it needs a new session */
+	struct proxy_env proxies; /* of whoever asks for a reload */
+	bool save;                /* still to be written into the file */
 	bool save_failed;
 	struct offload *saving;
 	struct agent *agent; /* for when it is saved */

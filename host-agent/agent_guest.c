@@ -457,6 +457,7 @@ int agent_guest_begin(struct agent *a)
 {
 	wire_buf_reset(&a->control_in);
 	a->guest_known = a->ports_known = false;
+	a->environment_told = 0;
 	for (size_t i = 0; i < a->plan.count; i++) {
 		struct agent_mount *mount = &a->mounts[i];
 

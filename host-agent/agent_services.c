@@ -278,6 +278,23 @@ void agent_services_shell(const struct agent *a, struct ctl_client *client)
 		shell_ssh_agent(a, client);
 }
 
+/* Whether it is other than what this session's guest was told last; it is remembered as that. */
+static bool is_news(struct agent *a, const struct control_environment *e)
+{
+	uint64_t digest = 14695981039346656037u; /* FNV-1a, of each text with its NUL */
+
+	for (uint32_t i = 0; i < e->count; i++)
+		for (const char *at = e->variables[i];; at++) {
+			digest = (digest ^ (uint8_t)*at) * 1099511628211u;
+			if (!*at)
+				break;
+		}
+	if (a->environment_told == digest)
+		return false;
+	a->environment_told = digest;
+	return true;
+}
+
 /* The same to the guest's agent: it may have a file for them. */
 void agent_services_tell(struct agent *a)
 {
@@ -292,7 +309,8 @@ void agent_services_tell(struct agent *a)
 	for (size_t i = 0; i < env.count && msg.environment.count < ENVIRONMENT_MAX; i++)
 		if (env.variables[i].tunnel < 0 || looks[env.variables[i].tunnel].answers)
 			msg.environment.variables[msg.environment.count++] = env.variables[i].text;
-	agent_guest_send(a, &msg);
+	if (is_news(a, &msg.environment))
+		agent_guest_send(a, &msg);
 	guest_env_clear(&env);
 }
 
@@ -302,19 +320,17 @@ int agent_services_set_proxies(struct agent *a, struct proxy_env *proxies)
 	struct config *next;
 	int rc;
 
-	if (proxy_env_equal(&a->proxies, proxies)) {
-		proxy_env_clear(proxies);
+	if (proxy_env_equal(&a->proxies, proxies))
 		return 0;
-	}
 	a->proxies = *proxies;
 	next = config_clone(a->config);
 	rc = next ? agent_config_set(a, next) : -ENOMEM;
 	if (rc < 0) {
 		config_free(next);
 		a->proxies = before;
-		proxy_env_clear(proxies);
 		return rc;
 	}
+	*proxies = (struct proxy_env){0};
 	proxy_env_clear(&before);
 	return 1;
 }

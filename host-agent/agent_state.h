@@ -163,6 +163,7 @@ struct agent {
 	bool guest_known; /* GUEST came in this session */
 	bool ports_known; /* a whole snapshot came in this session */
 	struct control_guest guest;
+	uint64_t environment_told; /* a digest of what the guest of this session was told last; 0: nothing */
 	char ssh_host[256], ssh_user[256], ssh_key[128], ssh_key_type[64];
 	unsigned ssh_port;
 };
@@ -231,7 +232,7 @@ void agent_services_resolve(struct agent *a, struct mux_stream *stream, uint8_t 
 			    const struct relay_caller *caller); /* reverse.h */
 void agent_services_end(struct agent *a);
 void agent_services_tell(struct agent *a); /* the guest: its variables */
-/* Other proxies, which are taken, are made true. 1; 0: they are the same; -ENOMEM, and all is as before. */
+/* Makes other proxies true: 1, and they were taken. 0: they are the same; -ENOMEM: all is as before. */
 int agent_services_set_proxies(struct agent *a, struct proxy_env *proxies);
 
 /* agent_events.c: each tells those who listen, now. Pointers are not kept. */

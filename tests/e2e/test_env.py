@@ -100,6 +100,10 @@ def test_a_reload_takes_the_proxies_of_where_it_is_typed(homeport, host, guest):
     wait_until(lambda: not answers(guest, 3131), what="the guest has heard of it")
     assert homeport.run("reload", "guest", env={"http_proxy": "http://127.0.0.1:3132"}).stdout == (
         "guest: nothing has changed\n")
+    write(homeport, "propagateProxyEnv: maybe\n")
+    done = homeport.run("reload", "guest", env={"http_proxy": "http://127.0.0.1:3131"})
+    assert done.returncode == 2 and "nothing was changed" in done.stderr
+    assert variables(homeport)["http_proxy"] == "http://127.0.0.1:3132"
     write(homeport, "propagateProxyEnv: false\n")
     done = homeport.run("reload", "guest", env={"http_proxy": "http://127.0.0.1:3132"})
     assert (done.returncode, done.stdout) == (0, "guest: 2 changes made\n"), done.stderr

@@ -109,6 +109,14 @@ def ask(guest, asked, port=1053, timeout=10):
         return client.recv(1 << 16)
 
 
+def ask_again(guest, asked):
+    """As a resolver does: what a flood leaves no room for is lost on the way."""
+    for _ in range(20):
+        with contextlib.suppress(TimeoutError):
+            return ask(guest, asked, timeout=0.5)
+    pytest.fail("no answer to any of twenty")
+
+
 def ask_tcp(guest, asked, port=1053):
     with connect(guest, port, "127.0.0.153") as client, client.makefile("rb") as stream:
         client.sendall(struct.pack(">H", len(asked)) + asked)
@@ -205,7 +213,7 @@ def test_questions_without_an_answer_are_bounded_and_keep_nobody_from_theirs(hom
             client.connect(("127.0.0.153", 1053))
             for number in range(2000):
                 client.send(question("silent", number=number))
-            assert ask(guest, question("loud")) == answer(question("loud"), b"!")
+            assert ask_again(guest, question("loud")) == answer(question("loud"), b"!")
         agent = [pid for pid, (_, line) in host.processes().items() if "homeport run" in line]
         assert max(len(os.listdir(f"/proc/{pid}/fd")) for pid in agent) < 600
         # What is no question is asked of nobody.
@@ -216,9 +224,8 @@ def test_questions_without_an_answer_are_bounded_and_keep_nobody_from_theirs(hom
             client.connect(("127.0.0.153", 1053))
             for data in (b"", b"x" * 11, answer(question("loud"), b""), b"\0" * 5000):
                 client.send(data)
-            assert ask(guest, question("loud", number=9)) == answer(question("loud", number=9), b"!")
-        asked = server.asked[before:]
-        assert all(b"silent" in one for one in asked[:-1]) and asked[-1] == question("loud", number=9)
+            assert ask_again(guest, question("loud", number=9)) == answer(question("loud", number=9), b"!")
+        assert all(b"silent" in one or one[12:] == question("loud")[12:] for one in server.asked[before:])
 
 
 def test_a_hostile_guest_reaches_name_servers_alone(homeport, host, guest):
