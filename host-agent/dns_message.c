@@ -28,7 +28,7 @@ bool dns_is_answer(const uint8_t *answer, size_t len, const uint8_t *question, s
 /* One part of the name, behind its length; false: it is no text. */
 static bool add_part(const uint8_t *at, size_t n, char *name, size_t *len)
 {
-	if (*len + n + 1 > DNS_NAME_MAX || memchr(at, 0, n) || memchr(at, '.', n))
+	if (*len + n + (*len > 0) > DNS_NAME_MAX || memchr(at, 0, n) || memchr(at, '.', n))
 		return false;
 	if (*len > 0)
 		name[(*len)++] = '.';

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define DNS_HEAD       12u
-#define DNS_NAME_MAX   255u                           /* bytes of a name as text, without its NUL */
+#define DNS_NAME_MAX   253u /* bytes of a name as text, without its NUL: two fewer than in a message */
 #define DNS_OWN_ANSWER (DNS_HEAD + 255 + 4 + 12 + 16) /* bytes the answers made here have at most */
 
 enum { DNS_TYPE_A = 1, DNS_TYPE_AAAA = 28, DNS_CLASS_IN = 1 };
