@@ -171,9 +171,9 @@ $(BUILD)/san/tests/fuzz/replay.o: SIDE_FLAGS = $(INC_common) $(TEST_FLAGS)
 
 # -------------------------------------------------------------------------------------------------------- programs
 
-.PHONY: all guest-all san deps deps-demo deps-cross deps-long test test-unit test-e2e test-fuzz test-long tests-built \
-	posix fuzz coverage mutants demo demo-shell bench docs-picture docs-plots lint format install uninstall deb \
-	clean help always
+.PHONY: all guest-all san deps deps-demo deps-cross deps-long deps-vm test test-unit test-e2e test-fuzz test-long \
+	vm-test tests-built posix fuzz coverage mutants demo demo-shell bench docs-picture docs-plots lint format \
+	install uninstall deb clean help always
 
 all: $(PROGRAMS:%=$(BUILD)/%) $(GUESTS_HERE)
 
@@ -255,6 +255,9 @@ deps-demo:
 deps-long:
 	@tests/deps.sh long
 
+deps-vm: ## QEMU, and what makes an image for it (Debian)
+	@tests/deps.sh vm
+
 # Flags asked of pkg-config are read when make starts, so what follows `deps` runs in a second make; on all processors
 # unless the first was told how many.
 again = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -275,9 +278,14 @@ test-fuzz: $(REPLAY_BINS) ## replay the committed fuzz corpora alone
 test-e2e: all posix ## end-to-end tests alone; ARGS="-k subject" picks some
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh e2e $(ARGS)
 
-test-long: deps-long ## everything, with the long end-to-end tests
+test-long: deps-long deps-vm ## everything, with the long end-to-end tests and the VMs
 	@+$(again) tests-built
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) HOMEPORT_TEST_LONG=1 tests/run.sh unit fuzz e2e
+	@+$(again) deb
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) HOMEPORT_TEST_LONG=1 tests/run.sh unit fuzz vm e2e
+
+vm-test: deps-vm ## two VMs with systemd: packages, services, reboots, sleep, shutdown; ARGS=-x
+	@+$(again) deb
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh vm $(ARGS)
 
 fuzz: ## fuzz one parser: make fuzz TARGET=session SECONDS=60
 	@test -n "$(filter $(TARGET),$(FUZZERS))" || { echo "make fuzz: TARGET= is one of: $(FUZZERS)" >&2; exit 2; }
@@ -454,4 +462,4 @@ clean: ## removes $(BUILD)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
--include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
+-include $(shell test -d $(BUILD) && find $(BUILD) -path $(BUILD)/vm -prune -o -name '*.d' -print)

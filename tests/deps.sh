@@ -6,6 +6,7 @@
 #
 #   deps.sh        everything
 #   deps.sh long   and what the long tests run beside
+#   deps.sh vm     and what the tests in VMs are made with, which is for x86_64 and for Debian alone
 #   deps.sh demo   what building and the demo need: no compilers to compare, no linters, no peers
 set -eu
 
@@ -34,6 +35,7 @@ packages=(
     # lint
     clang-format clang-tidy cppcheck mandoc shellcheck
 )
+[ "${1:-}" != vm ] || packages+=(qemu-system-x86 qemu-utils mmdebstrap debhelper)
 if [ "${1:-}" = long ]; then
     packages+=(postgresql bind9-dnsutils iperf3 redis-server python3-websockets debhelper lintian)
     # It may be here in a package of another name.

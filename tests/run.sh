@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Runs kinds of tests (unit, fuzz, e2e) on what is built in $BUILD and closes with one summary. A kind that fails does
-# not keep the next from running; the exit status is non-zero if any did. Arguments after `e2e` go to pytest.
+# Runs kinds of tests (unit, fuzz, vm, e2e) on what is built in $BUILD and closes with one summary. A kind that fails
+# does not keep the next from running; the exit status is non-zero if any did. Arguments after the last, `e2e` or `vm`,
+# go to pytest.
 set -u
 
 build=${BUILD:-build}
@@ -72,6 +73,20 @@ run_e2e() {
         "$(seconds_since "$from")")")
 }
 
+# In the order they stand in, each told as it ends. Root makes the image, and /dev/kvm is root's.
+run_vm() {
+    local from=$EPOCHREALTIME report=$build/vm.summary
+    if [ "$(id -u)" != 0 ]; then
+        summary+=("vm    left out (needs root)")
+        return
+    fi
+    rm -f "$report"
+    PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 HOMEPORT_BUILD=$(realpath "$build") HOMEPORT_VM_REPORT=$(realpath -m "$report") \
+        "$python" -B -m pytest -p no:cacheprovider -v --durations=5 tests/vm "$@" || failed=1
+    summary+=("$(printf 'vm    %s, %ss' "$(cat "$report" 2>/dev/null || echo 'no report: pytest did not end')" \
+        "$(seconds_since "$from")")")
+}
+
 shopt -s nullglob
 while [ $# -gt 0 ]; do
     kind=$1
@@ -85,12 +100,20 @@ while [ $# -gt 0 ]; do
         mapfile -t tests < <(names tests/fuzz/fuzz_*.c)
         run_each fuzz "${tests[@]}"
         ;;
+    vm)
+        if [ "${1:-}" = e2e ]; then
+            run_vm
+        else
+            run_vm "$@"
+            break
+        fi
+        ;;
     e2e)
         run_e2e "$@"
         break
         ;;
     *)
-        echo "tests/run.sh: unknown kind of test: $kind (unit, fuzz, e2e)" >&2
+        echo "tests/run.sh: unknown kind of test: $kind (unit, fuzz, vm, e2e)" >&2
         exit 2
         ;;
     esac
