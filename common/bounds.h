@@ -45,6 +45,7 @@
 #define CONTROL_TEXT_MAX     1024u
 #define ENVIRONMENT_MAX      136u        /* variables: as many as `env` may have, and proxies */
 #define ENVIRONMENT_TEXT_MAX (16u << 10) /* of one, with its name; all of them fit into a message */
+#define COUNT_TIMED_MAX_S    7200u       /* requests are timed for no longer than this after `top` has asked */
 #define ID_RANGES_MAX        16u /* of a share's uidMap, and of its gidMap: each id is looked for in all of them */
 
 /* Ports. What a guest reports and a host keeps; more than any machine listens on, and a bound on what one may claim. */

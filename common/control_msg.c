@@ -481,6 +481,76 @@ static int get_clock(struct wire_reader *r, struct control_msg *msg)
 	return 0;
 }
 
+static void put_count(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u32(out, msg->count.number);
+	wire_put_u32(out, msg->count.seconds);
+}
+
+static int get_count(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->count.number = wire_get_u32(r);
+	msg->count.seconds = wire_get_u32(r);
+	return 0;
+}
+
+/* Of the times those buckets alone that hold something. */
+static void put_counter(struct wire_buf *out, const struct op_counter *counter)
+{
+	uint8_t used = 0;
+
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+		used += counter->times[i] != 0;
+	wire_put_u64(out, counter->count);
+	wire_put_u64(out, counter->at_once);
+	wire_put_u8(out, used);
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		if (!counter->times[i])
+			continue;
+		wire_put_u8(out, (uint8_t)i);
+		wire_put_u64(out, counter->times[i]);
+	}
+}
+
+static void get_counter(struct wire_reader *r, struct op_counter *counter)
+{
+	int last = -1;
+	uint8_t used;
+
+	counter->count = wire_get_u64(r);
+	counter->at_once = wire_get_u64(r);
+	used = wire_get_u8(r);
+	for (uint8_t i = 0; i < used && !r->bad; i++) {
+		uint8_t bucket = wire_get_u8(r);
+		uint64_t n = wire_get_u64(r);
+
+		r->bad |= bucket >= HISTOGRAM_BUCKETS || bucket <= last || n == 0;
+		if (!r->bad)
+			counter->times[bucket] = n;
+		last = bucket;
+	}
+}
+
+static void put_counters(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u32(out, msg->counters.number);
+	wire_put_u32(out, msg->counters.waiting);
+	for (unsigned i = 0; i < OP_KINDS; i++)
+		put_counter(out, &msg->counters.counters->kinds[i]);
+}
+
+static int get_counters(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->counters.number = wire_get_u32(r);
+	msg->counters.waiting = wire_get_u32(r);
+	msg->counters.counters = calloc(1, sizeof(*msg->counters.counters));
+	if (!msg->counters.counters)
+		return -ENOMEM;
+	for (unsigned i = 0; i < OP_KINDS && !r->bad; i++)
+		get_counter(r, &msg->counters.counters->kinds[i]);
+	return 0;
+}
+
 /* --- the table ------------------------------------------------------------------------------------------------- */
 
 static const struct message messages[] = {
@@ -501,6 +571,8 @@ static const struct message messages[] = {
 	[CONTROL_CLOCK_CHECK] = {"CLOCK_CHECK", true, put_nothing, get_nothing},
 	[CONTROL_CLOCK_ASK] = {"CLOCK_ASK", false, put_clock_ask, get_clock_ask},
 	[CONTROL_CLOCK] = {"CLOCK", true, put_clock, get_clock},
+	[CONTROL_COUNT] = {"COUNT", true, put_count, get_count},
+	[CONTROL_COUNTERS] = {"COUNTERS", false, put_counters, get_counters},
 };
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == CONTROL_TYPE_END, "a row for each message");
 
@@ -560,6 +632,10 @@ void control_msg_clear(struct control_msg *msg)
 		for (uint32_t i = 0; i < msg->environment.count; i++)
 			free(msg->environment.variables[i]);
 		msg->environment.count = 0;
+	}
+	if (msg->type == CONTROL_COUNTERS) {
+		free(msg->counters.counters);
+		msg->counters.counters = NULL;
 	}
 	if (msg->type != CONTROL_MOUNT)
 		return;

@@ -13,6 +13,7 @@
 
 #include "bounds.h"
 #include "id_map.h"
+#include "op_counters.h"
 
 struct wire_buf;
 
@@ -38,6 +39,9 @@ enum control_type {
 	CONTROL_CLOCK_CHECK, /* host -> guest: it may be late */
 	CONTROL_CLOCK_ASK,   /* guest -> host: what time is it? */
 	CONTROL_CLOCK,       /* host -> guest: the answer */
+	/* what `homeport top` shows */
+	CONTROL_COUNT,    /* host -> guest: say what was counted */
+	CONTROL_COUNTERS, /* guest -> host: the answer to one of these, in their order */
 	CONTROL_TYPE_END,
 };
 
@@ -138,11 +142,22 @@ struct control_clock {
 	uint64_t time_us; /* since 1970; of an ASK nothing */
 };
 
+struct control_count {
+	uint32_t number;  /* of the question */
+	uint32_t seconds; /* requests are timed for so long from now on */
+};
+
+struct control_counters {
+	uint32_t number;              /* of the question this answers */
+	uint32_t waiting;             /* requests of the guest's kernel that have no answer yet */
+	struct op_counters *counters; /* of all its mounts, since the guest's agent knows this host */
+};
+
 struct control_msg {
 	enum control_type type;
 	union {
 		struct control_config config;
-		struct control_mount mount; /* owns its strings: control_msg_clear() */
+		struct control_mount mount; /* owns its strings: control_msg_clear(); counters are owned, too */
 		uint32_t unmount_id;
 		struct control_guest guest;
 		struct control_mount_state mount_state;
@@ -154,6 +169,8 @@ struct control_msg {
 		struct control_listen_state listen_state;
 		struct control_clock clock;             /* ASK and CLOCK */
 		struct control_environment environment; /* owns its strings: control_msg_clear() */
+		struct control_count count;
+		struct control_counters counters;
 		struct {
 			uint8_t level;
 			char text[CONTROL_TEXT_MAX];

@@ -10,11 +10,7 @@
 
 #include "features.h"
 
-/* Newer than the headers we build with: the protocol's version, and the kernel that brought it. */
-#define OPCODE_TMPFILE 51u /* FUSE_TMPFILE, 7.37, Linux 6.1 */
-#define OPCODE_STATX   52u /* FUSE_STATX, 7.39, Linux 6.6 */
-
-/* struct fuse_statx_in; its first sixteen bytes are those of struct fuse_getattr_in. */
+/* Newer than the headers, too. struct fuse_statx_in; its first sixteen bytes are those of struct fuse_getattr_in. */
 struct statx_in {
 	uint32_t getattr_flags, reserved;
 	uint64_t fh;

@@ -21,6 +21,10 @@
 
 #include "sftp_wire.h"
 
+/* Newer than the headers we build with: the protocol's version, and the kernel that brought it. */
+#define OPCODE_TMPFILE 51u /* FUSE_TMPFILE, 7.37, Linux 6.1 */
+#define OPCODE_STATX   52u /* FUSE_STATX, 7.39, Linux 6.6 */
+
 enum raw_request { RAW_NONE, RAW_STATX, RAW_TMPFILE, RAW_ACL_KILL_SGID };
 
 /* A request as the kernel wrote it, changed to what libfuse knows; what it was. */

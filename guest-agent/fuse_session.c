@@ -30,6 +30,7 @@
 #include "fuse_ops.h"
 #include "fuse_raw.h"
 #include "fuse_stale.h"
+#include "fuse_times.h"
 #include "invalidator.h"
 #include "log.h"
 #include "loop.h"
@@ -54,6 +55,7 @@ struct session_state {
 	uint32_t init_flags2;
 	bool setxattr_ext; /* the kernel was told that SETXATTR may say more */
 	bool agreed;       /* what was agreed on before is agreed on again */
+	struct fuse_times times;
 };
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -126,6 +128,7 @@ static void raw_request(struct mount *m, const struct fuse_buf *buf)
 	const struct fuse_in_header *h = buf->mem;
 	const struct fuse_init_in *init = (const struct fuse_init_in *)(h + 1);
 
+	fuse_times_begin(&s->times, h->unique & ~MOUNT_UNIQUE_RESENT, h->opcode);
 	m->raw = raw_request_adapt(buf->mem, buf->size);
 	if (s->setxattr_ext && h->opcode == FUSE_SETXATTR)
 		m->raw = raw_setxattr_adapt(buf->mem, buf->size);
@@ -228,6 +231,7 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userda
 	}
 	if (h->unique == UNIQUE_ADOPTED)
 		return iov_len(iov, count);
+	fuse_times_answer(&s->times, h->unique & ~MOUNT_UNIQUE_RESENT);
 	recall_answered(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT);
 	return writev(fd, iov, count);
 }
@@ -285,6 +289,7 @@ static int session_receive(struct mount *m)
 	if (rc <= 0)
 		return rc ? rc : -ENODEV;
 	session_process(m, &s->buf, ((const struct fuse_in_header *)s->buf.mem)->unique & MOUNT_UNIQUE_RESENT);
+	fuse_times_handled(&s->times);
 	return fuse_session_exited(m->session) ? -ENODEV : 1;
 }
 
@@ -310,6 +315,8 @@ int session_start(struct mount *m, int fd)
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 
 	m->session_state = calloc(1, sizeof(*m->session_state));
+	if (m->session_state)
+		m->session_state->times.meter = m->meter;
 	m->session = m->session_state ? fuse_session_new(&args, &ops, sizeof(ops), m) : NULL;
 	fuse_opt_free_args(&args);
 	if (!m->session || fuse_session_custom_io(m->session, &io, fd) != 0) {
@@ -387,8 +394,10 @@ void session_end(struct mount *m)
 	if (m->session)
 		fuse_session_destroy(m->session);
 	m->session = NULL;
-	if (m->session_state)
+	if (m->session_state) {
+		fuse_times_end(&m->session_state->times);
 		free(m->session_state->buf.mem);
+	}
 	free(m->session_state);
 	m->session_state = NULL;
 }

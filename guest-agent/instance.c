@@ -40,6 +40,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
+#include "op_meter.h"
 #include "peer.h"
 #include "ports.h"
 #include "reverse.h"
@@ -82,6 +83,7 @@ struct instance {
 	unsigned mount_count;
 	struct ports *ports; /* NULL: not wanted */
 	struct dial *dial;
+	struct op_meter *meter;
 	struct loop_timer *claim, *linger;
 	bool ended, sweeping;
 };
@@ -264,7 +266,7 @@ static void mount_new_one(struct instance *i, const struct control_mount *mount)
 	TAILQ_INSERT_TAIL(&i->mounts, e, next);
 	i->mount_count++;
 	e->wanted = wanted_new(i->loop, peer_mux(i->seat->peer), mount, &i->config, i->guarded,
-			       &(struct wanted_keep){i->id, i->timeout_s}, &wanted_events, i);
+			       &(struct wanted_keep){i->id, i->timeout_s}, i->meter, &wanted_events, i);
 	if (!e->wanted) {
 		entry_free(i, e);
 		mount_failed(i, mount, ENOMEM, "out of memory");
@@ -453,6 +455,17 @@ static int on_clock_check(struct instance *i)
 	return 0;
 }
 
+static int on_count(struct instance *i, const struct control_msg *msg)
+{
+	struct control_msg answer = {.type = CONTROL_COUNTERS};
+
+	op_meter_time(i->meter, msg->count.seconds);
+	answer.counters.number = msg->count.number;
+	answer.counters.waiting = i->meter->waiting;
+	answer.counters.counters = &i->meter->counters;
+	return host_send(i, &answer);
+}
+
 static int on_message(struct instance *i, struct control_msg *msg)
 {
 	if (msg->type != CONTROL_CONFIG && !i->seat->configured)
@@ -476,6 +489,8 @@ static int on_message(struct instance *i, struct control_msg *msg)
 	case CONTROL_ENVIRONMENT:
 		set_variables(i, msg->environment.variables, msg->environment.count);
 		return 0;
+	case CONTROL_COUNT:
+		return on_count(i, msg);
 	default:
 		return -EPROTO; /* ours to send, not the host's */
 	}
@@ -810,7 +825,8 @@ struct instance *instance_new(struct loop *loop, const struct session_hello *hel
 	i->guarded = strdup(guarded);
 	i->claim = loop_timer_new(loop, on_claim_timer, i);
 	i->linger = loop_timer_new(loop, on_linger_timer, i);
-	if (i->guarded && i->claim && i->linger)
+	i->meter = op_meter_new(loop);
+	if (i->guarded && i->claim && i->linger && i->meter)
 		return i;
 	instance_free(i);
 	return NULL;
@@ -833,6 +849,7 @@ void instance_free(struct instance *i)
 		entry_free(i, e);
 	dial_free(i->dial);
 	ports_free(i->ports);
+	op_meter_free(i->meter);
 	loop_timer_free(i->claim);
 	loop_timer_free(i->linger);
 	free(i->guarded);

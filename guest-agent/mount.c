@@ -215,6 +215,7 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->read_only = p->read_only;
 	m->host_locks = p->host_locks;
 	m->acl = p->acl;
+	m->meter = p->meter;
 	m->status = MOUNT_MOUNTING;
 	m->linked = true;
 	m->next_request = 1;

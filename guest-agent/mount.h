@@ -25,6 +25,7 @@
 
 struct loop;
 struct mount;
+struct op_meter;
 
 struct mount_share {
 	const char *point; /* "" for the first; else relative, sorted */
@@ -46,6 +47,7 @@ struct mount_params {
 	const char
 		*keep_path; /* it outlives this agent, and is found again by that (keep_socket.h); NULL: it does not */
 	uint32_t keep_s;    /* for so long */
+	struct op_meter *meter; /* where it counts its kernel's requests; NULL: nowhere */
 };
 
 struct mount_events {

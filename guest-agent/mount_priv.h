@@ -24,6 +24,7 @@ struct call;
 struct fuse_session;
 struct invalidator;
 struct mounter;
+struct op_meter;
 struct session_state;
 struct file;
 struct dir;
@@ -45,6 +46,7 @@ struct mount {
 	bool allow_other, read_only;
 	bool host_locks; /* they are taken on the host */
 	bool acl;        /* the kernel goes by the files' ACLs */
+	struct op_meter *meter;
 
 	struct node_table *nodes;
 	struct graft *grafts;

@@ -314,7 +314,7 @@ void wanted_orphan(struct wanted *w)
  */
 
 static int begin(struct wanted *w, const struct control_mount *msg, const struct control_config *config,
-		 const char *keep_path, uint32_t keep_s)
+		 const char *keep_path, uint32_t keep_s, struct op_meter *meter)
 {
 	struct mount_share shares[CONTROL_MOUNTS_MAX];
 	struct mount_params params = {
@@ -331,6 +331,7 @@ static int begin(struct wanted *w, const struct control_mount *msg, const struct
 		.acl = msg->acl,
 		.keep_path = keep_path,
 		.keep_s = keep_s,
+		.meter = meter,
 	};
 
 	w->mount = mount_new(w->loop, &params, &mount_events, w);
@@ -359,7 +360,7 @@ static bool resolve(struct wanted *w, const char *guarded)
 
 struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct control_mount *msg,
 			  const struct control_config *config, const char *guarded, const struct wanted_keep *keep,
-			  const struct wanted_events *events, void *ctx)
+			  struct op_meter *meter, const struct wanted_events *events, void *ctx)
 {
 	char keep_path[KEEP_SOCKET_PATH_MAX];
 	struct wanted *w = calloc(1, sizeof(*w));
@@ -382,7 +383,7 @@ struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct contr
 	if (!resolve(w, guarded))
 		return w;
 	keep_socket_path(guarded, keep->host, msg->target, keep_path);
-	if (begin(w, msg, config, keep_path, keep->seconds) < 0) {
+	if (begin(w, msg, config, keep_path, keep->seconds, meter) < 0) {
 		wanted_free(w);
 		return NULL;
 	}

@@ -12,6 +12,7 @@
 
 struct loop;
 struct mux;
+struct op_meter;
 struct wanted;
 
 struct wanted_events {
@@ -30,11 +31,12 @@ struct wanted_keep {
 /*
  * Begins to mount what `msg` says for the host described by `config`, but not where it would hide the folder `guarded`
  * (the agent's own, in which the socket is by which the next one finds the mount);
- * the first state is told before it returns, also when it failed (then `ended` follows as well). NULL: out of memory.
+ * the first state is told before it returns, also when it failed (then `ended` follows as well). It counts in `meter`,
+ * which must outlive it. NULL: out of memory.
  */
 struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct control_mount *msg,
 			  const struct control_config *config, const char *guarded, const struct wanted_keep *keep,
-			  const struct wanted_events *events, void *ctx);
+			  struct op_meter *meter, const struct wanted_events *events, void *ctx);
 /* What is mounted goes at once, lazily. NULL is fine. */
 void wanted_free(struct wanted *w);
 

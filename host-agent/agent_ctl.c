@@ -8,6 +8,7 @@
  *	config				the configuration that was read, as YAML
  *	shell				for `shell`: "STATE [TYPE OF HOST KEY]", then "MOUNT STATE SOURCE TARGET" a
  *					share and "env NAME=VALUE" a variable, in the form of ctl_words.h
+ *	top SECONDS			what was counted, in the form of top_sample.h; for so long time is taken
  *	doctor				what is not as wanted, a line each as of check.h
  *	wait				progress until all is as wanted; what `up` prints; its exit status
  *	why				what `wait` still waits for
@@ -232,7 +233,7 @@ static void tell_why(const struct agent *a, struct ctl_client *client)
 /* ---------------------------------------------------------------------------------------------------------- watchers
  */
 
-static void watcher_free(struct agent *a, struct watcher *w)
+void agent_ctl_unwatch(struct agent *a, struct watcher *w)
 {
 	TAILQ_REMOVE(&a->watchers, w, next);
 	agent_change_free(w->change);
@@ -248,14 +249,16 @@ static void watcher_update(struct agent *a, struct watcher *w)
 	}
 	if (w->kind == WATCHER_EVENTS) {
 		if (w->over)
-			watcher_free(a, w);
+			agent_ctl_unwatch(a, w);
 		return;
 	}
 	if (w->kind == WATCHER_CHANGE) {
 		if (agent_change_update(a, w))
-			watcher_free(a, w);
+			agent_ctl_unwatch(a, w);
 		return;
 	}
+	if (w->kind == WATCHER_TOP && a->state != AGENT_STOPPED)
+		return;
 	if (a->state == AGENT_STOPPED) {
 		if (w->kind == WATCHER_WAIT) {
 			tell_error(a, w->client);
@@ -269,7 +272,7 @@ static void watcher_update(struct agent *a, struct watcher *w)
 			tell_progress(a, w->client);
 		return;
 	}
-	watcher_free(a, w);
+	agent_ctl_unwatch(a, w);
 }
 
 void agent_ctl_update(struct agent *a)
@@ -424,7 +427,7 @@ static void on_request(void *ctx, struct ctl_client *client, const char *line)
 	} else if (!strcmp(line, "down")) {
 		watch(a, client, WATCHER_DOWN, false);
 		agent_stop(a);
-	} else if (!agent_change_request(a, client, line)) {
+	} else if (!agent_top_request(a, client, line) && !agent_change_request(a, client, line)) {
 		ctl_client_line(client, 'e',
 				"homeport: the running agent is of another version; stop it with `homeport down`");
 		ctl_client_exit(client, EXIT_FAILED);
@@ -439,7 +442,7 @@ static void on_gone(void *ctx, struct ctl_client *client)
 	for (w = TAILQ_FIRST(&a->watchers); w; w = after) {
 		after = TAILQ_NEXT(w, next);
 		if (w->client == client)
-			watcher_free(a, w);
+			agent_ctl_unwatch(a, w);
 	}
 }
 
@@ -453,7 +456,7 @@ int agent_ctl_begin(struct agent *a)
 	runtime_dir_socket_path(a->dir, path);
 	a->watch_timer = loop_timer_new(a->loop, on_watch_timer, a);
 	a->ctl = ctl_socket_new(a->loop, path, &ctl_events, a);
-	if (a->ctl && a->watch_timer)
+	if (a->ctl && a->watch_timer && agent_top_begin(a) == 0)
 		return 0;
 	return errno ? -errno : -ENOMEM;
 }
@@ -468,11 +471,12 @@ void agent_ctl_end(struct agent *a)
 	while (a->ctl && (w = TAILQ_FIRST(&a->watchers))) {
 		if (w->kind == WATCHER_STATUS || w->kind == WATCHER_PORTS || (w->kind == WATCHER_EVENTS && !w->over)) {
 			ctl_client_exit(w->client, EXIT_OK);
-			watcher_free(a, w);
+			agent_ctl_unwatch(a, w);
 		} else {
 			watcher_update(a, w);
 		}
 	}
 	ctl_socket_free(a->ctl);
 	loop_timer_free(a->watch_timer);
+	agent_top_end(a);
 }

@@ -80,6 +80,13 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 	mount->status = MOUNT_MOUNTING;
 }
 
+void agent_guest_count(struct agent *a, const struct control_count *count)
+{
+	const struct control_msg msg = {.type = CONTROL_COUNT, .count = *count};
+
+	agent_guest_send(a, &msg);
+}
+
 static void send_unmount(struct agent *a, uint32_t id, bool *sent)
 {
 	struct control_msg msg = {.type = CONTROL_UNMOUNT, .unmount_id = id};
@@ -387,6 +394,8 @@ static int on_message(struct agent *a, const struct control_msg *msg)
 		break;
 	case CONTROL_CLOCK_ASK:
 		return on_clock_ask(a, msg->clock.token);
+	case CONTROL_COUNTERS:
+		return agent_top_counters(a, &msg->counters);
 	case CONTROL_LOG:
 		on_log(a, msg->log.level, msg->log.text);
 		return 0;
@@ -475,6 +484,7 @@ void agent_guest_end(struct agent *a)
 {
 	a->control = NULL;
 	a->guest_known = a->ports_known = false;
+	agent_top_session(a);
 	/* The guest unmounts what the next session does not ask for. */
 	while (!TAILQ_EMPTY(&a->leaving))
 		agent_leaving_free(a, TAILQ_FIRST(&a->leaving));

@@ -3,8 +3,8 @@
  * agent_state: the struct behind agent.h, for the files that are the agent together: agent.c (life and death),
  * agent_mounts.c (what is mounted), agent_guest.c (what is said to the guest), agent_services.c (what the session
  * itself has there), agent_live.c (what changes while it runs), agent_ctl.c (what the commands ask), agent_change.c and
- * change_*.c, agent_save.c (the commands that change it), agent_events.c, agent_doctor.c and status.c (what is told and
- * shown).
+ * change_*.c, agent_save.c (the commands that change it), agent_events.c, agent_top.c, agent_doctor.c and status.c
+ * (what is told and shown).
  */
 #ifndef HOMEPORT_AGENT_STATE_H
 #define HOMEPORT_AGENT_STATE_H
@@ -97,6 +97,7 @@ enum watcher_kind {
 	WATCHER_PORTS,
 	WATCHER_EVENTS, /* from now on: agent_events.c */
 	WATCHER_CHANGE, /* until what it asked for is so: agent_change.c */
+	WATCHER_TOP,    /* until the guest says what it counted: agent_top.c */
 };
 struct watcher {
 	TAILQ_ENTRY(watcher) next;
@@ -140,6 +141,13 @@ struct agent {
 	struct socket_world world;
 	char host_home[PATH_MAX], host_user[64];
 	struct port_command *on_forward;
+
+	/* agent_top.c: questions to the guest of this session, how many it answered, how long that is waited for, and
+	 * how long the servers go on taking time. */
+	struct {
+		uint32_t asked, answered;
+		struct loop_timer *patience, *timed;
+	} top;
 
 	/* The control stream; NULL when the session has none (yet). */
 	struct mux_stream *control;
@@ -223,6 +231,7 @@ void agent_guest_end(struct agent *a);         /* the session is over */
 void agent_guest_free(struct agent *a);        /* frees what the guest's reports were made of */
 void agent_guest_reconcile(struct agent *a);   /* wanted and actual mounts: sends what makes them the same */
 bool agent_guest_unmounted(const struct agent *a);
+void agent_guest_count(struct agent *a, const struct control_count *count);          /* asks what it counted */
 struct served *agent_guest_share(struct agent *a, const struct sftp_target *target); /* NULL: there is none */
 
 /* agent_services.c */
@@ -247,8 +256,16 @@ int agent_ctl_begin(struct agent *a);
 void agent_ctl_end(struct agent *a);
 void agent_ctl_update(struct agent *a); /* tells the commands that listen */
 struct watcher *agent_ctl_watch(struct agent *a, struct ctl_client *client, enum watcher_kind kind);
+void agent_ctl_unwatch(struct agent *a, struct watcher *w); /* its client has its answer */
 void agent_ctl_mount_line(const struct agent_mount *mount, size_t index, struct ctl_client *client);
 void agent_ctl_port_line(struct ctl_client *client, const struct forward_info *info);
+
+/* agent_top.c */
+int agent_top_begin(struct agent *a);
+void agent_top_end(struct agent *a);
+bool agent_top_request(struct agent *a, struct ctl_client *client, const char *line); /* false: not of these */
+int agent_top_counters(struct agent *a, const struct control_counters *counters);     /* -EPROTO: nobody asked */
+void agent_top_session(struct agent *a); /* the guest of before answers nothing any more */
 
 /* agent_doctor.c */
 void agent_doctor_answer(struct agent *a, struct ctl_client *client); /* what is not as wanted */

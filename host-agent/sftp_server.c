@@ -217,6 +217,8 @@ static void job_carry_out(struct sftp_job *job)
 	struct sftp_server *s = job->server;
 	bool native = job->row ? job->row->flags & ROW_NATIVE : s->share->native;
 	size_t header = native ? NATIVE_REPLY_HEADER : STOCK_REPLY_HEADER;
+	struct share_counters *counters = s->share->counters;
+	uint64_t begun = share_counters_begin(counters, job->type);
 	int r = job_refusal(s, job);
 
 	/* 256 bytes are the least a buffer has, so that the header at least has its place (wire.c). */
@@ -232,6 +234,7 @@ static void job_carry_out(struct sftp_job *job)
 	if (r == 0)
 		r = job->row->run(job);
 	assert(r <= 0);
+	share_counters_done(counters, job->type, begun);
 	if (r == -ESTALE && native)
 		native_tell_gone(job, body_u64(job, job->row->node_at));
 	if (native)

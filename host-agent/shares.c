@@ -71,6 +71,7 @@ struct shares {
 	const struct shares_events *events;
 	void *ctx;
 	struct loop_signal *sigchld;
+	bool timed;
 	TAILQ_HEAD(, served) list;
 	TAILQ_HEAD(, server) servers;
 };
@@ -78,7 +79,7 @@ struct shares {
 static void served_free(struct served *share)
 {
 	if (share->counters)
-		munmap(share->counters, 4096);
+		munmap(share->counters, sizeof(*share->counters));
 	if (share->counters_fd >= 0)
 		close(share->counters_fd);
 	loop_timer_free(share->retired);
@@ -313,6 +314,26 @@ uint64_t served_requests(const struct served *share)
 	return share->counters->requests;
 }
 
+void served_bytes(const struct served *share, uint64_t *read, uint64_t *written)
+{
+	*read = share->counters->bytes_read;
+	*written = share->counters->bytes_written;
+}
+
+void served_count(const struct served *share, struct op_counters *sum)
+{
+	share_counters_add(share->counters, sum);
+}
+
+void shares_time(struct shares *s, bool timed)
+{
+	struct served *share;
+
+	s->timed = timed;
+	TAILQ_FOREACH(share, &s->list, next)
+	share->counters->timed = timed;
+}
+
 const char *served_error(const struct served *share)
 {
 	return share->error[0] ? share->error : NULL;
@@ -366,13 +387,16 @@ struct served *shares_add(struct shares *s, const struct share_source *source)
 	share->source.location = strdup(source->location);
 	share->counters_fd = memfd_create("homeport-counters", MFD_CLOEXEC);
 	counters = MAP_FAILED;
-	if (share->source.location && share->counters_fd >= 0 && !ftruncate(share->counters_fd, 4096))
-		counters = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, share->counters_fd, 0);
+	if (share->source.location && share->counters_fd >= 0 &&
+	    !ftruncate(share->counters_fd, sizeof(*share->counters)))
+		counters =
+			mmap(NULL, sizeof(*share->counters), PROT_READ | PROT_WRITE, MAP_SHARED, share->counters_fd, 0);
 	if (counters == MAP_FAILED) {
 		served_free(share);
 		return NULL;
 	}
 	share->counters = counters;
+	share->counters->timed = s->timed;
 	TAILQ_INSERT_TAIL(&s->list, share, next);
 	return share;
 }

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "op_counters.h"
+
 struct loop;
 struct mux_stream;
 struct served;
@@ -52,6 +54,15 @@ void served_stream(struct served *share, struct mux_stream *stream);
 
 /* SFTP requests so far, of all its servers. */
 uint64_t served_requests(const struct served *share);
+
+/* Bytes of its files that were read and written, so far. */
+void served_bytes(const struct served *share, uint64_t *read, uint64_t *written);
+
+/* What its servers carried out, by kind, added to `sum`. */
+void served_count(const struct served *share, struct op_counters *sum);
+
+/* From now on the servers of all shares take the time of what they carry out, or do not any more. */
+void shares_time(struct shares *s, bool timed);
 
 /* Why it is not served, a sentence; NULL when all is well. */
 const char *served_error(const struct served *share);

@@ -23,6 +23,7 @@ HELLO, DATA, ACK, PING, PONG, GOODBYE = range(1, 7)
 OPEN, ACCEPT, REFUSE, MUX_DATA, CREDIT, LIMITED, FIN, RESET = range(1, 9)
 CONFIG, MOUNT, UNMOUNT, GUEST, MOUNT_STATE, PORTS_BEGIN, PORT_ADD, PORT_REMOVE, PORTS_END, LOG = range(1, 11)
 LISTEN, LISTEN_STATE = 11, 12
+COUNT, COUNTERS = 18, 19
 KIND_CONTROL, KIND_SFTP, KIND_TCP, KIND_UNIX, KIND_REVERSE = 1, 2, 3, 5, 6
 MOUNTING, MOUNTED, FAILED, UNMOUNTED = range(4)
 UNKNOWN_SESSION = 4
@@ -67,6 +68,7 @@ class Peer:
         self.seen = []  # mux frames that came: (stream, type, payload)
         self.mounts = []  # ids the host asked for
         self.listens = []  # of LISTEN
+        self.counts = []  # of COUNT
         self.messages = bytearray()
         self.credit = 256 << 10  # of the control stream
 
@@ -91,8 +93,8 @@ class Peer:
         del self.buffer[:n]
         return data
 
-    def greet(self, **told):
-        """Banner, HELLO, control stream, GUEST; returns when the host has asked for its mounts."""
+    def greet(self, mounts=True, **told):
+        """Banner, HELLO, control stream, GUEST; returns when the host has asked for its mounts, if it has any."""
         assert self.take(12) == BANNER
         head = struct.unpack(">I", self.take(4))[0]
         hello = self.take(head & 0xffffff)
@@ -108,7 +110,7 @@ class Peer:
             self.step(None)
         self.send(mux(1, ACCEPT))
         self.control(GUEST, guest_message(**told))
-        while not self.mounts:
+        while mounts and not self.mounts:
             self.step(None)
 
     def step(self, timeout):
@@ -154,6 +156,8 @@ class Peer:
                 self.mounts.append(struct.unpack_from(">I", self.messages, 5)[0])
             if what == LISTEN:
                 self.listens.append(struct.unpack_from(">I", self.messages, 5)[0])
+            if what == COUNT:
+                self.counts.append(struct.unpack_from(">I", self.messages, 5)[0])
             del self.messages[:4 + n]
 
     def send(self, data):

@@ -122,6 +122,7 @@ static void every_message_comes_back_as_it_was_put(void **state)
 		{.type = CONTROL_CLOCK_CHECK},
 		{.type = CONTROL_CLOCK_ASK, .clock = {.token = 7}},
 		{.type = CONTROL_CLOCK, .clock = {.token = 7, .time_us = 1800000000000000}},
+		{.type = CONTROL_COUNT, .count = {.number = 5, .seconds = 6}},
 	};
 	struct control_msg back;
 
@@ -130,6 +131,49 @@ static void every_message_comes_back_as_it_was_put(void **state)
 	round_trip(&msgs[5], &back);
 	assert_int_equal(back.port.port, 8080);
 	assert_string_equal(back.port.process, "python3");
+}
+
+static void counters_come_back_as_they_were_put(void **state)
+{
+	struct op_counters counters = {0};
+	struct control_msg msg = {.type = CONTROL_COUNTERS,
+				  .counters = {.number = 7, .waiting = 3, .counters = &counters}},
+			   back = {0};
+	struct wire_buf out = {0};
+
+	counters.kinds[OP_READ] =
+		(struct op_counter){.count = 100, .at_once = 90, .times = {[5] = 1, [143] = 1ull << 40}};
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+		counters.kinds[OP_OTHER].times[i] = UINT64_MAX;
+	control_msg_put(&out, &msg);
+	assert_false(out.failed);
+	for (size_t len = 0; len < out.len; len++)
+		assert_int_equal(control_msg_get(out.data, len, &back), 0);
+	assert_int_equal(control_msg_get(out.data, out.len, &back), (int)out.len);
+	assert_int_equal(back.counters.number, 7);
+	assert_int_equal(back.counters.waiting, 3);
+	assert_memory_equal(back.counters.counters, &counters, sizeof(counters));
+	control_msg_clear(&back);
+	/* All the counters can hold is a message. */
+	memset(&counters, 0xff, sizeof(counters));
+	wire_buf_reset(&out);
+	control_msg_put(&out, &msg);
+	assert_false(out.failed);
+	/* A kind that is cut short, a bucket there is none of, buckets out of order, an empty one. */
+	memset(&counters, 0, sizeof(counters));
+	counters.kinds[OP_KINDS - 1].times[7] = counters.kinds[OP_KINDS - 1].times[8] = 1;
+	wire_buf_reset(&out);
+	control_msg_put(&out, &msg);
+	assert_int_equal(control_msg_get(out.data, out.len, &back), (int)out.len);
+	control_msg_clear(&back);
+	out.data[out.len - 9] = HISTOGRAM_BUCKETS;
+	assert_int_equal(control_msg_get(out.data, out.len, &back), -EPROTO);
+	out.data[out.len - 9] = 7;
+	assert_int_equal(control_msg_get(out.data, out.len, &back), -EPROTO);
+	out.data[out.len - 9] = 8;
+	out.data[out.len - 1] = 0;
+	assert_int_equal(control_msg_get(out.data, out.len, &back), -EPROTO);
+	wire_buf_free(&out);
 }
 
 static void a_mount_owns_its_strings(void **state)
@@ -425,6 +469,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_message_comes_back_as_it_was_put),
+		cmocka_unit_test(counters_come_back_as_they_were_put),
 		cmocka_unit_test(a_mount_owns_its_strings),
 		cmocka_unit_test(an_environment_owns_its_strings_and_has_names),
 		cmocka_unit_test(a_share_brings_its_id_maps),
