@@ -35,6 +35,7 @@ int cmd_disable(const struct options *options);
 int cmd_guest(const struct options *options); /* guest install, guest uninstall */
 int cmd_shell(const struct options *options);
 int cmd_doctor(const struct options *options);
+int cmd_top(const struct options *options);
 
 /* argv is the words behind `homeport complete`. */
 int cmd_complete(int argc, char **argv);

@@ -66,6 +66,7 @@ static const struct {
 	{"unforward", WORDS_RUNNING, WORDS_PORTS},
 	{"reload", WORDS_RUNNING, WORDS_NONE},
 	{"events", WORDS_RUNNING, WORDS_NONE},
+	{"top", WORDS_RUNNING, WORDS_NONE},
 	{"config check", WORDS_FILES, WORDS_NONE},
 	{"config show", WORDS_CONFIGURED, WORDS_NONE},
 	{"sftp-server", WORDS_FOLDERS, WORDS_NONE},

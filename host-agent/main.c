@@ -21,6 +21,7 @@ static int (*const handlers[COMMANDS])(const struct options *options) = {
 	[COMMAND_PORTS] = cmd_ports,
 	[COMMAND_LOGS] = cmd_logs,
 	[COMMAND_EVENTS] = cmd_events,
+	[COMMAND_TOP] = cmd_top,
 	[COMMAND_RELOAD] = cmd_reload,
 	[COMMAND_MOUNT] = cmd_mount,
 	[COMMAND_UMOUNT] = cmd_change,

@@ -10,6 +10,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config_fields.h"
@@ -34,6 +35,7 @@ static const struct command_row commands[] = {
 	[COMMAND_PORTS] = {"ports", 0, 1, "[NAME]", "what listens in the guest and where it answers here"},
 	[COMMAND_LOGS] = {"logs", 0, 1, "[NAME]", "the log of a session"},
 	[COMMAND_EVENTS] = {"events", 0, 1, "[NAME]", "each change from now on"},
+	[COMMAND_TOP] = {"top", 0, 1, "[NAME]", "what goes on in a session, each second"},
 	[COMMAND_RELOAD] = {"reload", 0, 1, "[NAME]", "read the configuration again, change what differs"},
 	[COMMAND_MOUNT] = {"mount", 2, 2, "NAME SRC[:DST][:w]", "show a folder in a running session"},
 	[COMMAND_UMOUNT] = {"umount", 2, 2, "NAME DST", "take a folder out of a running session"},
@@ -69,12 +71,14 @@ const char *command_summary(enum command command)
 /* ---- options ---- */
 
 enum option_kind {
-	KIND_FLAG,  /* bool */
-	KIND_COUNT, /* unsigned: how often */
-	KIND_TEXT,  /* const char * */
-	KIND_LIST,  /* struct option_list */
-	KIND_PORT,  /* unsigned */
-	KIND_TIME,  /* unsigned seconds: 60, or 60s, 2m */
+	KIND_FLAG,   /* bool */
+	KIND_COUNT,  /* unsigned: how often */
+	KIND_TEXT,   /* const char * */
+	KIND_LIST,   /* struct option_list */
+	KIND_PORT,   /* unsigned */
+	KIND_TIME,   /* unsigned seconds: 60, or 60s, 2m */
+	KIND_SPAN,   /* unsigned milliseconds: 1, or 0.5 */
+	KIND_NUMBER, /* unsigned, from 1 on */
 	KIND_HELP,
 };
 
@@ -87,6 +91,8 @@ enum option_kind {
 #define ON_LOGIN      (ON_MOUNTS | ON_GUEST)
 #define ON_EVERYTHING (ON(COMMANDS) - 1)
 #define TIMEOUT_MOST  86400
+#define SPAN_LEAST_MS 100
+#define SPAN_MOST_MS  3600000
 #define ROWS_MAX      32
 
 struct option_row {
@@ -124,8 +130,12 @@ static const struct option_row rows[] = {
 	 "how long to wait (default: 60s)"},
 	{"verbose", 'v', KIND_COUNT, offsetof(struct options, verbose), ON(COMMAND_UP) | ON(COMMAND_RUN), NULL,
 	 "say more"},
-	{"json", 0, KIND_FLAG, offsetof(struct options, json), ON_REPORT | ON(COMMAND_EVENTS) | ON(COMMAND_DOCTOR),
-	 NULL, "JSON for programs"},
+	{"interval", 0, KIND_SPAN, offsetof(struct options, interval_ms), ON(COMMAND_TOP), "SECONDS",
+	 "between two looks (default: 1)"},
+	{"count", 0, KIND_NUMBER, offsetof(struct options, count), ON(COMMAND_TOP), "N",
+	 "end after so many (default: go on)"},
+	{"json", 0, KIND_FLAG, offsetof(struct options, json),
+	 ON_REPORT | ON(COMMAND_EVENTS) | ON(COMMAND_TOP) | ON(COMMAND_DOCTOR), NULL, "JSON for programs"},
 	{"watch", 0, KIND_FLAG, offsetof(struct options, watch), ON_REPORT, NULL, "go on, at each change"},
 	{"follow", 'f', KIND_FLAG, offsetof(struct options, follow), ON(COMMAND_LOGS), NULL, "go on with new lines"},
 	{"save", 0, KIND_FLAG, offsetof(struct options, save), ON_CHANGE, NULL, "write it into NAME.yaml as well"},
@@ -203,6 +213,34 @@ static enum options_result take_port(const char *typed, const char *text, unsign
 	return OPTIONS_OK;
 }
 
+/* 0.1 to 3600 seconds, to a millisecond. */
+static enum options_result take_span(const char *typed, const char *text, unsigned *out, char *why)
+{
+	size_t whole = strspn(text, "0123456789");
+	const char *part = text[whole] == '.' ? text + whole + 1 : text + whole;
+	size_t digits = strspn(part, "0123456789");
+	unsigned long ms = 0;
+
+	for (size_t i = 0; i < whole && i < 5; i++)
+		ms = ms * 10 + (unsigned long)(text[i] - '0');
+	for (size_t i = 0; i < 3; i++)
+		ms = ms * 10 + (i < digits ? (unsigned long)(part[i] - '0') : 0);
+	if (part[digits] || whole > 4 || whole + digits == 0 || ms < SPAN_LEAST_MS || ms > SPAN_MOST_MS)
+		return wrong(why, "%s: \"%.40s\" is no number of seconds; write 0.1 to 3600", typed, text);
+	*out = (unsigned)ms;
+	return OPTIONS_OK;
+}
+
+static enum options_result take_number(const char *typed, const char *text, unsigned *out, char *why)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (text[digits] || digits == 0 || digits > 9 || strspn(text, "0") == digits)
+		return wrong(why, "%s: \"%.40s\" is no number; write 1 or more", typed, text);
+	*out = (unsigned)strtoul(text, NULL, 10);
+	return OPTIONS_OK;
+}
+
 /* Puts one option's value where its row says. */
 static enum options_result take_value(const struct option_row *row, const char *value, struct options *options,
 				      char *why)
@@ -236,6 +274,10 @@ static enum options_result take_value(const struct option_row *row, const char *
 		return take_port(typed, value, at, why);
 	case KIND_TIME:
 		return take_time(typed, value, at, why);
+	case KIND_SPAN:
+		return take_span(typed, value, at, why);
+	case KIND_NUMBER:
+		return take_number(typed, value, at, why);
 	case KIND_HELP:
 		return OPTIONS_HELP;
 	}
@@ -353,7 +395,7 @@ static enum options_result unknown_command(const char *typed, char *why)
 
 enum options_result options_parse(int argc, char **argv, struct options *out, char *why)
 {
-	struct options options = {.timeout_s = OPTIONS_TIMEOUT_S};
+	struct options options = {.timeout_s = OPTIONS_TIMEOUT_S, .interval_ms = OPTIONS_INTERVAL_MS};
 	enum options_result result;
 	int words = 0;
 

@@ -11,9 +11,10 @@
  * mount still SRC:DST; desired.h makes a configuration of them.
  */
 
-#define OPTIONS_LIST_MAX  64  /* of one repeatable option */
-#define OPTIONS_WHY_MAX   512 /* the longest sentence options_parse writes */
-#define OPTIONS_TIMEOUT_S 60  /* how long `up` waits */
+#define OPTIONS_LIST_MAX    64   /* of one repeatable option */
+#define OPTIONS_WHY_MAX     512  /* the longest sentence options_parse writes */
+#define OPTIONS_TIMEOUT_S   60   /* how long `up` waits */
+#define OPTIONS_INTERVAL_MS 1000 /* between two looks of `top` */
 
 enum command {
 	COMMAND_UP,
@@ -23,6 +24,7 @@ enum command {
 	COMMAND_PORTS,
 	COMMAND_LOGS,
 	COMMAND_EVENTS,
+	COMMAND_TOP,
 	COMMAND_RELOAD,
 	COMMAND_MOUNT,
 	COMMAND_UMOUNT,
@@ -48,7 +50,7 @@ struct option_list {
 	size_t count;
 };
 
-/* The strings are argv's. What was not given is NULL, 0 or false, but for timeout_s. */
+/* The strings are argv's. What was not given is NULL, 0 or false, but for timeout_s and interval_ms. */
 struct options {
 	enum command command;
 	const char *target;   /* the argument: a host or a name, config check's FILE, sftp-server's DIR */
@@ -67,6 +69,8 @@ struct options {
 	const char *guest_command;
 	unsigned timeout_s;
 	unsigned verbose; /* how many -v */
+	unsigned interval_ms;
+	unsigned count; /* 0: without end */
 	bool json;
 	bool watch;
 	bool follow;

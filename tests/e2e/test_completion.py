@@ -119,6 +119,8 @@ def test_the_options_of_each_command_are_its_own(offered):
     assert "--timeout" not in offered("run", "--")
     assert "--verbose" not in offered("enable", "--")
     assert offered("status", "--j") == offered("doctor", "--j") == {"--json"}
+    assert offered("top", "--") == {"--interval", "--count", "--json", "--help"}
+    assert offered("top", "--interval", "") == set()
     assert "-F" in offered("doctor", "-")
     assert offered("config", "check", "--") == {"--help", "--lima"}
     assert {"--move-home", "--dry-run", "-F"} <= offered("guest", "install", "-")
@@ -133,7 +135,7 @@ def test_names_are_of_sessions_that_the_command_is_about(offered):
     assert offered("up", "--lima", "vm", "") == set()
     assert offered("config", "show", "") == {"configured"}
     assert offered("guest", "install", "") == {"configured"}
-    for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "events", "shell"):
+    for command in ("down", "reload", "mount", "umount", "forward", "unforward", "status", "ports", "events", "top", "shell"):
         assert offered(command, "") == {"running"}
     assert offered("logs", "") == {"past", "running"}
     assert offered("status", "--json", "r") == {"running"}

@@ -144,6 +144,16 @@ static void every_option_of_up_is_taken_before_and_after_the_host(void **state)
 	assert_int_equal(o.timeout_s, 5);
 	take("status --json --watch", &o);
 	assert_true(o.json && o.watch);
+	take("top dev", &o);
+	assert_int_equal(o.interval_ms, 1000);
+	assert_int_equal(o.count, 0);
+	take("top --interval 0.25 --count 12 --json", &o);
+	assert_int_equal(o.interval_ms, 250);
+	assert_int_equal(o.count, 12);
+	take("top --interval 3600.0", &o);
+	assert_int_equal(o.interval_ms, 3600000);
+	take("top --interval .5", &o);
+	assert_int_equal(o.interval_ms, 500);
 	take("logs --follow dev", &o);
 	assert_true(o.follow);
 }
@@ -185,6 +195,15 @@ static void a_mistake_is_one_line_that_says_where_help_is(void **state)
 		{"up -p ssh vm", "-p: \"ssh\" is not a port; write 1 to 65535"},
 		{"up --timeout soon vm", "--timeout: \"soon\" is not a time; write 60s or 2m, at most 24h"},
 		{"up --timeout 0 vm", "--timeout: \"0\" is not a time; write 60s or 2m, at most 24h"},
+		{"top --interval 0.09", "--interval: \"0.09\" is no number of seconds; write 0.1 to 3600"},
+		{"top --interval 3601", "--interval: \"3601\" is no number of seconds; write 0.1 to 3600"},
+		{"top --interval 99999999999",
+		 "--interval: \"99999999999\" is no number of seconds; write 0.1 to 3600"},
+		{"top --interval 1.x", "--interval: \"1.x\" is no number of seconds; write 0.1 to 3600"},
+		{"top --interval .", "--interval: \".\" is no number of seconds; write 0.1 to 3600"},
+		{"top --count 0", "--count: \"0\" is no number; write 1 or more"},
+		{"top --count -1", "--count: \"-1\" is no number; write 1 or more"},
+		{"status --count 1", "unknown option --count: see homeport status --help"},
 		{"up --name '' vm", "--name: is empty; give it a value"},
 		{"up --no-mount --mount ~ vm", "--no-mount and --mount exclude each other; remove one"},
 		{"up --no-ports --port-forward 1:1 vm", "--no-ports and --port-forward exclude each other; remove one"},
