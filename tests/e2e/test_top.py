@@ -150,7 +150,7 @@ def test_a_session_that_ends_is_a_sentence_and_3(homeport, host_home):
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "homeport: top: guest is not running\n")
     homeport.up()
     for name, status in (("INT", 0), ("TERM", 128 + signal.SIGTERM), ("HUP", 128 + signal.SIGHUP)):
-        done = homeport.lab.host.cmd(["timeout", "--preserve-status", "-s", name, "0.5", homeport.binary, "top"],
+        done = homeport.lab.host.cmd(["env", "--default-signal=INT", "timeout", "--preserve-status", "-s", name, "0.5", homeport.binary, "top"],
                                      user="me", env=homeport.env, check=False)
         assert (done.returncode, done.stderr) == (status, ""), name
     top = Top(homeport)
@@ -190,7 +190,7 @@ class Terminal:
     def __init__(self, homeport, command, env=None):
         self.here, there = os.openpty()
         termios.tcsetwinsize(there, (24, 80))
-        self.process = homeport.lab.host.popen(["script", "-qefc", command, "/dev/null"], user="me", stdin=there,
+        self.process = homeport.lab.host.popen(["env", "--default-signal=INT", "script", "-qefc", command, "/dev/null"], user="me", stdin=there,
                                                stdout=there, stderr=there,
                                                env={**homeport.env, "TERM": "xterm", **(env or {})})
         os.close(there)
