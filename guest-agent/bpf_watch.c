@@ -225,18 +225,20 @@ static int cgroup_open(void)
 	return -ENOENT;
 }
 
-/* 0 where the kernel numbers none. */
-static uint64_t netns_cookie(void)
+/* Of the socket's namespace: that in which it was made, or (accepted) in which the one that connected was. 0 where the
+ * kernel numbers none. */
+static uint64_t netns_cookie(int sock)
 {
 	uint64_t cookie = 0;
 	socklen_t len = sizeof(cookie);
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int fd = sock < 0 ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : sock;
 
 	if (fd < 0)
 		return 0;
 	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
 		cookie = 0;
-	close(fd);
+	if (sock < 0)
+		close(fd);
 	return cookie;
 }
 
@@ -276,9 +278,9 @@ static int lacks(char why[BPF_WATCH_WHY_MAX], int error, const char *what)
 }
 
 /* The order is that of what a person would put right first. */
-static int watch_begin(struct bpf_watch *w, int cgroup, char why[BPF_WATCH_WHY_MAX])
+static int watch_begin(struct bpf_watch *w, int sock, int cgroup, char why[BPF_WATCH_WHY_MAX])
 {
-	uint64_t netns = feature_on(FEATURE_BPF_WATCH) ? netns_cookie() : 0;
+	uint64_t netns = feature_on(FEATURE_BPF_WATCH) ? netns_cookie(sock) : 0;
 	int rc;
 
 	if (!netns)
@@ -301,19 +303,28 @@ static int watch_begin(struct bpf_watch *w, int cgroup, char why[BPF_WATCH_WHY_M
 	return rc;
 }
 
-int bpf_watch_open(struct bpf_watch **out, char why[BPF_WATCH_WHY_MAX])
+static struct bpf_watch *watch_new(void)
 {
 	struct bpf_watch *w = calloc(1, sizeof(*w));
-	int cgroup, rc;
 
 	if (!w)
-		return lacks(why, -ENOMEM, "out of memory");
+		return NULL;
 	w->ring = -1;
 	for (size_t i = 0; i < PROGRAMS; i++)
 		w->links[i] = -1;
 	w->size = (size_t)sysconf(_SC_PAGESIZE);
+	return w;
+}
+
+int bpf_watch_open(int sock, struct bpf_watch **out, char why[BPF_WATCH_WHY_MAX])
+{
+	struct bpf_watch *w = watch_new();
+	int cgroup, rc;
+
+	if (!w)
+		return lacks(why, -ENOMEM, "out of memory");
 	cgroup = cgroup_open();
-	rc = watch_begin(w, cgroup, why);
+	rc = watch_begin(w, sock, cgroup, why);
 	if (cgroup >= 0)
 		close(cgroup);
 	if (rc < 0) {
@@ -322,6 +333,24 @@ int bpf_watch_open(struct bpf_watch **out, char why[BPF_WATCH_WHY_MAX])
 	}
 	*out = w;
 	return 0;
+}
+
+int bpf_watch_adopt(int ring, struct bpf_watch **out)
+{
+	struct bpf_watch *w = watch_new();
+	int rc;
+
+	if (!w) {
+		close(ring);
+		return -ENOMEM;
+	}
+	w->ring = ring;
+	rc = watch_map(w);
+	if (rc < 0)
+		bpf_watch_close(w);
+	else
+		*out = w;
+	return rc;
 }
 
 void bpf_watch_close(struct bpf_watch *w)

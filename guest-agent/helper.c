@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "folder_users.h"
+#include "helper_watch.h"
 #include "log.h"
 #include "mount_device.h"
 #include "mount_policy.h"
@@ -511,6 +512,10 @@ static void helper_handle(struct helper *h, const struct helper_request *r)
 		break;
 	case HELPER_TAKE:
 		rc = helper_take(h, r);
+		break;
+	case HELPER_WATCH:
+		rc = h->user || h->target[0] ? refuse(h, EINVAL, "this helper mounts")
+					     : helper_watch(AGENT_SOCKET, h->caller, h->service, &h->reply);
 		break;
 	default:
 		rc = refuse(h, ENOSYS, "this homeport-guest does not know how");

@@ -16,6 +16,8 @@
  *		socket (keep_socket.h) and the next agent's memory (recall.h)
  *	4 TAKE	value: HELPER_VERSION of who asks. The reply has MOUNT's flags,
  *		and comes with /dev/fuse and that memory
+ *	5 WATCH	no target: to watch ports (bpf_watch.h) for the agent, whose network
+ *		namespace its socket tells; the reply comes with the ring, and is the last
  *
  * A type that is not known is answered with ENOSYS: agent and helper may be of two builds.
  *
@@ -33,7 +35,7 @@
 
 #include "wire.h"
 
-enum helper_type { HELPER_MOUNT = 1, HELPER_UNMOUNT = 2, HELPER_KEEP = 3, HELPER_TAKE = 4 };
+enum helper_type { HELPER_MOUNT = 1, HELPER_UNMOUNT = 2, HELPER_KEEP = 3, HELPER_TAKE = 4, HELPER_WATCH = 5 };
 enum { HELPER_ALLOW_OTHER = 1, HELPER_READ_ONLY = 2, HELPER_LAZY = 4 };
 #define HELPER_MESSAGE_MAX 8192u
 #define HELPER_FDS         2u /* that come with one message */

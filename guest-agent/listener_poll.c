@@ -32,6 +32,7 @@
 #include <time.h>
 
 #include "bpf_watch.h"
+#include "lent_watch.h"
 #include "log.h"
 #include "loop.h"
 #include "newest_pid.h"
@@ -81,6 +82,7 @@ struct listener_poll {
 	bool untold; /* something changed that was not passed on yet */
 	bool told;   /* something was passed on */
 	struct bpf_watch *watch;
+	struct lent_watch *lent; /* another process's; NULL: it was not asked for */
 	struct loop_fd *hints;
 	uint64_t deaf_until_us; /* no hint is taken before; 0: they are */
 	bool watching;          /* may watch; `how` says whether it does, and is logged when it changes */
@@ -328,24 +330,40 @@ static void listener_poll_say(struct listener_poll *p, const char *how)
 }
 
 /* What cannot be watched is polled. */
-static void listener_poll_watch(struct listener_poll *p)
+static void listener_poll_say_polled(struct listener_poll *p, const char *why)
 {
-	char why[BPF_WATCH_WHY_MAX], how[sizeof(p->how)];
+	char how[sizeof(p->how)];
 
-	if (p->watch || !p->watching)
-		return;
-	if (bpf_watch_open(&p->watch, why) == 0) {
-		p->hints = loop_fd_new(p->loop, bpf_watch_fd(p->watch), LOOP_READ, on_hint, p);
-		if (p->hints) {
-			listener_poll_say(p, "what listens is watched by BPF");
-			return;
-		}
-		bpf_watch_close(p->watch);
-		p->watch = NULL;
-		snprintf(why, sizeof(why), "out of memory");
-	}
 	snprintf(how, sizeof(how), "what listens is polled, not watched by BPF: %s", why);
 	listener_poll_say(p, how);
+}
+
+/* False: there is no memory to listen to the watch, and it is gone. */
+static bool listener_poll_heed(struct listener_poll *p)
+{
+	p->hints = loop_fd_new(p->loop, bpf_watch_fd(p->watch), LOOP_READ, on_hint, p);
+	if (p->hints)
+		return true;
+	bpf_watch_close(p->watch);
+	p->watch = NULL;
+	return false;
+}
+
+/* All is asked at once: from here on nothing falls between. */
+static void on_lent(void *ctx, int ring)
+{
+	struct listener_poll *p = ctx;
+
+	if (bpf_watch_adopt(ring, &p->watch) < 0 || !listener_poll_heed(p)) {
+		listener_poll_say_polled(p, "what the helper watches cannot be read");
+		lent_watch_free(p->lent);
+		p->lent = NULL;
+		return;
+	}
+	listener_poll_say(p, "what listens is watched by BPF, with root's help");
+	for (size_t i = 0; i < WATCHED_COUNT; i++)
+		p->watched[i].hinted = true;
+	listener_poll_arm(p);
 }
 
 static void listener_poll_unwatch(struct listener_poll *p)
@@ -354,7 +372,41 @@ static void listener_poll_unwatch(struct listener_poll *p)
 	p->hints = NULL;
 	bpf_watch_close(p->watch);
 	p->watch = NULL;
+	lent_watch_free(p->lent);
+	p->lent = NULL;
 	p->deaf_until_us = 0;
+}
+
+static void on_lent_ended(void *ctx, const char *why)
+{
+	struct listener_poll *p = ctx;
+	bool watched = p->watch != NULL;
+
+	listener_poll_say_polled(p, watched ? "the helper has ended" : why ? why : "it takes root");
+	listener_poll_unwatch(p);
+	p->pause_us = POLL_FAST_US;
+	listener_poll_arm(p);
+}
+
+static const struct lent_watch_events lent_events = {.lent = on_lent, .ended = on_lent_ended};
+
+static void listener_poll_watch(struct listener_poll *p)
+{
+	char why[BPF_WATCH_WHY_MAX];
+	int rc;
+
+	if (p->watch || p->lent || !p->watching)
+		return;
+	rc = bpf_watch_open(-1, &p->watch, why);
+	if (rc == 0 && listener_poll_heed(p)) {
+		listener_poll_say(p, "what listens is watched by BPF");
+		return;
+	}
+	if (rc == -EPERM)
+		p->lent = lent_watch_new(p->loop, &lent_events, p);
+	/* Who was asked has the word. */
+	if (!p->lent)
+		listener_poll_say_polled(p, rc < 0 ? why : "out of memory");
 }
 
 static void listener_poll_start(struct listener_source *s, const struct listener_source_events *events, void *ctx)

@@ -41,7 +41,7 @@ static int line_check(char *line, const char *user, uint32_t uid, const char *ta
 		if (!mount_target_allowed(word))
 			return -EINVAL;
 		named = true;
-		within |= mount_target_within(target, word);
+		within |= !target || mount_target_within(target, word);
 	}
 	return ours && (within || !named);
 }
@@ -64,8 +64,8 @@ int mount_policy_check(const char *text, const char *user, uint32_t uid, const c
 	if (rc < 0)
 		snprintf(why, size, "%s:%u: not a user and mount points", MOUNT_POLICY_PATH, number);
 	else if (!given)
-		snprintf(why, size, "%.300s: %s does not give it to %s", target, MOUNT_POLICY_PATH,
-			 user[0] ? user : "this user");
+		snprintf(why, size, "%.300s%s%s does not %s %s", target ? target : "", target ? ": " : "",
+			 MOUNT_POLICY_PATH, target ? "give it to" : "name", user[0] ? user : "this user");
 	return rc >= 0 && given ? 0 : -EACCES;
 }
 

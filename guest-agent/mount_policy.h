@@ -18,8 +18,8 @@
 #define MOUNT_POLICY_PATH "/etc/homeport/mounts.conf"
 
 /*
- * What the text says of a user, by name or number, and a target. 0, or -EACCES with a sentence in why: it says no, or
- * has a line that cannot be read, which gives nobody anything. Pure.
+ * What the text says of a user, by name or number, and a target (NULL: any, as long as they are named). 0, or -EACCES
+ * with a sentence in why: it says no, or has a line that cannot be read, which gives nobody anything. Pure.
  */
 int mount_policy_check(const char *text, const char *user, uint32_t uid, const char *target, char *why, size_t size);
 

@@ -3,21 +3,17 @@
 #include "mounter.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "helper.h"
+#include "helper_spawn.h"
 #include "keep_socket.h"
 #include "log.h"
 #include "loop.h"
-#include "sock_address.h"
 
 /* In this order, but for root's, which is the only one there beside what was left. */
 enum way { WAY_LEFT, WAY_ROOT, WAY_SERVICE, WAY_SUDO, WAY_USER, WAY_NONE };
@@ -29,13 +25,6 @@ static const char *const way_names[] = {"an earlier agent", "root", "the helper"
 /* TRYING a way -> (its helper ended) -> TRYING the next, or failed; -> MOUNTED -> ENDING -> ended. */
 enum phase { PHASE_TRYING, PHASE_MOUNTED, PHASE_ENDING };
 
-/* The process we have started, until it has been waited for: a mounter that goes first leaves it behind. */
-struct child {
-	struct mounter *mounter; /* NULL: nobody cares */
-	struct loop_fd *watch;
-	pid_t pid;
-};
-
 struct mounter {
 	struct loop *loop;
 	const struct mounter_events *events;
@@ -46,7 +35,7 @@ struct mounter {
 	bool kept;
 	enum way way;
 	enum phase phase;
-	struct child *child;
+	struct helper_child *child;
 	int sock;
 	struct loop_fd *watch;
 	struct loop_timer *start; /* and the patience with who has left something */
@@ -75,42 +64,14 @@ static void helper_gone(struct mounter *m)
 	}
 }
 
-static void on_child_exit(void *ctx, int fd, unsigned what)
+static void on_child_gone(void *ctx)
 {
-	struct child *c = ctx;
-	struct mounter *m = c->mounter;
+	struct mounter *m = ctx;
 
-	(void)what;
-	waitpid(c->pid, NULL, WNOHANG);
-	loop_fd_free(c->watch);
-	close(fd);
-	free(c);
-	if (!m)
-		return;
 	m->child = NULL;
 	/* One that sudo has started goes on alone: its end is that of the socket. */
 	if (m->sock < 0)
 		helper_gone(m);
-}
-
-/* NULL (no memory, no descriptor): it stays a zombie until we end. */
-static struct child *child_new(struct mounter *m, pid_t pid)
-{
-	struct child *c = calloc(1, sizeof(*c));
-	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-
-	if (c && fd >= 0)
-		c->watch = loop_fd_new(m->loop, fd, LOOP_READ, on_child_exit, c);
-	if (!c || !c->watch) {
-		if (fd >= 0)
-			close(fd);
-		free(c);
-		return NULL;
-	}
-	fcntl(fd, F_SETFD, FD_CLOEXEC);
-	c->mounter = m;
-	c->pid = pid;
-	return c;
 }
 
 static void socket_close(struct mounter *m)
@@ -282,42 +243,26 @@ static int request_send(struct mounter *m, const struct helper_request *request,
 	return rc;
 }
 
-/* Starts the helper with the other end as its stdin. */
-static int helper_spawn(char *const argv[], int end)
+/* Of one that nobody is connected to, or that is not watched, no end would be heard. */
+static int helper_begin(struct mounter *m, const struct helper_request *request)
 {
-	posix_spawn_file_actions_t actions;
-	pid_t pid;
-	int rc;
-
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, end, STDIN_FILENO);
-	posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-	if (strcmp(argv[0], "sudo") == 0) /* what it says when it may not is not for our log */
-		posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-	rc = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	return rc ? -rc : pid;
+	m->watch = loop_fd_new(m->loop, m->sock, LOOP_READ, on_helper, m);
+	if (m->watch)
+		return request_send(m, request, NULL, 0);
+	close(m->sock);
+	m->sock = -1;
+	return -ENOMEM;
 }
 
 /* systemd starts one for the connection. */
-static int helper_connect(struct mounter *m)
+static int service_connect(struct mounter *m)
 {
-	struct sock_address at;
-	int rc;
+	int fd = helper_connect();
 
-	sock_address_unix(&at, HELPER_SOCKET);
-	m->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (m->sock < 0)
-		return -errno;
-	rc = connect(m->sock, &at.any, at.len) < 0 ? -errno : 0;
-	if (rc == 0)
-		m->watch = loop_fd_new(m->loop, m->sock, LOOP_READ, on_helper, m);
-	if (m->watch)
-		return request_send(m, &m->request, NULL, 0);
-	/* Of one that nobody is connected to, or that is not watched, no end would be heard. */
-	close(m->sock);
-	m->sock = -1;
-	return rc < 0 ? rc : -ENOMEM;
+	if (fd < 0)
+		return fd;
+	m->sock = fd;
+	return helper_begin(m, &m->request);
 }
 
 /* The helper of a mount whose agent has gone. */
@@ -329,62 +274,22 @@ static int left_connect(struct mounter *m)
 	if (fd < 0)
 		return fd;
 	m->sock = fd;
-	m->watch = loop_fd_new(m->loop, fd, LOOP_READ, on_helper, m);
-	if (!m->watch) {
-		close(fd);
-		m->sock = -1;
-		return -ENOMEM;
-	}
 	snprintf(take.target, sizeof(take.target), "%s", m->request.target);
 	loop_timer_set(m->start, LEFT_US);
-	return request_send(m, &take, NULL, 0);
-}
-
-/*
- * This program, by its name, which sudo's rules may ask for; and where that is gone, because the program was removed or
- * a newer one is in its place, by what runs: of sudo's child that is another process's, which root alone may look at.
- * False: there is no /proc.
- */
-static bool own_program(enum way way, char *path, size_t size)
-{
-	static const char gone[] = " (deleted)";
-	ssize_t len = readlink("/proc/self/exe", path, size - 1);
-	size_t end = sizeof(gone) - 1;
-
-	if (len < 0)
-		return false;
-	path[len] = '\0';
-	if ((size_t)len <= end || strcmp(path + len - end, gone) != 0 || access(path, F_OK) == 0)
-		return true;
-	if (way == WAY_SUDO)
-		snprintf(path, size, "/proc/%d/exe", (int)getpid());
-	else
-		snprintf(path, size, "/proc/self/exe");
-	return true;
+	return helper_begin(m, &take);
 }
 
 static int helper_start(struct mounter *m)
 {
-	static char self[4096];
-	char *root[] = {self, (char *)"helper", NULL};
-	char *sudo[] = {(char *)"sudo", (char *)"-n", self, (char *)"helper", NULL};
-	char *user[] = {self, (char *)"helper", (char *)"--user", NULL};
-	char *const *argv = m->way == WAY_ROOT ? root : m->way == WAY_SUDO ? sudo : user;
-	int pair[2], pid;
+	pid_t pid = helper_spawn(m->way == WAY_ROOT   ? HELPER_BY_ROOT
+				 : m->way == WAY_SUDO ? HELPER_BY_SUDO
+						      : HELPER_BY_USER,
+				 &m->sock);
 
-	if (!own_program(m->way, self, sizeof(self)) ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-		return -errno;
-	/* The helper's end blocks. */
-	fcntl(pair[1], F_SETFL, 0);
-	pid = helper_spawn(argv, pair[1]);
-	close(pair[1]);
-	m->sock = pair[0];
 	if (pid < 0)
 		return pid;
-	m->child = child_new(m, pid);
-	m->watch = loop_fd_new(m->loop, m->sock, LOOP_READ, on_helper, m);
-	return m->watch ? request_send(m, &m->request, NULL, 0) : -ENOMEM;
+	m->child = helper_child_new(m->loop, pid, on_child_gone, m);
+	return helper_begin(m, &m->request);
 }
 
 static void mounter_try(struct mounter *m)
@@ -401,7 +306,7 @@ static void mounter_try(struct mounter *m)
 	if (m->way == WAY_LEFT)
 		rc = left_connect(m);
 	else
-		rc = m->way == WAY_SERVICE ? helper_connect(m) : helper_start(m);
+		rc = m->way == WAY_SERVICE ? service_connect(m) : helper_start(m);
 	if (rc < 0) {
 		if (m->way != WAY_LEFT)
 			m->error = -rc;
@@ -462,8 +367,7 @@ void mounter_free(struct mounter *m)
 void mounter_leave(struct mounter *m)
 {
 	socket_close(m);
-	if (m->child)
-		m->child->mounter = NULL;
+	helper_child_forget(m->child);
 	loop_timer_free(m->start);
 	free(m->keep_path);
 	free(m);

@@ -3,12 +3,14 @@
 
 The units run as they are, under a real systemd: a manager of root's own in the guest, as it has no systemd as pid 1."""
 import os
+import re
 import subprocess
 
 import pytest
 
 from conftest import wait_until
 from lab import BUILD_AT, REPOSITORY
+from net import answers, listen
 
 POLICY = "/etc/homeport/mounts.conf"
 
@@ -82,6 +84,30 @@ def test_who_is_named_has_a_mount_of_roots_that_all_may_see(service, policy, hom
     assert guest.cmd("cat /far/away/a", user="me").stdout == "a\n"
     homeport.down()
     assert not guest.mounts("fuse")
+
+
+def watched(guest):
+    """What the agent of `plain` says of how it knows of ports."""
+    text = guest.cmd(["homeport-guest", "status"], user="plain").stdout
+    return next((line.split("ports: ", 1)[1] for line in text.splitlines() if line.startswith("  ports: ")), None)
+
+
+def test_who_is_named_has_ports_watched_by_root_and_who_is_not_does_not(service, policy, homeport, host, guest):
+    policy("plain /nowhere/else\n")
+    homeport.up("--no-mount", host="guest-plain")
+    wait_until(lambda: watched(guest))
+    # Or what the helper says of a kernel that cannot.
+    assert re.fullmatch("what listens is (watched by BPF, with root's help|polled, not watched by BPF: "
+                        "(the kernel .*|no cgroup2 .*|in a container.*))", watched(guest))
+    server = listen(guest, 8471)
+    wait_until(lambda: answers(host, 8471))
+    server.close()
+    homeport.down()
+    wait_until(lambda: not service("list-units", "--plain", "--no-legend", "homeport-helper@*"))
+    policy("me\n")
+    homeport.up("--no-mount", host="guest-plain")
+    wait_until(lambda: watched(guest) ==
+               "what listens is polled, not watched by BPF: /etc/homeport/mounts.conf does not name plain")
 
 
 def test_the_agent_is_killed_and_the_mount_goes_with_it(service, policy, homeport, guest, host_home):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Where the guest's agent is root, BPF hints what listens: at once, with nothing polled, and gone with the agent."""
+"""Where the guest's agent is root, or may call it, BPF hints what listens: at once, with nothing polled, and gone with
+the agent."""
 import ctypes
 import os
 import random
@@ -79,7 +80,7 @@ def up(homeport, root_cgroup):
 def how(guest, user):
     """What the agent says of how it comes to know."""
     text = guest.cmd(["homeport-guest", "status"], user=user).stdout
-    return next(line.split("ports: ", 1)[1] for line in text.splitlines() if line.startswith("  ports: "))
+    return next((line.split("ports: ", 1)[1] for line in text.splitlines() if line.startswith("  ports: ")), None)
 
 
 def agent(guest):
@@ -235,10 +236,76 @@ def test_nothing_of_it_is_left_however_the_agent_ends(homeport, guest, root_cgro
     wait_until(lambda: second.isdisjoint(attached(root_cgroup)), what="they go with the session")
 
 
-def test_who_is_not_root_polls_and_says_so(homeport, host, guest):
+def helper(guest):
+    """(pid here, pid in the guest) of the helper that watches."""
+    return next(((outer, inner) for outer, (inner, line) in guest.processes().items()
+                 if line.endswith("homeport-guest helper") and linked(outer)), None)
+
+
+def test_who_may_call_root_is_hinted_by_a_helper_without_rights(homeport, host, guest, root_cgroup):
     homeport.up("--no-mount")
+    wait_until(lambda: how(guest, "me") == "what listens is watched by BPF, with root's help")
+    assert linked(agent(guest)[0]) == set()
+    pid, inner = wait_until(lambda: helper(guest))
+    numbers = linked(pid)
+    assert len(numbers) == len(HOOKS) and numbers <= attached(root_cgroup)
+    with open(f"/proc/{pid}/status") as status:
+        assert "\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n" in status.read()
+    appeared = []
+    for _ in range(5):
+        time.sleep(random.uniform(0.8, 0.9))  # looks without a hint have slowed down by then, to one in 2 s
+        server = listen(guest, 8031)
+        appeared.append(until(lambda: answers(host, 8031)))
+        server.close()
+        until(lambda: not answers(host, 8031))
+    print("ms to appear", *(f"{t * 1000:.1f}" for t in sorted(appeared)))
+    assert sorted(appeared)[2] < 0.1
+    # Without it what listens is polled, at once.
+    guest.kill(inner)
+    wait_until(lambda: how(guest, "me") == "what listens is polled, not watched by BPF: the helper has ended")
+    assert numbers.isdisjoint(attached(root_cgroup))
+    server = listen(guest, 8032)
+    until(lambda: answers(host, 8032))
+    server.close()
+    homeport.down()
+    homeport.up("--no-mount")
+    pid, inner = wait_until(lambda: helper(guest))
+    numbers = linked(pid)
+    _, inner = agent(guest)
+    guest.kill(inner)
+    wait_until(lambda: numbers.isdisjoint(attached(root_cgroup)), what="the helper goes with its agent")
+
+
+ASK = """
+import socket, subprocess, struct, sys
+held = []
+for _ in range(6):
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    subprocess.run(["sudo", "-n", "homeport-guest", "helper"], stdin=its, check=True)
+    its.close()
+    ours.send(struct.pack(">BIIB", 5, 0, 0, 0))
+    data, fds, _, _ = socket.recv_fds(ours, 8192, 1)
+    kind, error, _, length = struct.unpack_from(">BIBI", data)
+    print(kind, error, len(fds), data[10:10 + length].decode())
+    held.append(ours)
+sys.stdin.read()
+"""
+
+
+def test_a_user_has_no_more_watches_than_leave_room_for_others(guest, root_cgroup):
+    before = attached(root_cgroup)
+    asker = guest.popen(["python3", "-uc", ASK], user="me", stdin=-1, stdout=-1, text=True)
+    said = [asker.stdout.readline() for _ in range(6)]
+    assert said == ["5 0 1 \n"] * 4 + ["5 87 0 this user has as many watches as one may have\n"] * 2
+    assert len(attached(root_cgroup) - before) == 4 * len(HOOKS)
+    asker.kill()
+    wait_until(lambda: attached(root_cgroup) <= before)
+
+
+def test_who_is_not_root_polls_and_says_so(homeport, host, guest):
+    homeport.up("--no-mount", host="guest-plain")
     reason = "what listens is polled, not watched by BPF: it takes root"
-    assert how(guest, "me") == reason
+    wait_until(lambda: how(guest, "plain") == reason)
     assert f"ports: {reason}" in homeport.logs()
     assert linked(agent(guest)[0]) == set()
     server = listen(guest, 8024)

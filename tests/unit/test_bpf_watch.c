@@ -36,7 +36,7 @@ static struct bpf_watch *watch_new(void)
 
 	if (unshare(CLONE_NEWNET) < 0)
 		print_message("no network namespace: %s\n", strerror(errno));
-	rc = bpf_watch_open(&w, why);
+	rc = bpf_watch_open(-1, &w, why);
 	if (rc == 0)
 		return w;
 	print_message("not watched: %s (%d)\n", why, rc);
@@ -237,7 +237,7 @@ static void who_is_not_root_is_told_so(void **state)
 
 		if (geteuid() == 0 && (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
 			_exit(2);
-		rc = bpf_watch_open(&w, why);
+		rc = bpf_watch_open(-1, &w, why);
 		_exit(rc == -ENOSYS || (rc == -EPERM && strcmp(why, "it takes root") == 0) ? 0 : 1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -251,7 +251,7 @@ static void an_older_kernel_is_named(void **state)
 
 	(void)state;
 	setenv("HOMEPORT_FEATURES", "-bpf-watch", 1);
-	assert_int_equal(bpf_watch_open(&w, why), -ENOSYS);
+	assert_int_equal(bpf_watch_open(-1, &w, why), -ENOSYS);
 	unsetenv("HOMEPORT_FEATURES");
 	assert_string_equal(why, "the kernel is older than Linux 5.15");
 	assert_null(w);

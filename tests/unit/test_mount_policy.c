@@ -47,6 +47,15 @@ static void who_is_named_without_places_has_all(void **state)
 	assert_int_equal(mount_policy_check("1000\n", "", 1000, "/a", why, sizeof(why)), 0);
 }
 
+static void who_is_named_at_all_has_what_is_at_no_place(void **state)
+{
+	assert_int_equal(ask("you /srv\nme /home/me\n", NULL), 0);
+	assert_int_equal(ask("me", NULL), 0);
+	assert_int_equal(ask("you\n", NULL), -EACCES);
+	assert_string_equal(why, "/etc/homeport/mounts.conf does not name me");
+	assert_int_equal(ask("me /ok\nyou etc", NULL), -EACCES);
+}
+
 static void a_line_that_cannot_be_read_gives_nobody_anything(void **state)
 {
 	static const char *const bad[] = {"me /ok\nyou ok", "me /ok\nyou /etc", "me /ok\nyou /a/../b", "me /ok\nyou /",
@@ -63,6 +72,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_is_named_has_the_places_of_the_line_and_what_lies_below),
 		cmocka_unit_test(who_is_named_without_places_has_all),
+		cmocka_unit_test(who_is_named_at_all_has_what_is_at_no_place),
 		cmocka_unit_test(a_line_that_cannot_be_read_gives_nobody_anything),
 	};
 
