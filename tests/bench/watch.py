@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The rows of the guest's watch: how soon the host knows of a listener there, and of its end, polled (an ordinary user)
+"""The rows of the guest's watch: how soon the host knows of a listener there, and of its end, polled (a user who cannot call root)
 and by BPF (root), and what the watch costs a guest that does nothing but connect to itself."""
 import json
 import os
@@ -15,7 +15,7 @@ from net import listen  # noqa: E402
 CHANGES = 15        # of each kind, a round
 CONNECTIONS = 1000  # a run
 RUNS = 60
-WAYS = {"polled": "me", "by BPF": "root"}
+WAYS = {"polled": "plain", "by BPF": "root"}
 
 
 def told(events, port, states):
