@@ -102,22 +102,20 @@ void etc_environment_edit(const char *text, size_t len, const uint8_t *id, char 
 	}
 }
 
+struct variables {
+	const uint8_t *id;
+	char *const *variables;
+	size_t count;
+};
+
+static void edit(const void *ctx, const char *text, size_t len, struct wire_buf *out)
+{
+	const struct variables *v = ctx;
+
+	etc_environment_edit(text, len, v->id, v->variables, v->count, out);
+}
+
 int etc_environment_set(const char *path, const uint8_t *id, char *const *variables, size_t count)
 {
-	struct wire_buf text = {0}, out = {0};
-	struct stat st = {.st_mode = 0644};
-	int rc = whole_file_read(path, FILE_MAX, &st, &text);
-
-	if (rc == -ENOENT)
-		rc = 0;
-	if (rc == 0) {
-		etc_environment_edit((const char *)text.data, text.len, id, variables, count, &out);
-		if (out.failed)
-			rc = -ENOMEM;
-		else if (out.len != text.len || (out.len && memcmp(out.data, text.data, out.len) != 0))
-			rc = whole_file_replace(path, ".homeport-XXXXXX", &out, &st);
-	}
-	wire_buf_free(&text);
-	wire_buf_free(&out);
-	return rc;
+	return whole_file_edit(path, FILE_MAX, true, edit, &(struct variables){id, variables, count});
 }

@@ -45,20 +45,19 @@ void etc_hosts_edit(const char *text, size_t len, const uint8_t id[SESSION_ID_SI
 	}
 }
 
+struct line {
+	const uint8_t *id;
+	bool present;
+};
+
+static void edit(const void *ctx, const char *text, size_t len, struct wire_buf *out)
+{
+	const struct line *l = ctx;
+
+	etc_hosts_edit(text, len, l->id, l->present, out);
+}
+
 int etc_hosts_set(const char *path, const uint8_t id[SESSION_ID_SIZE], bool present)
 {
-	struct wire_buf text = {0}, out = {0};
-	struct stat st;
-	int rc = whole_file_read(path, ETC_HOSTS_MAX, &st, &text);
-
-	if (rc == 0) {
-		etc_hosts_edit((const char *)text.data, text.len, id, present, &out);
-		if (out.failed)
-			rc = -ENOMEM;
-		else if (out.len != text.len || (out.len && memcmp(out.data, text.data, out.len) != 0))
-			rc = whole_file_replace(path, ".homeport-XXXXXX", &out, &st);
-	}
-	wire_buf_free(&text);
-	wire_buf_free(&out);
-	return rc;
+	return whole_file_edit(path, ETC_HOSTS_MAX, false, edit, &(struct line){id, present});
 }

@@ -80,6 +80,26 @@ static int fresh_open(char *fresh)
 	return open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 }
 
+int whole_file_edit(const char *path, size_t max, bool make, whole_file_edit_cb *edit, const void *ctx)
+{
+	struct wire_buf text = {0}, out = {0};
+	struct stat st = {.st_mode = 0644};
+	int rc = whole_file_read(path, max, &st, &text);
+
+	if (rc == -ENOENT && make)
+		rc = 0;
+	if (rc == 0) {
+		edit(ctx, (const char *)text.data, text.len, &out);
+		if (out.failed)
+			rc = -ENOMEM;
+		else if (out.len != text.len || (out.len && memcmp(out.data, text.data, out.len) != 0))
+			rc = whole_file_replace(path, ".homeport-XXXXXX", &out, &st);
+	}
+	wire_buf_free(&text);
+	wire_buf_free(&out);
+	return rc;
+}
+
 int whole_file_sync_folder(const char *path)
 {
 	char folder[PATH_MAX], *slash;

@@ -3,6 +3,7 @@
 #ifndef HOMEPORT_WHOLE_FILE_H
 #define HOMEPORT_WHOLE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -22,6 +23,14 @@ int whole_file_read_fd(int fd, size_t max, struct stat *st, struct wire_buf *tex
  * from whoever left it.
  */
 int whole_file_replace(const char *path, const char *suffix, const struct wire_buf *data, const struct stat *as);
+
+/*
+ * Replaces the file by what `edit` appends to `out`, out of the text that it has; nothing is written where that is the
+ * same. A file that is not there is empty, if it is to be made (then its mode is 0644). 0, or a negative errno, as
+ * above: the file is as it was.
+ */
+typedef void whole_file_edit_cb(const void *ctx, const char *text, size_t len, struct wire_buf *out);
+int whole_file_edit(const char *path, size_t max, bool make, whole_file_edit_cb *edit, const void *ctx);
 
 /* Has a folder's changed names on the disk: that of `path`. 0 or a negative errno. */
 int whole_file_sync_folder(const char *path);
