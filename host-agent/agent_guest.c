@@ -75,7 +75,7 @@ static void send_mount(struct agent *a, struct agent_mount *mount)
 		};
 	}
 	agent_guest_send(a, &msg);
-	mount->sent = true;
+	mount->sent = mount->tried = true;
 	mount->outdated = false;
 	mount->status = MOUNT_MOUNTING;
 }
@@ -110,7 +110,8 @@ void agent_guest_reconcile(struct agent *a)
 
 		if (a->stopping && mount->sent && !a->restarting)
 			send_unmount(a, mount->id, &mount->unmount_sent);
-		else if (!a->stopping && (!mount->sent || mount->outdated) && !agent_mount_is_blocked(a, mount))
+		else if (!a->stopping && !mount->barred && (!mount->sent || mount->outdated) &&
+			 !agent_mount_is_blocked(a, mount))
 			send_mount(a, mount);
 	}
 }
@@ -352,6 +353,8 @@ static int on_mount_state(struct agent *a, const struct control_msg *msg)
 	if (state->status == MOUNT_FAILED && !text[0])
 		snprintf(mount->text, sizeof(mount->text), "%.400s: %s", target, strerror((int)mount->error));
 	log_mount_state(a, mount, target);
+	if (state->status == MOUNT_FAILED && mount->plan->share_count > 1 && !a->stopping)
+		return agent_mounts_set(a, a->config); /* what lies below it need not fail with it */
 	return 0;
 }
 
@@ -473,6 +476,8 @@ int agent_guest_begin(struct agent *a)
 		mount->sent = mount->outdated = mount->unmount_sent = false;
 		snprintf(mount->target, sizeof(mount->target), "%s", mount->plan->target);
 	}
+	if (agent_mounts_set(a, a->config) < 0) /* what was refused once may be taken now */
+		return -ENOMEM;
 	a->control = mux_open(peer_mux(a->peer), MUX_KIND_CONTROL, NULL, 0, &control_events, a);
 	if (!a->control)
 		return -ENOMEM;

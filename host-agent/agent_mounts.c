@@ -7,6 +7,10 @@
  * where any is another, or gone, the guest is told the shares anew (MOUNT for a number that is there). A mount that is
  * not wanted any more is leaving: the guest is asked to unmount it, its servers have a moment to take what is still
  * written, and whatever is wanted above or below it waits until it has gone. agent_guest.c sends what is missing.
+ *
+ * What lies below another mount is a share of that one (mount_plan.h), with two exceptions: a mount that stands already
+ * is not taken down for one above it, which is barred as long as both are wanted; and what lies below a mount that the
+ * guest refused is mounted all the same.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +19,8 @@
 
 #include "agent_state.h"
 #include "config.h"
+#include "log.h"
+#include "runtime_dir.h"
 #include "shares.h"
 
 /* ---------------------------------------------------------------------------------------------------------- shares
@@ -114,9 +120,83 @@ static int make_shares(struct agent *a, struct agent_mount *mount, const struct 
 	return 0;
 }
 
-/* What becomes of a planned mount: the one that was at its target, or a new one. */
-static int make_mount(struct agent *a, const struct planned_mount *plan, struct agent_mount *mount)
+static bool is_refused(const struct agent_mount *mount)
 {
+	return mount->sent && mount->status == MOUNT_FAILED;
+}
+
+/* As far as is known: without a session the guest has what the last one had. */
+static bool is_live(const struct agent_mount *mount)
+{
+	return mount->tried && (mount->status == MOUNT_MOUNTING || mount->status == MOUNT_MOUNTED);
+}
+
+struct wanted_mounts {
+	const struct agent *agent;
+	const struct config *config;
+};
+
+static bool stands_alone(const void *ctx, const char *mount_point)
+{
+	const struct wanted_mounts *wanted = ctx;
+	const struct agent *a = wanted->agent;
+
+	for (size_t i = 0; i < a->plan.count; i++) {
+		const char *target = a->mounts[i].plan->target;
+		bool same = !strcmp(target, mount_point);
+
+		if (same && is_refused(&a->mounts[i]))
+			return true;
+		if (!same && is_live(&a->mounts[i]) && mount_plan_within(target, mount_point) &&
+		    config_find_mount(wanted->config, target))
+			return true;
+	}
+	return false;
+}
+
+/* The first of the other mounts that lie below it; NULL: none does. */
+static const char *first_below(const struct mount_plan *plan, const struct planned_mount *mount)
+{
+	for (size_t i = 0; mount->alone && i < plan->count; i++)
+		if (&plan->mounts[i] != mount && mount_plan_within(plan->mounts[i].target, mount->target))
+			return plan->mounts[i].target;
+	return NULL;
+}
+
+/* Mounted, it would hide what lies below it. What the guest said of it stays. */
+static void mount_bar(const struct agent *a, struct agent_mount *mount, const char *below)
+{
+	char text[sizeof(mount->text)];
+	bool news = !mount->barred;
+
+	mount->barred = true;
+	mount->outdated = false;
+	if (is_refused(mount))
+		return;
+	snprintf(text, sizeof(text), "%.180s contains %.180s, which is mounted: `homeport umount %.60s` that one first",
+		 mount->plan->target, below, a->dir->name);
+	text_printable(mount->text, sizeof(mount->text), text, strlen(text));
+	mount->status = MOUNT_FAILED;
+	mount->error = EBUSY;
+	if (news)
+		log_error("mount: %s", mount->text);
+}
+
+static void mount_unbar(struct agent_mount *mount)
+{
+	mount->barred = false;
+	if (mount->sent)
+		return;
+	mount->status = MOUNT_MOUNTING;
+	mount->error = 0;
+	mount->text[0] = '\0';
+}
+
+/* What becomes of a planned mount: the one that was at its target, or a new one. */
+static int make_mount(struct agent *a, const struct mount_plan *all, const struct planned_mount *plan,
+		      struct agent_mount *mount)
+{
+	const char *below = first_below(all, plan);
 	const struct agent_mount *old = mount_at(a->mounts, a->plan.count, plan->target);
 	int rc;
 
@@ -131,7 +211,11 @@ static int make_mount(struct agent *a, const struct planned_mount *plan, struct 
 		return rc;
 	if (!old)
 		mount->id = ++a->last_mount;
-	else if (!mount_is_known(old, mount))
+	if (below && !is_live(mount))
+		mount_bar(a, mount, below);
+	else if (mount->barred)
+		mount_unbar(mount);
+	if (old && !mount->barred && !mount_is_known(old, mount))
 		mount->outdated = mount->sent;
 	return 0;
 }
@@ -189,16 +273,17 @@ static void tell_dropped(struct agent *a, const struct agent_mount *mounts, size
 
 int agent_mounts_set(struct agent *a, const struct config *config)
 {
+	const struct wanted_mounts wanted = {a, config};
 	struct agent_mount *mounts;
 	struct mount_plan plan;
-	int rc = mount_plan_make(&plan, config);
+	int rc = mount_plan_make(&plan, config, stands_alone, &wanted);
 
 	if (rc < 0)
 		return rc;
 	mounts = calloc(plan.count + 1, sizeof(*mounts));
 	rc = mounts ? 0 : -ENOMEM;
 	for (size_t i = 0; i < plan.count && !rc; i++)
-		rc = make_mount(a, &plan.mounts[i], &mounts[i]);
+		rc = make_mount(a, &plan, &plan.mounts[i], &mounts[i]);
 	if (rc < 0) {
 		if (mounts)
 			retire_shares(mounts, plan.count, a->mounts, a->plan.count);

@@ -74,6 +74,8 @@ struct agent_mount {
 	struct agent_share *shares; /* one a planned share */
 	char target[1024];          /* asked for; then where the guest says it is */
 	bool sent;                  /* MOUNT was sent in this session */
+	bool tried;                 /* in this one or an earlier one */
+	bool barred;                /* failed, and not asked for: mounts of their own lie below it */
 	bool outdated;              /* its shares are others since: MOUNT has to be sent again */
 	bool unmount_sent;
 	enum control_mount_status status;

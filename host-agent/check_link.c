@@ -156,7 +156,7 @@ static bool make_question(struct asking *a)
 	struct mount_plan plan;
 	char line[TARGET_MAX];
 
-	if (mount_plan_make(&plan, a->config) < 0)
+	if (mount_plan_make(&plan, a->config, NULL, NULL) < 0)
 		return false;
 	for (size_t i = 0; i < plan.count; i++) {
 		line[0] = '\0';

@@ -37,6 +37,11 @@ char *mount_plan_path(const char *target, const char *point)
 	return path;
 }
 
+bool mount_plan_within(const char *path, const char *above)
+{
+	return path_below(path, above);
+}
+
 bool mount_plan_overlap(const char *a, const char *b)
 {
 	return path_below(a, b) || path_below(b, a);
@@ -76,31 +81,32 @@ static int add_share(struct planned_mount *mount, const char *point, const struc
 	return 0;
 }
 
-/* The mount that has this one's mount point below it: sorting by bytes lets others stand in between ("/a", "/a-b",
+/* The mount that takes in this one's mount point, which lies below it: sorting by bytes lets others stand in between
+ * ("/a", "/a-b",
  * "/a/c"), so all are looked at. */
 static struct planned_mount *mount_above(struct mount_plan *plan, const char *mount_point)
 {
 	for (size_t i = 0; i < plan->count; i++)
-		if (path_below(mount_point, plan->mounts[i].target))
+		if (!plan->mounts[i].alone && path_below(mount_point, plan->mounts[i].target))
 			return &plan->mounts[i];
 	return NULL;
 }
 
-static int add_mount(struct mount_plan *plan, const struct config_mount *source)
+static int add_mount(struct mount_plan *plan, const struct config_mount *source, bool alone)
 {
 	struct planned_mount *above = mount_above(plan, source->mount_point);
 	struct planned_mount *fresh = &plan->mounts[plan->count];
 
 	if (above)
 		return add_share(above, path_below(source->mount_point, above->target), source);
-	*fresh = (struct planned_mount){.target = strdup(source->mount_point)};
+	*fresh = (struct planned_mount){.target = strdup(source->mount_point), .alone = alone};
 	plan->count++;
 	if (!fresh->target)
 		return -ENOMEM;
 	return add_share(fresh, "", source);
 }
 
-int mount_plan_make(struct mount_plan *plan, const struct config *config)
+int mount_plan_make(struct mount_plan *plan, const struct config *config, mount_plan_alone *alone, const void *ctx)
 {
 	const struct config_mount **sorted = calloc(config->mount_count + 1, sizeof(*sorted));
 	int rc = 0;
@@ -115,7 +121,7 @@ int mount_plan_make(struct mount_plan *plan, const struct config *config)
 		sorted[i] = &config->mounts[i];
 	qsort(sorted, config->mount_count, sizeof(*sorted), by_mount_point);
 	for (size_t i = 0; i < config->mount_count && !rc; i++)
-		rc = add_mount(plan, sorted[i]);
+		rc = add_mount(plan, sorted[i], alone && alone(ctx, sorted[i]->mount_point));
 	free(sorted);
 	if (rc)
 		mount_plan_clear(plan);

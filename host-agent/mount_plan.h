@@ -27,6 +27,7 @@ struct planned_mount {
 	size_t share_count;
 	/* Of all its shares, as soon as one asks for it: the kernel asks a mount, or none of it. */
 	bool host_locks, acl;
+	bool alone; /* takes in nothing: what is wanted below it is a mount of its own */
 };
 
 struct mount_plan {
@@ -34,12 +35,18 @@ struct mount_plan {
 	size_t count;
 };
 
-/* Plans for a configuration, which must outlive the plan. 0 or -ENOMEM. */
-int mount_plan_make(struct mount_plan *plan, const struct config *config);
+/* Whether what is wanted below this mount point may not become part of its mount. */
+typedef bool mount_plan_alone(const void *ctx, const char *mount_point);
+
+/* Plans for a configuration, which must outlive the plan. `alone` NULL: each takes in what lies below. 0 or -ENOMEM. */
+int mount_plan_make(struct mount_plan *plan, const struct config *config, mount_plan_alone *alone, const void *ctx);
 void mount_plan_clear(struct mount_plan *plan);
 
 /* The configured mount's target: where its share is found in the guest. The caller frees it; NULL: out of memory. */
 char *mount_plan_path(const char *target, const char *point);
+
+/* Whether `path` lies below `above`, or is the same. */
+bool mount_plan_within(const char *path, const char *above);
 
 /* Whether one of the two targets is the other, or lies below it. */
 bool mount_plan_overlap(const char *a, const char *b);

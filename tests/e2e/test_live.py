@@ -157,23 +157,47 @@ def test_a_mount_that_shows_another_folder_shows_it_at_once(dev, homeport, guest
     assert mounts_of(homeport)["/tmp/m"]["source"].endswith("/b")
 
 
-def test_a_mount_gives_way_to_one_above_it(dev, homeport, guest, host_home):
+def test_a_mount_above_others_is_made_when_they_have_gone(dev, homeport, guest, host_home):
+    """It would hide those that are mounted: they stay, and so do the files that are open in them."""
     host_home.write("a/x", "a\n")
     host_home.write("b/x", "b\n")
-    below = "- location: ~/b\n  mountPoint: /tmp/over/below\n"
+    below = "- location: ~/b\n  mountPoint: /tmp/over/below\n  writable: true\n"
     both = "mounts:\n" + below + "- location: ~/a\n  mountPoint: /tmp/over\n"
     guest.cmd("mkdir -p /tmp/over/below && chown me /tmp/over/below")
     dev.up("mounts:\n" + below)
-    dev.reload(both, status=4)
-    assert mounts_of(homeport)["/tmp/over"]["state"] == "failed", "the folder is not empty"
-    guest.cmd(["rmdir", "/tmp/over/below"])
+    held = Holder(guest, "/tmp/over/below")
+    why = "/tmp/over contains /tmp/over/below, which is mounted: `homeport umount dev` that one first"
+    assert f"homeport: mount: {why}\n" in dev.reload(both, status=4).stderr
+    assert mounts_of(homeport)["/tmp/over"]["error"] == why
+    dev.reload(both + "- location: ~/a\n  mountPoint: /tmp/over/c\n", status=4)
+    assert {m: row["state"] for m, row in mounts_of(homeport).items()} == \
+        {"/tmp/over": "failed", "/tmp/over/below": "mounted", "/tmp/over/c": "mounted"}
+    assert held.works() and held.end()
     dev.reload("mounts: []\n")
+    guest.cmd("rmdir /tmp/over/below /tmp/over/c || ls -la /tmp/over")
     dev.reload(both)
     assert [m[0] for m in guest.mounts("fuse.homeport")] == ["/tmp/over"]
     assert (cat(guest, "/tmp/over/x"), cat(guest, "/tmp/over/below/x")) == ("a\n", "b\n")
     dev.reload("mounts:\n" + below)
     assert [m[0] for m in guest.mounts("fuse.homeport")] == ["/tmp/over/below"]
     assert cat(guest, "/tmp/over/below/x") == "b\n"
+
+
+def test_a_mount_that_is_refused_takes_no_other_along(dev, homeport, guest, host_home):
+    """At first, and in a session that runs; with the session begun anew it is asked for again."""
+    host_home.write("a/x", "a\n")
+    mounts = "mounts:\n- {location: ~/a, mountPoint: /home}\n- {location: ~/a, mountPoint: /home/a, writable: true}\n"
+    dev.write(mounts + "- {location: ~/a, mountPoint: /home/a/deep}\n")
+    done = homeport.run("up", "dev")
+    homeport.name = "dev"
+    assert done.returncode == 4 and "contains the login user's home" in done.stderr
+    assert {m: row["state"] for m, row in mounts_of(homeport).items()} == \
+        {"/home": "failed", "/home/a": "mounted", "/home/a/deep": "mounted"}
+    assert [m[0] for m in guest.mounts("fuse.homeport")] == ["/home/a"] and cat(guest, "/home/a/deep/x") == "a\n"
+    held = Holder(guest, "/home/a")
+    dev.reload("mounts:\n- {location: ~/a, mountPoint: /home/a, writable: true}\n")
+    dev.reload(mounts, status=4)
+    assert held.works() and held.end()
 
 
 def test_new_rules_move_ports_and_leave_connections_of_the_others_alone(dev, homeport, host, guest):

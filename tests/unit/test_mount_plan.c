@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "config.h"
 #include "mount_plan.h"
@@ -18,7 +19,7 @@ static void plan(struct mount_plan *out, struct config_mount *mounts, size_t cou
 {
 	struct config config = {.mounts = mounts, .mount_count = count};
 
-	assert_int_equal(mount_plan_make(out, &config), 0);
+	assert_int_equal(mount_plan_make(out, &config, NULL, NULL), 0);
 }
 
 static void separate_mount_points_are_separate_mounts(void **state)
@@ -55,6 +56,34 @@ static void what_lies_below_is_grafted_whatever_stands_between(void **state)
 	assert_ptr_equal(p.mounts[0].shares[2].source, &mounts[0]);
 	assert_string_equal(p.mounts[1].target, "/a-b");
 	assert_string_equal(p.mounts[2].target, "/ab");
+	mount_plan_clear(&p);
+}
+
+static bool is_alone(const void *ctx, const char *mount_point)
+{
+	return !strcmp(ctx, mount_point);
+}
+
+static void what_stands_alone_takes_in_nothing_and_is_taken_in(void **state)
+{
+	struct config_mount mounts[] = {{.mount_point = (char *)"/a/c/d"},
+					{.mount_point = (char *)"/a"},
+					{.mount_point = (char *)"/a/b"},
+					{.mount_point = (char *)"/a/c"}};
+	struct config config = {.mounts = mounts, .mount_count = COUNT(mounts)};
+	struct mount_plan p;
+
+	assert_int_equal(mount_plan_make(&p, &config, is_alone, "/a"), 0);
+	assert_int_equal(p.count, 3);
+	assert_true(p.mounts[0].alone && p.mounts[0].share_count == 1);
+	assert_string_equal(p.mounts[1].target, "/a/b");
+	assert_string_equal(p.mounts[2].target, "/a/c");
+	assert_false(p.mounts[2].alone);
+	assert_string_equal(p.mounts[2].shares[1].point, "d");
+	mount_plan_clear(&p);
+	assert_int_equal(mount_plan_make(&p, &config, is_alone, "/a/c"), 0);
+	assert_int_equal(p.count, 1);
+	assert_int_equal(p.mounts[0].share_count, 4);
 	mount_plan_clear(&p);
 }
 
@@ -132,6 +161,7 @@ int main(void)
 		cmocka_unit_test(what_lies_below_is_grafted_whatever_stands_between),
 		cmocka_unit_test(one_share_that_asks_for_it_makes_all_of_its_mount_lock_on_the_host_or_have_acls),
 		cmocka_unit_test(each_share_has_its_own_ids),
+		cmocka_unit_test(what_stands_alone_takes_in_nothing_and_is_taken_in),
 		cmocka_unit_test(no_mounts_are_a_plan_too),
 		cmocka_unit_test(a_share_has_a_path_of_its_own),
 	};
