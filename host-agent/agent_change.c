@@ -33,6 +33,7 @@ void agent_change_free(struct change *change)
 		return;
 	agent_save_cancel(change);
 	proxy_env_clear(&change->proxies);
+	by_hand_clear(&change->before);
 	free(change->argument);
 	free(change->place);
 	free(change->words);
@@ -206,6 +207,7 @@ static struct watcher *watch(struct agent *a, struct ctl_client *client, const s
 		return NULL;
 	}
 	w->change = change;
+	by_hand_init(&change->before);
 	change->command = command;
 	change->argument = argument ? strdup(argument) : NULL;
 	if (argument && (!change->argument || asprintf(&change->words, "%s %s", command->name, argument) < 0)) {

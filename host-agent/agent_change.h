@@ -7,10 +7,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "by_hand.h"
 #include "guest_env.h"
 
 struct agent;
-struct by_hand;
 struct offload;
 struct watcher;
 
@@ -31,10 +31,12 @@ struct change_command {
 
 struct change {
 	const struct change_command *command;
-	char *argument;   /* what was typed; NULL: nothing */
-	char *words;      /* the command and its argument */
-	char *place;      /* a mount's: its mount point */
-	unsigned reading; /* the one it waits for; 0: none (any more) */
+	char *argument;        /* what was typed; NULL: nothing */
+	char *words;           /* the command and its argument */
+	char *place;           /* a mount's: its mount point */
+	bool made;             /* what it asked for is in the list of changes by hand, */
+	struct by_hand before; /* which was this */
+	unsigned reading;      /* the one it waits for; 0: none (any more) */
 	bool answered;
 	bool partial;             /* some of it needs a new session */
 	struct proxy_env proxies; /* of whoever asks for a reload */
@@ -65,7 +67,7 @@ void change_forward_end(struct agent *a, struct watcher *w);
 void change_unforward_begin(struct agent *a, struct watcher *w);
 void change_unforward_end(struct agent *a, struct watcher *w);
 
-/* Whether its mount is one that failed: that is not written down. */
+/* Whether its mount is one that failed: that is not written down, and not kept in the list of changes. */
 bool change_mount_failed(const struct agent *a, const struct change *change);
 
 /* agent_save.c: writes what the command changed into the session's file. False: there is nothing to wait for. */

@@ -168,6 +168,25 @@ int by_hand_umount(struct by_hand *all, const char *mount_point, const char *wor
 	return add(all, BY_HAND_UMOUNT, &mount, NULL, words);
 }
 
+int by_hand_take_back_mount(struct by_hand *all, const char *words, const struct by_hand *before)
+{
+	struct by_hand_change *change;
+	const struct by_hand_change *old;
+	int rc = 0;
+
+	TAILQ_FOREACH(change, &all->list, next)
+	if (change->kind == BY_HAND_MOUNT && !strcmp(change->words, words))
+		break;
+	if (!change)
+		return 0;
+	TAILQ_FOREACH(old, &before->list, next)
+	if ((old->kind == BY_HAND_MOUNT || old->kind == BY_HAND_UMOUNT) && !rc &&
+	    !strcmp(old->mount.mount_point, change->mount.mount_point))
+		rc = add(all, old->kind, &old->mount, NULL, old->words);
+	by_hand_forget(all, change);
+	return rc < 0 ? rc : 1;
+}
+
 static struct rule_range ports_of(unsigned single, struct rule_range range)
 {
 	return range.first ? range : (struct rule_range){single, single};

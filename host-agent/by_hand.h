@@ -54,6 +54,10 @@ int by_hand_umount(struct by_hand *all, const char *mount_point, const char *wor
 int by_hand_rule(struct by_hand *all, const struct rule_spec *rule, const char *words);
 int by_hand_drop_rule(struct by_hand *all, const struct rule_spec *rule, const char *words);
 
+/* Takes back the mount that these words added, if it is the one at its mount point: what `before` has there is there
+ * again. 1: it did; 0: it is not; or -ENOMEM or -ENOSPC, and the list is of no use. */
+int by_hand_take_back_mount(struct by_hand *all, const char *words, const struct by_hand *before);
+
 /* Forgets the rules that have these ports of the host, at this address (NULL: localhost); returns how many. */
 size_t by_hand_forget_forward(struct by_hand *all, const char *host_ip, struct rule_range host_ports);
 

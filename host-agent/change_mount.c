@@ -37,8 +37,10 @@ void change_mount_begin(struct agent *a, struct watcher *w)
 		rc = by_hand_clone(&a->by_hand, &next);
 		if (!rc && (rc = by_hand_mount(&next, &mount, w->change->words)) < 0)
 			by_hand_clear(&next);
+		if (!rc && (rc = by_hand_clone(&a->by_hand, &w->change->before)) < 0)
+			by_hand_clear(&next);
 		if (!rc)
-			change_make_true(a, w, &next);
+			w->change->made = change_make_true(a, w, &next);
 	}
 	if (rc < 0)
 		change_refuse_errno(w, rc);
@@ -55,6 +57,20 @@ static const struct agent_mount *find_share(const struct agent *a, const char *m
 	return NULL;
 }
 
+/* What cannot be mounted is not wanted any more, either: all is as it was before the command. */
+static void take_back(struct agent *a, const struct change *change)
+{
+	struct by_hand next;
+	int rc = change->made ? by_hand_clone(&a->by_hand, &next) : 0;
+
+	if (!change->made || rc < 0)
+		return;
+	rc = by_hand_take_back_mount(&next, change->words, &change->before);
+	if (rc == 1 && (rc = agent_live_set(a, NULL, &next)) < 0)
+		log_error("session %s: what failed is still wanted: %s", a->dir->name, strerror(-rc));
+	by_hand_clear(&next);
+}
+
 void change_mount_end(struct agent *a, struct watcher *w)
 {
 	const char *place = w->change->place;
@@ -66,8 +82,8 @@ void change_mount_end(struct agent *a, struct watcher *w)
 	} else if (a->state != AGENT_CONNECTED) {
 		change_refuse(w, ANSWER_NOT_CONNECTED, "%s is not connected; it is mounted when it is", a->dir->name);
 	} else if (mount->status == MOUNT_FAILED) {
-		change_refuse(w, ANSWER_FAILED, "%s; `homeport umount %s %s` takes it back", mount->text, a->dir->name,
-			      place);
+		change_refuse(w, ANSWER_FAILED, "%s", mount->text);
+		take_back(a, w->change);
 	} else {
 		agent_ctl_mount_line(mount, share, w->client);
 		agent_change_answer(w, ANSWER_DONE);

@@ -394,8 +394,9 @@ def test_what_cannot_be_mounted_says_why(homeport, guest, host_home):
     host_home.write("src/x", "x\n")
     homeport.up("--no-ports", "--no-mount")
     done = homeport.run("mount", "guest", "~/src:/etc")
-    assert done.returncode == 1 and done.stderr.startswith("homeport: mount: /etc: ") and "umount guest /etc" in done.stderr
-    assert homeport.run("umount", "guest", "/etc").returncode == 0
+    assert done.returncode == 1 and done.stderr.startswith("homeport: mount: /etc: ")
+    assert by_hand(homeport) == ([], [], []) and not mounts_of(homeport), "it is taken back"
+    assert homeport.run("umount", "guest", "/etc").returncode == 1
     for word, said in (("~/none", "No such file"), ("src", "not an absolute path"), ("~/src:../x", "absolute DST")):
         done = homeport.run("mount", "guest", word)
         assert done.returncode == 2 and said in done.stderr, done.stderr
@@ -404,6 +405,24 @@ def test_what_cannot_be_mounted_says_why(homeport, guest, host_home):
     assert homeport.run("umount", "guest", "x").returncode == 2
     assert homeport.run("mount", "nobody", "~/src").returncode == 3
     assert by_hand(homeport) == ([], [], [])
+
+
+def test_a_mount_that_is_refused_leaves_all_as_it_was_before(dev, homeport, guest, host_home):
+    """By the guest and here, and where an earlier mount by hand, or the file's, was to be replaced."""
+    for name in "ab":
+        host_home.write(f"{name}/x", f"{name}\n")
+    dev.up("mounts:\n- {location: ~/a, mountPoint: /tmp/over/file}\n")
+    path = homeport.env["XDG_CONFIG_HOME"] + "/homeport/dev.yaml"
+    before = open(path).read()
+    for point, said in (("/home", "contains the login user's home"), ("/tmp/over", "contains /tmp/over/file, which is")):
+        for save in ([], ["--save"]):
+            done = homeport.run("mount", "dev", f"~/b:{point}", *save)
+            assert (done.returncode, done.stdout) == (1, "") and said in done.stderr
+            assert by_hand(homeport) == ([], [], []) and list(mounts_of(homeport)) == ["/tmp/over/file"]
+    assert open(path).read() == before
+    assert homeport.run("mount", "dev", "~/b:/tmp/over/file").returncode == 0
+    assert homeport.run("mount", "dev", "~/b:/tmp/over").returncode == 1
+    assert by_hand(homeport)[0] == ["mount /home/me/b:/tmp/over/file"] and cat(guest, "/tmp/over/file/x") == "b\n"
 
 
 def test_ports_are_forwarded_and_closed_by_hand(homeport, host, guest):

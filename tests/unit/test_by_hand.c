@@ -50,6 +50,29 @@ static const char *applied(const struct by_hand *all, const char *text)
 	return shown;
 }
 
+static void a_mount_is_taken_back_and_what_it_replaced_is_there_again(void **state)
+{
+	struct config_mount other = src;
+	struct by_hand all, before;
+
+	other.writable = true;
+	by_hand_init(&all);
+	assert_int_equal(by_hand_mount(&all, &src, "mount a"), 0);
+	assert_int_equal(by_hand_rule(&all, &web, "forward"), 0);
+	assert_int_equal(by_hand_clone(&all, &before), 0);
+	assert_int_equal(by_hand_mount(&all, &other, "mount a:w"), 0);
+	assert_int_equal(by_hand_take_back_mount(&all, "mount b", &before), 0);
+	assert_int_equal(by_hand_take_back_mount(&all, "mount a:w", &before), 1);
+	assert_int_equal(all.count, 2);
+	assert_string_equal(TAILQ_FIRST(&all.list)->words, "forward");
+	assert_string_equal(TAILQ_LAST(&all.list, by_hand_list)->words, "mount a");
+	assert_false(TAILQ_LAST(&all.list, by_hand_list)->mount.writable);
+	by_hand_clear(&before);
+	assert_int_equal(by_hand_take_back_mount(&all, "mount a", &before), 1);
+	assert_string_equal(applied(&all, "mounts: []\n"), "80* ");
+	by_hand_clear(&all);
+}
+
 static void a_mount_is_added_and_the_default_one_stays(void **state)
 {
 	struct by_hand all;
@@ -148,6 +171,7 @@ static void there_are_not_more_than_a_bound(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_mount_is_taken_back_and_what_it_replaced_is_there_again),
 		cmocka_unit_test(a_mount_is_added_and_the_default_one_stays),
 		cmocka_unit_test(the_last_rule_stands_first_and_one_undoes_the_other),
 		cmocka_unit_test(a_rule_of_the_configuration_is_dropped),
