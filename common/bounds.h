@@ -38,6 +38,7 @@
 
 #define PEER_TURN_BUDGET     (1u << 20)
 #define PEER_GOODBYE_WAIT_US 500000u
+#define PEER_PART_WAIT_US    2000000u
 
 /* Control messages. */
 #define CONTROL_MESSAGE_MAX  (64u << 10)

@@ -44,6 +44,7 @@ struct peer {
 	bool blocked;            /* the chan said so; `writable` follows */
 	bool dropping;           /* the connection is to be given up, */
 	char drop_why[256];      /* because of this */
+	bool parting;            /* GOODBYE, and then the other side's end of the connection */
 	bool dead;               /* was told */
 };
 
@@ -305,6 +306,8 @@ static void on_peer_turn(void *ctx)
 	peer_write(p);
 	if (p->dropping)
 		peer_down(p);
+	if (session_state(p->session) == SESSION_DEAD && p->parting && p->chan)
+		return;
 	if (session_state(p->session) == SESSION_DEAD)
 		peer_die(p);
 	else if (session_state(p->session) != SESSION_UP)
@@ -388,6 +391,15 @@ void peer_goodbye(struct peer *p, enum session_reason reason, const char *text)
 	session_goodbye(p->session, reason, text);
 	p->goodbye_us = loop_now_us(p->loop) + PEER_GOODBYE_WAIT_US;
 	peer_kick(p);
+}
+
+void peer_part(struct peer *p, enum session_reason reason, const char *text)
+{
+	if (p->dead)
+		return;
+	peer_goodbye(p, reason, text);
+	p->parting = true;
+	p->goodbye_us = loop_now_us(p->loop) + PEER_PART_WAIT_US;
 }
 
 void peer_drop_connection(struct peer *p, const char *why)

@@ -43,6 +43,10 @@ int peer_attach(struct peer *p, struct chan *chan, const struct session_hello *h
 /* Sends GOODBYE with a reason, then (as soon as it is written, or after PEER_GOODBYE_WAIT_US) `dead` is called. */
 void peer_goodbye(struct peer *p, enum session_reason reason, const char *text);
 
+/* The same; and `dead` is called when the other side, having undone what was the session's, has ended the connection
+ * too, or after PEER_PART_WAIT_US. */
+void peer_part(struct peer *p, enum session_reason reason, const char *text);
+
 /* Gives up the present connection (a suspend was noticed, a route appeared): `down` follows in this turn. */
 void peer_drop_connection(struct peer *p, const char *why);
 

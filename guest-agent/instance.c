@@ -642,11 +642,13 @@ static void on_dead(void *ctx, enum session_reason reason, const char *text)
 
 	log_info("host %s: the session is over (%s) %s", i ? i->config.instance_name : "", session_reason_name(reason),
 		 text_printable(why, sizeof(why), text, strlen(text)));
+	/* The host takes the end of the connection for our word that all is undone. */
+	if (i)
+		leave_seat(i);
 	seat_leave_connection(seat, NULL);
 	loop_defer(seat->loop, seat_free, seat);
 	if (!i)
 		return;
-	leave_seat(i);
 	if (reason == SESSION_REASON_STOPPED || reason == SESSION_REASON_EXPIRED)
 		unmount_all(i);
 	else

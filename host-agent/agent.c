@@ -143,8 +143,10 @@ static void on_stop_timer(void *ctx)
 		loop_stop(a->loop);
 		return;
 	}
-	log_warn("session %s: the guest did not unmount in time; it does so when it hears that this side has gone",
-		 a->dir->name);
+	if (!a->goodbye_sent)
+		log_warn("session %s: the guest did not unmount in time; it does so when it hears that this side has "
+			 "gone",
+			 a->dir->name);
 	end_now(a);
 }
 
@@ -158,20 +160,22 @@ void agent_stop(struct agent *a)
 	agent_changed(a);
 }
 
-/* One step towards the end: unmounted, then said goodbye (`dead` follows). Without a connection there is nobody to
- * tell, and nothing to wait for. */
+/* One step towards the end: unmounted, then said goodbye; `dead` follows when the guest has undone the rest as well.
+ * Without a connection there is nobody to tell, and nothing to wait for. */
 static void stop_step(struct agent *a)
 {
+	if (a->goodbye_sent)
+		return;
 	if (!a->peer || !peer_is_up(a->peer)) {
 		if (agent_failed_mounts(a) < a->plan.count && a->ever_connected)
 			log_warn("session %s: the guest cannot be reached; what it mounted stays until it gives the "
 				 "session up",
 				 a->dir->name);
 		end_now(a);
-	} else if (!a->goodbye_sent && (a->restarting || agent_guest_unmounted(a))) {
+	} else if (a->restarting || agent_guest_unmounted(a)) {
 		a->goodbye_sent = true;
 		/* What is mounted waits there for the next session. */
-		peer_goodbye(a->peer, a->restarting ? SESSION_REASON_REPLACED : SESSION_REASON_STOPPED, "");
+		peer_part(a->peer, a->restarting ? SESSION_REASON_REPLACED : SESSION_REASON_STOPPED, "");
 	}
 }
 

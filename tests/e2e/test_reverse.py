@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Services of the host that answer in the guest, at a port or a socket; and what the guest cannot make of that."""
 import os
+import signal
 import socket
 import stat
 import time
@@ -41,7 +42,29 @@ def test_a_port_of_the_host_answers_in_the_guest(homeport, host, guest):
         connect(guest, 5432).recv(1)
     assert "127.0.0.1:5432" not in host.listeners()
     homeport.down()
-    wait_until(lambda: not answers(guest, 5432), what="the guest's agent has heard of it")
+    assert not answers(guest, 5432)
+
+
+def test_down_returns_when_the_guest_listens_no_more(homeport, host, guest):
+    """Also where the guest's agent is late; but not without end."""
+    for patient in (True, False):
+        up(homeport, [reverse(guestPort=5432)])
+        assert answers(guest, 5432)
+        serve = next(p for p, (_, line) in guest.processes().items() if "homeport-guest serve" in line)
+        os.kill(serve, signal.SIGSTOP)
+        down = homeport.popen("down", "guest", stdout=-1, stderr=-1, text=True)
+        try:
+            if patient:
+                time.sleep(0.5)
+                assert down.poll() is None
+            else:
+                down.wait(timeout=20)
+        finally:
+            os.kill(serve, signal.SIGCONT)
+        assert down.communicate(timeout=20) == ("guest: stopped\n", "")
+        if patient:
+            assert "127.0.0.1:5432" not in guest.listeners()
+        wait_until(lambda: "127.0.0.1:5432" not in guest.listeners())
 
 
 def test_other_ports_and_addresses_and_both_loopbacks_of_the_host(homeport, host, guest):
