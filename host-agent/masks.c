@@ -11,6 +11,8 @@
  * Where a name of the table, or a folder on its way, is a symlink at the start (dot files kept in a folder of their
  * own), what it leads to is masked where it really lies, and so is the way there.
  *
+ * Where the environment has such a folder elsewhere, as $LIMA_HOME, what the table says of it holds there as well.
+ *
  * What is not masked: another name (".ssh ", ".SSH"), a copy, and a hard link made elsewhere before (a mask is a name).
  */
 #include "masks.h"
@@ -140,6 +142,16 @@ static const struct {
 	{".local/share/systemd", MASK_PROTECTED},
 };
 #define TABLE_ROWS (sizeof(table) / sizeof(table[0]))
+
+/* Folders of the table that may lie elsewhere. */
+static const struct {
+	const char *variable, *path;
+} elsewhere[] = {
+	{"LIMA_HOME", ".lima"},
+	{"XDG_CONFIG_HOME", ".config"},
+	{"XDG_DATA_HOME", ".local/share"},
+};
+#define ELSEWHERE_ROWS (sizeof(elsewhere) / sizeof(elsewhere[0]))
 
 struct identity {
 	uint64_t dev, ino;
@@ -377,6 +389,26 @@ static int target_add(struct masks *m, const char *home, const char *path, enum 
 	return way_add(m, at, mask, false);
 }
 
+/* What the row's folder is by the environment. A relative path is none, as for those who read these variables. */
+static int elsewhere_add(struct masks *m, const char *path, enum mask mask)
+{
+	char at[PATH_MAX];
+	int r = 0;
+
+	for (size_t i = 0; i < ELSEWHERE_ROWS && r == 0; i++) {
+		const char *folder = getenv(elsewhere[i].variable);
+		size_t len = strlen(elsewhere[i].path);
+
+		if (!folder || folder[0] != '/' || strncmp(path, elsewhere[i].path, len) != 0 ||
+		    (path[len] != '/' && path[len]))
+			continue;
+		if (snprintf(at, sizeof(at), "%s%s", folder, path + len) >= (int)sizeof(at))
+			return -ENAMETOOLONG;
+		r = way_add(m, at, mask, true);
+	}
+	return r;
+}
+
 /* ---- what others call ---- */
 
 int masks_new(const char *home, bool hide, struct masks **masks)
@@ -396,6 +428,8 @@ int masks_new(const char *home, bool hide, struct masks **masks)
 		r = row_add(m, table[i].path, table[i].mask);
 		if (r == 0)
 			r = target_add(m, real, table[i].path, table[i].mask);
+		if (r == 0)
+			r = elsewhere_add(m, table[i].path, table[i].mask);
 	}
 	if (r < 0) {
 		masks_free(m);

@@ -20,7 +20,8 @@ enum mask {
 
 struct masks;
 
-/* For a home folder. `hide`: secrets too, else only what is protected. -ENOENT: there is no such folder; -ENOMEM ... */
+/* For a home folder, and what the environment has of it elsewhere. `hide`: secrets too, else only what is protected.
+ * -ENOENT: there is no such folder; -ENOMEM ... */
 int masks_new(const char *home, bool hide, struct masks **masks);
 void masks_free(struct masks *masks);
 

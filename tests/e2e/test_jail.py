@@ -388,6 +388,21 @@ def test_programs_the_hosts_shell_finds_are_not_the_clients(serve_writable, mask
         assert errno_of(call) == errno.EACCES
 
 
+def test_a_folder_that_the_environment_has_elsewhere_is_not_the_clients_either(serve_writable, masked, monkeypatch):
+    """Of Lima's files the host executes what they name; it may be kept in any folder."""
+    (masked / "vms" / "lima" / "default").mkdir(parents=True)
+    (masked / "vms" / "lima" / "default" / "ssh.config").write_text("shown")
+    monkeypatch.setenv("LIMA_HOME", str(masked / "vms" / "lima"))
+    c = serve_writable(masked, home=masked)
+    node, _ = c.walk(b"vms/lima/default/ssh.config")
+    folder, _ = c.walk(b"vms/lima/default")
+    vms, _ = c.walk(b"vms")
+    for call in (lambda: c.open(node, nc.O_WRITE), lambda: c.unlink(folder, b"ssh.config"), lambda: c.mkdir(folder, b"x"),
+                 lambda: c.rename(vms, b"lima", vms, b"l"), lambda: c.rename(ROOT, b"vms", ROOT, b"v")):
+        assert errno_of(call) == errno.EACCES
+    c.mkdir(vms, b"other")
+
+
 @pytest.mark.parametrize("target", ["dotfiles/bashrc", "dotfiles/second"])
 def test_what_a_link_of_the_homes_leads_to_stays_where_it_is(serve_writable, masked, target):
     """Many keep their dot files in a folder, and links to them: neither the file, nor the folder, nor a link on the way

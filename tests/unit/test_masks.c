@@ -157,6 +157,37 @@ static void the_way_to_the_home_cannot_be_replaced(void **state)
 	masks_free(masks);
 }
 
+static void what_the_environment_has_elsewhere_is_masked_there(void **state)
+{
+	char path[96];
+	struct masks *masks;
+
+	assert_int_equal(mkdirat(home_fd, "vms", 0755), 0);
+	assert_int_equal(mkdirat(home_fd, "vms/lima", 0755), 0);
+	assert_int_equal(mkdirat(home_fd, "vms/lima/_config", 0755), 0);
+	assert_int_equal(mkdirat(home_fd, "conf", 0755), 0);
+	assert_int_equal(mkdirat(home_fd, "real", 0755), 0);
+	assert_int_equal(symlinkat("../real", home_fd, "conf/homeport"), 0);
+	snprintf(path, sizeof(path), "%s/vms/lima/", home);
+	assert_int_equal(setenv("LIMA_HOME", path, 1), 0);
+	snprintf(path, sizeof(path), "%s/conf", home);
+	assert_int_equal(setenv("XDG_CONFIG_HOME", path, 1), 0);
+	assert_int_equal(setenv("XDG_DATA_HOME", "relative", 1), 0);
+	masks = masks_of_home(true);
+	unsetenv("LIMA_HOME");
+	unsetenv("XDG_CONFIG_HOME");
+	unsetenv("XDG_DATA_HOME");
+	assert_int_equal(check(masks, "vms", "lima"), MASK_PROTECTED);
+	assert_int_equal(check(masks, "", "vms"), MASK_FOLDER);
+	assert_int_equal(check(masks, "vms/lima/_config", "user"), MASK_HIDDEN);
+	assert_int_equal(check(masks, "", ".lima"), MASK_PROTECTED);
+	assert_int_equal(check(masks, "conf", "homeport"), MASK_PROTECTED);
+	assert_int_equal(check(masks, "", "real"), MASK_PROTECTED);
+	assert_int_equal(check(masks, "conf", "gh"), MASK_HIDDEN);
+	assert_int_equal(check(masks, "conf", "other"), MASK_NONE);
+	masks_free(masks);
+}
+
 static void a_home_that_is_not_there_is_said_so(void **state)
 {
 	struct masks *masks;
@@ -178,6 +209,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_folder_reached_through_a_link_is_the_folder_itself, make_home,
 						remove_home),
 		cmocka_unit_test_setup_teardown(the_way_to_the_home_cannot_be_replaced, make_home, remove_home),
+		cmocka_unit_test_setup_teardown(what_the_environment_has_elsewhere_is_masked_there, make_home,
+						remove_home),
 		cmocka_unit_test(a_home_that_is_not_there_is_said_so),
 	};
 
