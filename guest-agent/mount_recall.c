@@ -33,6 +33,12 @@ void mount_recall_root(struct mount *m, const struct share *s)
 		    false);
 }
 
+void mount_recall_root_instead(struct mount *m, const struct share *s, uint64_t gone)
+{
+	recall_name_gone(m->recall, gone);
+	mount_recall_root(m, s);
+}
+
 static void write_node(void *ctx, struct node *n)
 {
 	if (n->flags & (NODE_IS_DIR | NODE_WATCHED) && n->name)
@@ -129,6 +135,8 @@ static void match_root(void *ctx, const struct recall_name *name, bool gone)
 {
 	struct read *r = ctx;
 
+	if (gone && name->id == r->id)
+		r->id = 0;
 	if (!gone && !name->parent && strcmp(name->name, r->share->point) == 0)
 		r->id = name->id;
 }

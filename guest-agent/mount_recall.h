@@ -28,8 +28,9 @@ int mount_recall_names(struct mount *m);
 void mount_recall_opened(struct mount *m, struct node *n, uint64_t handle, uint32_t flags);
 void mount_recall_closed(struct mount *m, struct node *n, uint64_t handle);
 
-/* A share that came later. */
+/* A share that came later; or came in the place of one whose root had the number `gone`. */
 void mount_recall_root(struct mount *m, const struct share *s);
+void mount_recall_root_instead(struct mount *m, const struct share *s, uint64_t gone);
 
 /* Writes no more. */
 void mount_recall_end(struct mount *m);

@@ -3,10 +3,11 @@
  * Which shares a mount has, and where in its tree they lie; at first, and when the host changes them while programs
  * are in it.
  *
- * Theory of operation. A share keeps its slot (its index) for as long as the mount lives, since nodes and requests name
- * it by that. One that is not wanted any more is dropped: its slot stays, its nodes answer ESTALE, and when the same
- * point is wanted again it is that share again. The tree of names (graft.h) is made anew with each change; nodes that
- * are on the way to a share point into it, so they are told, and the kernel is asked to look these names up again.
+ * Theory of operation. Nodes and requests name a share by its slot (its index). One that is not wanted any more is
+ * dropped: it keeps its slot, its nodes answer ESTALE, and when the same point is wanted again it is that share again.
+ * When there is no new slot left, one is used again whose share was dropped and of which the kernel knows no node any
+ * more, as it soon does not where nobody stands in it. The tree of names (graft.h) is made anew with each change; nodes
+ * that are on the way to a share point into it, so they are told, and the kernel is asked to look these names up again.
  * Nothing else is touched: open files, working folders and nodes of the shares that stay are as they were.
  */
 #include <errno.h>
@@ -83,6 +84,14 @@ static int tree_set(struct mount *m, struct graft *grafts)
 
 /* --------------------------------------------------------------------------------------------------------- shares */
 
+static bool is_among(unsigned slot, const unsigned *slots, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (slots[i] == slot)
+			return true;
+	return false;
+}
+
 static int slot_new(struct mount *m, const struct mount_share *wanted)
 {
 	struct share *s = m->share_count < CONTROL_MOUNTS_MAX ? share_new(m, (uint16_t)m->share_count, wanted) : NULL;
@@ -95,6 +104,50 @@ static int slot_new(struct mount *m, const struct mount_share *wanted)
 		return -ENOMEM;
 	mount_recall_root(m, s);
 	return 0;
+}
+
+/* Which slots' nodes the kernel knows, or something here stands on. */
+static void note_use(void *ctx, struct node *n)
+{
+	bool *in_use = ctx;
+
+	if (n->share != NODE_NO_SHARE && (!(n->flags & NODE_ROOT) || n->lookups || n->refs))
+		in_use[n->share] = true;
+}
+
+/* A slot for a share that is dropped as yet, and is none of `taken`. Or -ENOMEM; -EINVAL: there is none. */
+static int slot_find(struct mount *m, const struct mount_share *wanted, const unsigned *taken, unsigned count)
+{
+	bool in_use[CONTROL_MOUNTS_MAX] = {0};
+	unsigned slot = m->share_count;
+	struct node *root, *old;
+	int rc;
+
+	if (slot < CONTROL_MOUNTS_MAX) {
+		rc = slot_new(m, wanted);
+		if (!rc)
+			share_drop(m->shares[slot]);
+		return rc ? rc : (int)slot;
+	}
+	node_table_each(m->nodes, note_use, in_use);
+	for (slot = 1; slot < m->share_count; slot++)
+		if (m->shares[slot]->dropped && !in_use[slot] && !is_among(slot, taken, count))
+			break;
+	if (slot == m->share_count)
+		return -EINVAL;
+	root = node_add_root(m->nodes, (uint16_t)slot, NULL, NULL);
+	if (!root)
+		return -ENOMEM;
+	old = m->shares[slot]->root;
+	rc = share_become(m->shares[slot], wanted);
+	if (rc < 0) {
+		node_remove_root(m->nodes, root);
+		return rc;
+	}
+	m->shares[slot]->root = root;
+	mount_recall_root_instead(m, m->shares[slot], old->id);
+	node_remove_root(m->nodes, old);
+	return (int)slot;
 }
 
 int mount_shares_init(struct mount *m, const struct mount_share *shares, unsigned count)
@@ -132,9 +185,9 @@ static bool any_is_virtual(const struct mount *m)
 static int find_slots(struct mount *m, const struct mount_share *shares, unsigned count, unsigned *slots)
 {
 	bool had_virtual = any_is_virtual(m);
-	int rc = 0;
+	int slot;
 
-	for (unsigned i = 0; i < count && !rc; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		for (slots[i] = 0; slots[i] < m->share_count; slots[i]++)
 			if (slot_fits(m->shares[slots[i]], &shares[i]))
 				break;
@@ -143,19 +196,12 @@ static int find_slots(struct mount *m, const struct mount_share *shares, unsigne
 		/* The first has the mount's root; and the kernel was told at INIT who takes set-id bits away. */
 		if (i == 0 || (shares[i].virtual_owners && !had_virtual))
 			return -EINVAL;
-		rc = slot_new(m, &shares[i]);
-		if (!rc)
-			share_drop(m->shares[slots[i]]);
+		slot = slot_find(m, &shares[i], slots, i);
+		if (slot < 0)
+			return slot;
+		slots[i] = (unsigned)slot;
 	}
-	return rc;
-}
-
-static bool is_among(unsigned slot, const unsigned *slots, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		if (slots[i] == slot)
-			return true;
-	return false;
+	return 0;
 }
 
 int mount_set_shares(struct mount *m, const struct mount_share *shares, unsigned count, unsigned *slots)

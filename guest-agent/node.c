@@ -347,6 +347,12 @@ struct node *node_add_root(struct node_table *t, uint16_t share, struct node *pa
 	return n;
 }
 
+void node_remove_root(struct node_table *t, struct node *root)
+{
+	assert(root->flags & NODE_ROOT && !root->lookups && !root->refs);
+	node_drop(t, root);
+}
+
 struct node *node_add_synthetic(struct node_table *t, struct node *parent, const char *name)
 {
 	struct node *n = node_add(t, NODE_NO_SHARE, NODE_SYNTHETIC | NODE_IS_DIR);
@@ -382,6 +388,8 @@ void node_table_continue(struct node_table *t, uint64_t first, uint64_t (*number
 		uint64_t known = n->id == 1 ? 1 : number(ctx, n);
 
 		n->id = known ? known : t->next_id++;
+		if (known)
+			n->lookups = UINT32_MAX; /* how often the kernel was told is not known */
 	}
 	for (struct node *n = all, *next; n; n = next) {
 		next = n->by_id;

@@ -127,8 +127,11 @@ struct node *node_add_known(struct node_table *t, uint64_t id, uint16_t share, b
 void node_table_free(struct node_table *t); /* with all nodes; forget is not called */
 size_t node_table_count(const struct node_table *t);
 
-/* The root of a share; its id is 1 for share 0. NULL: out of memory. It stays until node_table_free(). */
+/* The root of a share; its id is 1 for share 0. NULL: out of memory. It stays until node_remove_root(). */
 struct node *node_add_root(struct node_table *t, uint16_t share, struct node *parent, const char *name);
+
+/* Frees a root that the kernel does not know (any more), and that nothing here stands on. */
+void node_remove_root(struct node_table *t, struct node *root);
 
 /* A directory of ours, without a server's number. */
 struct node *node_add_synthetic(struct node_table *t, struct node *parent, const char *name);

@@ -166,6 +166,17 @@ static void on_invalidate(void *ctx, const struct sftp_invalidation *what)
 
 static const struct sftp_client_events client_events = {.ready = on_ready, .invalidate = on_invalidate};
 
+static void share_set_params(struct share *s, const struct mount_share *params)
+{
+	s->writable = params->writable;
+	s->ids = s->mount->ids;
+	s->ids.recorded = params->virtual_owners;
+	if (params->uids)
+		s->ids.uids = *params->uids;
+	if (params->gids)
+		s->ids.gids = *params->gids;
+}
+
 struct share *share_new(struct mount *m, uint16_t index, const struct mount_share *params)
 {
 	struct share *s = calloc(1, sizeof(*s));
@@ -174,13 +185,7 @@ struct share *share_new(struct mount *m, uint16_t index, const struct mount_shar
 		return NULL;
 	s->mount = m;
 	s->index = index;
-	s->writable = params->writable;
-	s->ids = m->ids;
-	s->ids.recorded = params->virtual_owners;
-	if (params->uids)
-		s->ids.uids = *params->uids;
-	if (params->gids)
-		s->ids.gids = *params->gids;
+	share_set_params(s, params);
 	s->generation = 1;
 	s->backoff_us = BACKOFF_MIN_US;
 	s->parked.last = &s->parked.first;
@@ -194,6 +199,20 @@ struct share *share_new(struct mount *m, uint16_t index, const struct mount_shar
 	}
 	loop_timer_set(s->retry, 0);
 	return s;
+}
+
+int share_become(struct share *s, const struct mount_share *params)
+{
+	char *point = strdup(params->point);
+
+	if (!point)
+		return -ENOMEM;
+	free(s->point);
+	s->point = point;
+	share_set_params(s, params);
+	s->generation++;
+	s->entries_stamp = 0;
+	return 0;
 }
 
 void share_end(struct share *s)

@@ -76,6 +76,10 @@ struct share *share_new(struct mount *m, uint16_t index, const struct mount_shar
 void share_drop(struct share *s);
 void share_want(struct share *s);
 
+/* A dropped share that no node and no request is of any more is used for another: dropped as well, as yet. Who still
+ * has a pointer to it finds another generation. 0, or -ENOMEM, and it is as it was. */
+int share_become(struct share *s, const struct mount_share *params);
+
 /* Ends its requests and asks for nothing more. */
 void share_end(struct share *s);
 void share_free(struct share *s);

@@ -375,16 +375,29 @@ def test_a_path_of_any_bytes_is_mounted_by_hand(homeport, lab, guest, host_home)
 
 @pytest.mark.timeout(120)
 def test_folders_come_and_go_more_often_than_a_mount_has_room_for(homeport, guest, host_home):
-    """Of a mount's 64 places each is used once; then it is mounted anew, and what was asked for is there."""
+    """Of a mount's 64 places those are used again in which nobody stands: open files of the rest stay open."""
     host_home.write("src/x", "x\n")
     homeport.up("--no-ports", "--mount", "~:/tmp/home:w")
+    held = Holder(guest, "/tmp/home")
+    assert homeport.run("mount", "guest", "~/src:/tmp/home/stays:w").returncode == 0
+    stays = Holder(guest, "/tmp/home/stays")
+    assert homeport.run("umount", "guest", "/tmp/home/stays").returncode == 0
     for i in range(70):
         assert homeport.run("mount", "guest", f"~/src:/tmp/home/way{i}").returncode == 0
         if i % 8 == 0:
             assert cat(guest, f"/tmp/home/way{i}/x") == "x\n"
         assert homeport.run("umount", "guest", f"/tmp/home/way{i}").returncode == 0
+    assert held.works() and held.end(), "it is still the same mount"
+    assert not stays.works() and "Stale file handle" in stays.process.stderr.read()
     assert homeport.run("mount", "guest", "~/src:/tmp/home/last:w").returncode == 0
     assert cat(guest, "/tmp/home/last/x") == "x\n" and len(guest.mounts("fuse.homeport")) == 1
+    last = Holder(guest, "/tmp/home/last")
+    serve = next(p for p, (_, line) in guest.processes().items() if "homeport-guest serve" in line)
+    os.kill(serve, signal.SIGKILL)
+    assert last.works() and last.end(), "the next agent knows whose the place is now"
+    assert homeport.run("mount", "guest", "~/src:/tmp/home/more:w").returncode == 0
+    assert cat(guest, "/tmp/home/more/x") == "x\n" and cat(guest, "/tmp/home/last/x") == "x\n"
+    assert homeport.run("umount", "guest", "/tmp/home/more").returncode == 0
     servers = [line for _, line in homeport.lab.host.processes().values() if " sftp-server " in line]
     wait_until(lambda: len([line for _, line in homeport.lab.host.processes().values()
                             if " sftp-server " in line]) == 2, what=f"two servers, not {servers}")

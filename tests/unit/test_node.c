@@ -456,6 +456,26 @@ static void a_table_goes_on_with_the_numbers_of_another(void **state)
 	node_table_free(t);
 }
 
+static void a_root_goes_when_it_is_told_to_and_its_number_is_never_anothers(void **state)
+{
+	struct node *root, *other;
+	struct node_table *t = table(&root);
+	uint64_t id;
+
+	(void)state;
+	other = node_add_root(t, 3, NULL, NULL);
+	id = other->id;
+	node_bind(t, other, 9);
+	assert_ptr_equal(node_by_server(t, 3, 9), other);
+	node_remove_root(t, other);
+	assert_null(node_by_id(t, id));
+	assert_null(node_by_server(t, 3, 9));
+	assert_int_equal(node_table_count(t), 1);
+	other = node_add_root(t, 3, NULL, NULL);
+	assert_true(other->id > id);
+	node_table_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,6 +496,7 @@ int main(void)
 		cmocka_unit_test(a_node_without_a_name_gets_one),
 		cmocka_unit_test(a_watch_hears_of_directories_and_of_nothing_else),
 		cmocka_unit_test(a_table_goes_on_with_the_numbers_of_another),
+		cmocka_unit_test(a_root_goes_when_it_is_told_to_and_its_number_is_never_anothers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
