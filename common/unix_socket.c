@@ -5,11 +5,17 @@
  * Whether anybody has a socket is asked by connecting to it with one of another type: the kernel says EPROTOTYPE where
  * a process holds it and ECONNREFUSED where none does (unix(7)), and the one that does hears nothing of it, however
  * often it is asked. What cannot be asked is left alone.
+ *
+ * Between that and the removal another agent might do the same, and be done: its fresh socket would go. So whoever
+ * replaces one holds the lock of its folder meanwhile (flock(2)), for microseconds, and who finds it held finds the
+ * socket taken.
  */
 #include "unix_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,9 +44,42 @@ static int remove_stale(const struct sock_address *at)
 	return unlink(at->un.sun_path) == 0 ? 0 : -errno;
 }
 
+/* The folder, locked; -EWOULDBLOCK: by somebody else. Another error: it cannot be, as on NFS. */
+static int folder_lock(const struct sock_address *at)
+{
+	size_t len = (size_t)(strrchr(at->un.sun_path, '/') - at->un.sun_path);
+	char folder[sizeof(at->un.sun_path)];
+	int fd, rc;
+
+	memcpy(folder, at->un.sun_path, len);
+	folder[len] = '\0';
+	fd = open(len ? folder : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	rc = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	if (!rc)
+		return fd;
+	close(fd);
+	return rc;
+}
+
 static int bind_here(int fd, const struct sock_address *at)
 {
 	return bind(fd, &at->any, at->len) == 0 ? 0 : -errno;
+}
+
+static int bind_over_stale(int fd, const struct sock_address *at)
+{
+	int lock = folder_lock(at), rc;
+
+	if (lock == -EWOULDBLOCK)
+		return -EADDRINUSE;
+	rc = remove_stale(at);
+	if (!rc)
+		rc = bind_here(fd, at);
+	if (lock >= 0)
+		close(lock);
+	return rc;
 }
 
 static int bind_path(int fd, const struct sock_address *at)
@@ -49,9 +88,7 @@ static int bind_path(int fd, const struct sock_address *at)
 
 	if (rc == -ENOENT && (rc = folders_make_above(at->un.sun_path)) == 0)
 		rc = bind_here(fd, at);
-	if (rc == -EADDRINUSE && (rc = remove_stale(at)) == 0)
-		rc = bind_here(fd, at);
-	return rc;
+	return rc == -EADDRINUSE ? bind_over_stale(fd, at) : rc;
 }
 
 int unix_socket_listen(const struct sock_address *at, struct unix_socket_file *file)

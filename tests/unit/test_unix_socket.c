@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,58 @@ static void a_socket_of_another_type_or_not_listening_is_somebodys_too(void **st
 	}
 }
 
+#define RACERS 4
+#define ROUNDS 500
+
+static pthread_barrier_t start;
+static struct sock_address raced;
+
+struct racer {
+	pthread_t thread;
+	int fd;
+	struct unix_socket_file file;
+};
+
+static void *race(void *ctx)
+{
+	struct racer *r = ctx;
+
+	pthread_barrier_wait(&start);
+	r->fd = unix_socket_listen(&raced, &r->file);
+	return NULL;
+}
+
+/* As two agents do that are started together, after one that was killed. */
+static void of_several_that_replace_a_stale_socket_one_has_it(void **state)
+{
+	struct racer racers[RACERS];
+	struct stat st;
+
+	raced = at("s");
+	assert_int_equal(pthread_barrier_init(&start, NULL, RACERS), 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		int winner = -1;
+
+		for (int i = 0; i < RACERS; i++)
+			assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
+		for (int i = 0; i < RACERS; i++)
+			pthread_join(racers[i].thread, NULL);
+		for (int i = 0; i < RACERS; i++) {
+			if (racers[i].fd == -EADDRINUSE)
+				continue;
+			assert_true(racers[i].fd >= 0);
+			assert_int_equal(winner, -1);
+			winner = i;
+		}
+		assert_true(winner >= 0);
+		assert_int_equal(lstat(raced.un.sun_path, &st), 0);
+		assert_int_equal(st.st_ino, racers[winner].file.ino);
+		close(racers[winner].fd);
+	}
+	assert_int_equal(unlink(raced.un.sun_path), 0);
+	pthread_barrier_destroy(&start);
+}
+
 static void what_is_no_socket_is_never_replaced(void **state)
 {
 	struct sock_address a = at("s");
@@ -182,6 +235,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(a_socket_of_another_type_or_not_listening_is_somebodys_too, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(of_several_that_replace_a_stale_socket_one_has_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_socket_is_never_replaced, setup, teardown),
 		cmocka_unit_test(addresses_are_text_that_can_be_shown),
 	};
