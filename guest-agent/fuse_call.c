@@ -243,7 +243,7 @@ void call_start(struct call *call)
 	if (!n)
 		n = node_to_find(call->other);
 	if (!n && call->file && call->file->again) {
-		file_reopen(call);
+		file_reopen(call, call->file);
 	} else if (!n) {
 		call->issue(call);
 	} else if (!n->parent || !n->name) {

@@ -80,6 +80,7 @@ struct call {
 	struct file *file;         /* not owned */
 	struct dir *dir;           /* not owned */
 	struct file *opened;       /* owned: what OPEN is about to answer with */
+	struct file *reopening;    /* not owned: what an earlier agent had open */
 	char *name, *other_name;
 	union {
 		struct {
@@ -248,8 +249,8 @@ void node_writes_lost(struct mount *m, struct share *s);
 uint64_t file_known(const struct mount *m, uint64_t theirs);
 uint64_t file_again(struct mount *m, struct node *n, uint64_t theirs);
 
-/* Opens call->file again on the host, and starts the call once more; or answers ESTALE. */
-void file_reopen(struct call *call);
+/* Opens a file of the call's again on the host, and starts the call once more; or answers ESTALE. */
+void file_reopen(struct call *call, struct file *f);
 
 /* Directories (fuse_dir.c). */
 void dir_free(struct mount *m, struct dir *d);

@@ -475,7 +475,7 @@ uint64_t file_again(struct mount *m, struct node *n, uint64_t theirs)
 static void reopened(struct call *call, const struct sftp_reply *reply)
 {
 	struct wire_reader r = reply->body;
-	struct file *f = call->file;
+	struct file *f = call->reopening;
 	uint64_t fh = reply->error ? 0 : wire_get_u64(&r);
 
 	/* Of a caller that was killed the file may have gone; and another call may have been faster. */
@@ -497,12 +497,13 @@ static void reopened(struct call *call, const struct sftp_reply *reply)
 	call_start(call);
 }
 
-void file_reopen(struct call *call)
+void file_reopen(struct call *call, struct file *f)
 {
 	struct wire_buf *b = call_begin_modifying(call, NATIVE_OPEN);
 
-	wire_put_u64(b, call->node->server);
-	wire_put_u32(b, call->file->flags);
+	call->reopening = f;
+	wire_put_u64(b, f->node->server);
+	wire_put_u32(b, f->flags);
 	wire_put_u32(b, 0);
 	call_send(call, reopened);
 }

@@ -132,10 +132,14 @@ static void copy_done(struct call *call, const struct sftp_reply *reply)
 
 static void copy_issue(struct call *call)
 {
-	const struct file *from = call->range.from;
+	struct file *from = call->range.from;
 	struct wire_buf *b;
 
-	if (from->again || from->generation != call->share->generation) {
+	if (from->again) {
+		file_reopen(call, from);
+		return;
+	}
+	if (from->generation != call->share->generation) {
 		call_reply_err(call, ESTALE);
 		return;
 	}

@@ -179,9 +179,9 @@ static void answer_raw(struct mount *m, uint64_t unique, int error)
 {
 	struct fuse_out_header out = {.len = sizeof(out), .error = -error, .unique = unique};
 
-	recall_answered(m->recall, unique & ~MOUNT_UNIQUE_RESENT);
 	if (write(fuse_session_fd(m->session), &out, sizeof(out)) < 0)
 		log_debug("mount %s: an answer that nobody waits for: %s", m->target, strerror(errno));
+	recall_answered(m->recall, unique & ~MOUNT_UNIQUE_RESENT);
 }
 
 static bool init_is_the_same(const struct mount *m, const struct fuse_init_out *out)
@@ -216,12 +216,15 @@ static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 	return read(fd, buf, len);
 }
 
-/* Each answer, before the kernel sees it. */
+/* Each answer, before the kernel sees it. Only then is the request forgotten: of one that is answered twice the kernel
+ * takes no notice, but who waits for one that nobody knows of waits for ever. */
 static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct mount *m = userdata;
 	struct session_state *s = m->session_state;
 	const struct fuse_out_header *h = iov[0].iov_base;
+	ssize_t len;
+	int error;
 
 	if (s->init_unique && h->unique == s->init_unique && count > 1 &&
 	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
@@ -232,8 +235,11 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userda
 	if (h->unique == UNIQUE_ADOPTED)
 		return iov_len(iov, count);
 	fuse_times_answer(&s->times, h->unique & ~MOUNT_UNIQUE_RESENT);
+	len = writev(fd, iov, count);
+	error = errno;
 	recall_answered(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT);
-	return writev(fd, iov, count);
+	errno = error;
+	return len;
 }
 
 static bool has_no_answer(uint32_t opcode)

@@ -21,11 +21,12 @@ enum what {
 	STALE_SETATTR,
 };
 
-/* Requests with a handle: where it is in the body. */
+/* Requests with a handle: where it is in the body, and where its node is (0: in the header). */
 static const struct row {
 	uint32_t opcode;
 	uint8_t at;
 	uint8_t what;
+	uint8_t node_at;
 } rows[] = {
 	{FUSE_READ, offsetof(struct fuse_read_in, fh), STALE_FILE},
 	{FUSE_WRITE, offsetof(struct fuse_write_in, fh), STALE_FILE},
@@ -45,7 +46,8 @@ static const struct row {
 	{FUSE_FALLOCATE, offsetof(struct fuse_fallocate_in, fh), STALE_FILE},
 	{FUSE_LSEEK, offsetof(struct fuse_lseek_in, fh), STALE_FILE},
 	{FUSE_COPY_FILE_RANGE, offsetof(struct fuse_copy_file_range_in, fh_in), STALE_FILE},
-	{FUSE_COPY_FILE_RANGE, offsetof(struct fuse_copy_file_range_in, fh_out), STALE_FILE},
+	{FUSE_COPY_FILE_RANGE, offsetof(struct fuse_copy_file_range_in, fh_out), STALE_FILE,
+	 offsetof(struct fuse_copy_file_range_in, nodeid_out)},
 };
 
 uint64_t handle_new(const struct mount *m, const void *object)
@@ -89,10 +91,9 @@ static bool has_handle(const struct row *row, const void *body)
 	return true;
 }
 
-static int row_adapt(struct mount *m, const struct row *row, const struct fuse_in_header *h, void *body,
-		     uint64_t handle)
+static int row_adapt(struct mount *m, const struct row *row, uint64_t node, void *body, uint64_t handle)
 {
-	struct node *n = node_by_id(m->nodes, h->nodeid);
+	struct node *n = node_by_id(m->nodes, node);
 
 	switch (row->what) {
 	case STALE_RELEASE:
@@ -127,13 +128,15 @@ int stale_adapt(struct mount *m, void *request, size_t len)
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && rc < 0; i++) {
 		const struct row *row = &rows[i];
-		uint64_t handle;
+		uint64_t handle, node = h->nodeid;
 
 		if (row->opcode != h->opcode || len < sizeof(*h) + row->at + sizeof(handle) || !has_handle(row, body))
 			continue;
 		memcpy(&handle, body + row->at, sizeof(handle));
+		if (row->node_at)
+			memcpy(&node, body + row->node_at, sizeof(node));
 		if (handle >> HANDLE_BITS != m->incarnation)
-			rc = row_adapt(m, row, h, body, handle);
+			rc = row_adapt(m, row, node, body, handle);
 	}
 	return rc;
 }

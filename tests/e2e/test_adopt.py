@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import struct
+import subprocess
 import time
 
 import pytest
@@ -243,6 +244,42 @@ def test_open_files_and_open_folders_go_on(homeport, guest, tree):
     kill_serve(guest)
     taken_up(homeport, guest, before)
     assert guest.cmd("cat /tmp/there/written /tmp/there/moved", user="me").stdout == "before afmoved"
+
+
+COPY = """
+import os, sys
+i = os.open(sys.argv[1] + "/note", os.O_RDONLY)
+o = os.open(sys.argv[1] + "/copy", os.O_RDWR | os.O_CREAT)
+print("ready", flush=True)
+sys.stdin.readline()
+print(os.copy_file_range(i, o, 100), os.pread(o, 100, 0))
+"""
+
+
+def test_a_copy_between_two_open_files_goes_on(homeport, guest, tree):
+    """The one request with two handles, each of a file of its own."""
+    homeport.up("--mount", "~:/tmp/there:w")
+    before = mounts(guest)
+    program = guest.popen(["python3", "-c", COPY, "/tmp/there"], user="me", stdin=-1, stdout=-1, stderr=-2, text=True)
+    assert program.stdout.readline() == "ready\n"
+    kill_serve(guest)
+    taken_up(homeport, guest, before)
+    assert program.communicate("\n", timeout=20)[0] == "14 b'from the host\\n'\n"
+
+
+def test_who_was_about_to_be_answered_is_answered_by_the_next_one(homeport, guest, tree, older_kernel):
+    """The agent dies at the very call that answers. An older kernel does not ask again by itself."""
+    homeport.up("--mount", "~:/tmp/there:w", *older_kernel)
+    before = mounts(guest)
+    [agent] = serves(guest)
+    tracer = subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-p", str(agent), "-P", "/dev/fuse", "-e", "trace=writev",
+                               "-e", "inject=writev:signal=KILL"])
+    wait_until(lambda: "TracerPid:\t0\n" not in open(f"/proc/{agent}/status").read(), what="the agent is watched")
+    asked = guest.popen("cat /tmp/there/tree/d1/sub/f1", user="me", stdout=-1, stderr=-2, text=True)
+    tracer.wait(timeout=10)
+    assert agent not in serves(guest)
+    taken_up(homeport, guest, before)
+    assert asked.communicate(timeout=20)[0] == "1 1\n"
 
 
 WRITER = """
