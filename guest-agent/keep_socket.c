@@ -89,7 +89,7 @@ int keep_socket_connect(const char *path)
 }
 
 /* It unmounts, and ends when the connection does. */
-static void unmount(const char *path)
+void keep_socket_unmount(const char *path)
 {
 	const struct helper_request request = {.type = HELPER_UNMOUNT, .flags = HELPER_LAZY};
 	struct wire_buf out = {0};
@@ -99,7 +99,7 @@ static void unmount(const char *path)
 		return;
 	helper_request_put(&out, &request);
 	if (!out.failed && send(fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
-		log_info("a mount that an earlier agent left is given up: no host wants it");
+		log_info("a mount that an earlier agent left is given up: nobody wants it");
 		unlink(path);
 	}
 	wire_buf_free(&out);
@@ -133,7 +133,7 @@ static void unmount_unused(void *ctx, const char *path)
 	const struct user *u = ctx;
 
 	if (!u->in_use(u->ctx, path))
-		unmount(path);
+		keep_socket_unmount(path);
 }
 
 void keep_socket_give_up(const char *folder, const uint8_t host[16], bool (*in_use)(void *ctx, const char *path),

@@ -25,6 +25,9 @@ int keep_socket_listen(const char *path);
  * negative errno. */
 int keep_socket_connect(const char *path);
 
+/* What a helper keeps there, if one does, is unmounted: at once, or when the agent that it serves has gone. */
+void keep_socket_unmount(const char *path);
+
 /* What helpers keep for a host, and `in_use` does not say of its path, is unmounted. */
 void keep_socket_give_up(const char *folder, const uint8_t host[16], bool (*in_use)(void *ctx, const char *path),
 			 void *ctx);

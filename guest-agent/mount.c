@@ -17,6 +17,7 @@
 #include "fuse_call.h"
 #include "fuse_session.h"
 #include "invalidator.h"
+#include "keep_socket.h"
 #include "log.h"
 #include "loop.h"
 #include "mount_recall.h"
@@ -168,6 +169,13 @@ void mount_share_ready(struct mount *m, struct share *s)
 		log_error("mount %s: out of memory", m->target);
 }
 
+/* Before it was asked for: there is no way to the first share yet. */
+static void give_up_left(const struct mount *m)
+{
+	if (m->keep_path && !m->mounter)
+		keep_socket_unmount(m->keep_path);
+}
+
 void mount_session_ended(struct mount *m)
 {
 	if (m->ending)
@@ -176,10 +184,12 @@ void mount_session_ended(struct mount *m)
 	/* No more of its requests; what is left of the mount goes with mount_free(). */
 	loop_fd_free(m->session_watch);
 	m->session_watch = NULL;
-	if (m->mounter)
+	if (m->mounter) {
 		mounter_end(m->mounter);
-	else
-		on_mounter_ended(m);
+		return;
+	}
+	give_up_left(m);
+	on_mounter_ended(m);
 }
 
 void mount_unmount(struct mount *m)
@@ -258,6 +268,8 @@ void mount_free(struct mount *m)
 		mounter_leave(m->mounter);
 	else
 		mounter_free(m->mounter);
+	if (!m->leaving && !m->ending)
+		give_up_left(m);
 	mount_recall_end(m);
 	while ((f = LIST_FIRST(&m->files)))
 		file_free(m, f);
@@ -282,8 +294,7 @@ void mount_leave(struct mount *m)
 {
 	if (!m)
 		return;
-	/* What was never mounted, or is on its way out, has nobody to be left to. */
-	m->leaving = m->mounter && m->recall && m->status == MOUNT_MOUNTED && !m->ending;
+	m->leaving = true;
 	mount_free(m);
 }
 

@@ -352,20 +352,29 @@ struct mounter *mounter_new(struct loop *loop, const struct mounter_params *para
 	return m;
 }
 
-void mounter_free(struct mounter *m)
+/* Without a word the helper would keep it: ours, or that of an earlier agent, which we may just have asked. */
+static void give_up(struct mounter *m)
 {
-	if (!m)
-		return;
-	/* Without a word the helper would keep it. */
 	if (m->kept) {
 		request_unmount(m, true);
 		unlink(m->keep_path);
+	} else if (m->keep_path && m->phase == PHASE_TRYING && m->way == WAY_LEFT) {
+		keep_socket_unmount(m->keep_path);
 	}
+	m->kept = false;
+}
+
+void mounter_free(struct mounter *m)
+{
+	if (m)
+		give_up(m);
 	mounter_leave(m);
 }
 
 void mounter_leave(struct mounter *m)
 {
+	if (!m)
+		return;
 	socket_close(m);
 	helper_child_forget(m->child);
 	loop_timer_free(m->start);
@@ -399,11 +408,8 @@ void mounter_unmount(struct mounter *m, bool lazy)
 
 void mounter_end(struct mounter *m)
 {
+	give_up(m);
 	m->phase = PHASE_ENDING;
-	if (m->kept) {
-		request_unmount(m, true);
-		unlink(m->keep_path);
-	}
-	m->kept = false;
+	loop_timer_stop(m->start);
 	helper_end(m);
 }

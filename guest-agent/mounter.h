@@ -46,19 +46,19 @@ struct mounter_params {
 struct mounter *mounter_new(struct loop *loop, const struct mounter_params *params, const struct mounter_events *events,
 			    void *ctx);
 
-/* Ends the helper, which unmounts lazily what it mounted. NULL is fine. */
+/* Ends the helper, which unmounts lazily what it mounted; or what an earlier agent left. NULL is fine. */
 void mounter_free(struct mounter *m);
 
 /* In `mounted`: from here on the mount outlives this agent, and the next one gets this memory (whose descriptor stays
  * the caller's). Where that cannot be, it does not, and a line in the log says so. */
 void mounter_keep(struct mounter *m, int memory);
 
-/* Leaves the mount to the next agent, and frees. */
+/* Leaves the mount to the next agent, if it is kept, and frees. NULL is fine. */
 void mounter_leave(struct mounter *m);
 
 void mounter_unmount(struct mounter *m, bool lazy);
 
-/* There is no mount any more: the helper shall go. */
+/* There is no mount any more, or shall be none: the helper goes. */
 void mounter_end(struct mounter *m);
 
 #endif

@@ -430,6 +430,27 @@ def test_what_no_host_wants_any_more_is_given_up(homeport, host, guest, tree):
     assert len(keep_sockets(guest)) == 1
 
 
+@pytest.mark.parametrize("how", ["down", "sigterm"])
+def test_what_was_not_taken_up_yet_goes_with_the_rest(homeport, host, guest, tree, how):
+    """The next agent is there, but not yet what is shared: nobody waits in there for a mount that is given up."""
+    homeport.up("--mount", "~/tree:/tmp/there:w")
+    os.rename(tree / "tree", tree / "elsewhere")
+    old = serves(guest)
+    for outer in found(host, "homeport sftp-server"):
+        os.kill(outer, signal.SIGKILL)
+    kill_serve(guest)
+    wait_until(lambda: serves(guest) and (homeport.status() or {}).get("state") == "connected", timeout=20)
+    assert guest.mounts("fuse") and not set(old) & set(serves(guest))
+    if how == "down":
+        homeport.down()
+    else:
+        for outer in found(host, "homeport run"):
+            os.kill(outer, signal.SIGKILL)
+        kill_serve(guest, signal.SIGTERM)
+    wait_until(lambda: not guest.mounts("fuse") and not found(guest, "homeport-guest helper"))
+    assert not keep_sockets(guest)
+
+
 @pytest.mark.parametrize("how", [pytest.param("time", marks=pytest.mark.long), "sigterm"])
 def test_nobody_comes_and_the_helper_gives_it_up(homeport, host, guest, tree, how):
     if how == "time":
