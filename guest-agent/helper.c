@@ -427,15 +427,26 @@ static int helper_mount(struct helper *h, const struct helper_request *r)
 	return 0;
 }
 
+static int socket_option(int fd, int option)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -1 : value;
+}
+
+/* Whoever sent it has it as well, and may be faster with a connection: accept(2) is not to wait for the next. */
+static bool is_listener(int fd)
+{
+	return socket_option(fd, SO_ACCEPTCONN) == 1 && socket_option(fd, SO_DOMAIN) == AF_UNIX &&
+	       socket_option(fd, SO_TYPE) == SOCK_SEQPACKET && fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
+}
+
 static int helper_keep(struct helper *h, const struct helper_request *r)
 {
-	int listens = 0;
-	socklen_t len = sizeof(listens);
-
 	if (!h->target[0] || h->listener >= 0)
 		return refuse(h, EINVAL, "there is no mount that could be kept");
-	if (h->fds[0] < 0 || h->fds[1] < 0 || getsockopt(h->fds[0], SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 ||
-	    !listens)
+	if (!is_listener(h->fds[0]) || h->fds[1] < 0)
 		return refuse(h, EINVAL, "a mount is kept with a socket and a memory");
 	h->listener = h->fds[0];
 	h->memory = h->fds[1];
@@ -632,13 +643,15 @@ static bool agent_await(struct helper *h)
 	sigterm_is(SIG_IGN);
 	sigterm_is(on_sigterm);
 	while (!found && !asked_to_end && h->target[0] && h->listener >= 0) {
-		struct pollfd polls[] = {{.fd = h->listener, .events = POLLIN}, {.fd = h->fuse}};
+		struct pollfd polls[] = {{.fd = h->listener, .events = POLLIN | POLLRDHUP}, {.fd = h->fuse}};
 		uint64_t now = now_s();
 		struct timespec patience = {.tv_sec = (time_t)(h->deadline_s - now)};
 		int rc = now < h->deadline_s ? ppoll(polls, 2, &patience, &sigterm_heard) : 0;
 
 		if (polls[1].revents & POLLERR)
 			h->target[0] = '\0'; /* it is no mount any more */
+		else if (polls[0].revents & ~POLLIN)
+			break; /* shut down, by who has it as well: it would tell so without end */
 		else if (rc > 0 && polls[0].revents)
 			found = agent_accept(h);
 		else if (rc >= 0 || errno != EINTR)

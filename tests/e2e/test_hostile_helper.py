@@ -8,13 +8,13 @@ import subprocess
 
 import pytest
 
-from conftest import open_to_all
+from conftest import open_to_all, wait_until
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 BUILD = os.environ.get("HOMEPORT_BUILD") or os.path.join(HERE, "..", "..", "build")
 GUEST = os.path.realpath(os.path.join(BUILD, "homeport-guest"))
 ME, OTHER = 4001, 4002
-MOUNT, UNMOUNT, LAZY = 1, 2, 4
+MOUNT, UNMOUNT, KEEP, LAZY = 1, 2, 3, 4
 
 pytestmark = pytest.mark.root
 
@@ -40,6 +40,12 @@ class Helper:
         answer, error, _, n = struct.unpack_from(">BIBI", data)
         assert answer == kind
         return error, data[10:10 + n].decode(), fds
+
+    def keep(self, listener, seconds=600):
+        """errno"""
+        with open(os.memfd_create("memory"), "rb") as memory:
+            socket.send_fds(self.sock, [struct.pack(">BIIB", KEEP, 0, seconds, 0)], [listener.fileno(), memory.fileno()])
+        return struct.unpack_from(">BI", self.sock.recv(4096))[1]
 
     def mounts(self):
         with open(f"/proc/{self.keeper.pid}/mountinfo") as f:
@@ -97,3 +103,18 @@ def test_it_unmounts_its_own_mount_and_no_other(helper, place, flags):
     os.unlink(place / "me" / "a")
     os.rename(place / "me" / "b", place / "me" / "a")
     assert helper.ask(UNMOUNT, flags=flags)[0] == 0
+
+
+@pytest.mark.parametrize("what", ["shut down", "of the network"])
+def test_a_socket_that_brings_nobody_does_not_keep_a_mount(helper, place, what):
+    """Nor has it root's process wait in a loop: poll() tells of such a socket without end."""
+    listener = socket.socket(socket.AF_UNIX if what == "shut down" else socket.AF_INET, socket.SOCK_SEQPACKET if what == "shut down"
+                             else socket.SOCK_STREAM)
+    listener.bind(str(place / "keep") if what == "shut down" else ("127.0.0.1", 0))
+    listener.listen()
+    assert helper.ask(MOUNT, place / "me" / "a")[0] == 0
+    error = helper.keep(listener)
+    assert error == (0 if what == "shut down" else errno.EINVAL)
+    listener.shutdown(socket.SHUT_RDWR)
+    helper.sock.close()
+    wait_until(lambda: str(place / "me" / "a") not in helper.mounts())
