@@ -23,11 +23,11 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "folder_users.h"
+#include "fusermount.h"
 #include "helper_watch.h"
 #include "log.h"
 #include "mount_device.h"
@@ -133,8 +133,6 @@ static int unmount_as_root(const struct helper *h, const char *target, int flags
 	return chdir("/") < 0 ? -errno : rc;
 }
 
-static int unmount_by_fusermount(const char *target, bool lazy);
-
 /* A mount of ours whose agent and helper have died answers ENOTCONN, and is taken away: fusermount3 does so for a
  * user's own alone. */
 static int walk_past_dead(struct helper *h, const char *target, mode_t mode)
@@ -148,7 +146,7 @@ static int walk_past_dead(struct helper *h, const char *target, mode_t mode)
 		close(fd);
 	if (fd >= 0 ? errno != ENOTCONN : fd != -ENOTCONN)
 		return fd >= 0 ? -errno : fd;
-	if ((h->user ? unmount_by_fusermount(target, true) : unmount_as_root(h, target, MNT_DETACH)) < 0)
+	if ((h->user ? fusermount_unmount(target, true) : unmount_as_root(h, target, MNT_DETACH)) < 0)
 		return -ENOTCONN;
 	return walk(h, target, mode);
 }
@@ -268,106 +266,19 @@ bool helper_user_allow_other(void)
 	return found;
 }
 
-/* Takes the descriptor sent over the socket; negative when there is none. */
-static int receive_fd(int sock)
-{
-	char byte, control[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = {&byte, 1};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *c;
-	int fd;
-
-	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) <= 0)
-		return -EIO;
-	c = CMSG_FIRSTHDR(&msg);
-	if (!c || c->cmsg_type != SCM_RIGHTS)
-		return -EIO;
-	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
-}
-
-/* The first line the program says on stderr is the text of the error. */
-static void read_complaint(struct helper *h, int fd)
-{
-	ssize_t len = read(fd, h->reply.text, sizeof(h->reply.text) - 1);
-
-	h->reply.text[len > 0 ? len : 0] = '\0';
-	h->reply.text[strcspn(h->reply.text, "\n")] = '\0';
-	if (strstr(h->reply.text, "no write access")) {
-		size_t used = strlen(h->reply.text);
-
-		snprintf(h->reply.text + used, sizeof(h->reply.text) - used,
-			 "; choose one below its home, or allow it sudo without a password");
-	}
-}
-
-/* Runs fusermount3 with these arguments; sock (or -1) is where it sends the descriptor. Returns what it may read from.
- */
-static pid_t fusermount_spawn(char *const argv[], int sock, int complaints)
-{
-	char number[16];
-	pid_t pid = fork();
-
-	if (pid != 0)
-		return pid;
-	if (sock >= 0) {
-		fcntl(sock, F_SETFD, 0);
-		snprintf(number, sizeof(number), "%d", sock);
-		setenv("_FUSE_COMMFD", number, 1);
-	}
-	dup2(complaints, STDERR_FILENO);
-	execvp(argv[0], argv);
-	if (errno == ENOENT)
-		dprintf(STDERR_FILENO,
-			"the guest has no way to mount: the login is not root, has no sudo without a password, "
-			"and there is no fusermount3; install that there (sudo apt-get install fuse3)\n");
-	else
-		dprintf(STDERR_FILENO, "fusermount3: %s\n", strerror(errno));
-	_exit(127);
-}
-
 static int mount_by_fusermount(struct helper *h, const struct helper_request *r)
 {
 	bool others = r->flags & HELPER_ALLOW_OTHER && helper_user_allow_other();
 	char options[200];
-	char *argv[] = {(char *)"fusermount3", (char *)"-o", options, (char *)"--", (char *)r->target, NULL};
-	int sock[2] = {-1, -1}, complaints[2] = {-1, -1}, fd, status;
-	pid_t pid;
+	int fd = target_open(h, r->target, 0755);
 
-	fd = target_open(h, r->target, 0755);
 	if (fd < 0)
 		return fd;
 	close(fd);
 	snprintf(options, sizeof(options), "fsname=homeport,subtype=homeport,default_permissions,nosuid,nodev%s%s",
 		 others ? ",allow_other" : "", r->flags & HELPER_READ_ONLY ? ",ro" : "");
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) < 0 || pipe2(complaints, O_CLOEXEC) < 0)
-		return refuse(h, errno, "socket: %s", strerror(errno));
-	pid = fusermount_spawn(argv, sock[1], complaints[1]);
-	close(sock[1]);
-	close(complaints[1]);
-	fd = pid < 0 ? -EAGAIN : receive_fd(sock[0]);
-	if (fd < 0)
-		read_complaint(h, complaints[0]);
-	close(sock[0]);
-	close(complaints[0]);
-	if (pid > 0)
-		waitpid(pid, &status, 0);
 	h->reply.flags = (uint8_t)((r->flags & ~HELPER_ALLOW_OTHER) | (others ? HELPER_ALLOW_OTHER : 0));
-	return fd;
-}
-
-static int unmount_by_fusermount(const char *target, bool lazy)
-{
-	char *argv[] = {(char *)"fusermount3", (char *)"-u",   (char *)(lazy ? "-z" : "-q"),
-			(char *)"--",          (char *)target, NULL};
-	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), status = -1;
-	pid_t pid = fusermount_spawn(argv, -1, null);
-
-	if (pid > 0)
-		waitpid(pid, &status, 0);
-	close(null);
-	return status == 0 ? 0 : -EBUSY;
+	return fusermount_mount(r->target, options, h->reply.text, sizeof(h->reply.text));
 }
 
 /* --------------------------------------------------------------------------------------------------------- serving */
@@ -386,7 +297,7 @@ static int helper_unmount(struct helper *h, bool lazy)
 	else if (h->device[0] && mount_device(h->target, device) && strcmp(device, h->device) != 0)
 		rc = 0;
 	else if (h->user)
-		rc = unmount_by_fusermount(h->target, lazy);
+		rc = fusermount_unmount(h->target, lazy);
 	else
 		rc = unmount_as_root(h, h->target, lazy ? MNT_DETACH : 0);
 	/* EINVAL: somebody was faster, it is no mount any more. */
