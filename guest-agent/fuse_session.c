@@ -210,10 +210,21 @@ static ssize_t iov_len(const struct iovec *iov, int count)
 	return (ssize_t)len;
 }
 
+/* The beginning of a request, by which it is known, is the next agent's before it is ours. */
 static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 {
-	(void)userdata;
-	return read(fd, buf, len);
+	struct mount *m = userdata;
+	void *arrival = recall_arrival(m->recall);
+	struct iovec parts[] = {{arrival, RECALL_REQUEST_MAX},
+				{(char *)buf + RECALL_REQUEST_MAX, len - RECALL_REQUEST_MAX}};
+	ssize_t got;
+
+	if (!arrival)
+		return read(fd, buf, len);
+	got = readv(fd, parts, 2);
+	if (got > 0)
+		memcpy(buf, arrival, (size_t)got < RECALL_REQUEST_MAX ? (size_t)got : RECALL_REQUEST_MAX);
+	return got;
 }
 
 /* Each answer, before the kernel sees it. Only then is the request forgotten: of one that is answered twice the kernel
@@ -262,16 +273,25 @@ static bool again_refused(struct mount *m, const struct fuse_in_header *h, bool 
 	return true;
 }
 
+static void write_down(struct mount *m, const struct fuse_buf *buf)
+{
+	const struct fuse_in_header *h = buf->mem;
+
+	if (h->opcode == FUSE_INIT)
+		recall_set_init_request(m->recall, buf->mem, buf->size);
+	else if (!has_no_answer(h->opcode))
+		recall_began(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT, buf->mem, buf->size);
+	recall_arrived(m->recall);
+}
+
 static void session_process(struct mount *m, struct fuse_buf *buf, bool again)
 {
 	struct fuse_in_header *h = buf->mem;
 
 	if (again && again_refused(m, h, buf->size >= h->len))
 		return;
-	if (h->opcode == FUSE_INIT && h->unique != UNIQUE_ADOPTED)
-		recall_set_init_request(m->recall, buf->mem, buf->size);
-	else if (!has_no_answer(h->opcode) && h->unique != UNIQUE_ADOPTED)
-		recall_began(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT, buf->mem, buf->size);
+	if (h->unique != UNIQUE_ADOPTED)
+		write_down(m, buf);
 	if (m->incarnation) {
 		int error = stale_adapt(m, buf->mem, buf->size);
 
@@ -363,32 +383,48 @@ int session_adopt(struct mount *m, int fd)
 	return m->session_state->agreed ? 0 : -ENOTSUP;
 }
 
-/* As it was written down. */
-static void replay(struct mount *m, const struct recall_request *r)
+/* As it was written down, or the beginning of it. */
+static void replay(struct mount *m, const void *request, size_t len)
 {
-	size_t len = r->len < sizeof(r->bytes) ? r->len : sizeof(r->bytes);
-	struct fuse_buf buf = {.size = len, .mem = malloc(len)};
+	struct fuse_buf buf = {.size = len < RECALL_REQUEST_MAX ? len : RECALL_REQUEST_MAX};
 
+	buf.mem = malloc(buf.size);
 	if (buf.mem) {
-		memcpy(buf.mem, r->bytes, len);
+		memcpy(buf.mem, request, buf.size);
 		session_process(m, &buf, true);
 	} else {
-		answer_raw(m, r->unique, EIO);
+		answer_raw(m, ((const struct fuse_in_header *)request)->unique, EIO);
 	}
 	free(buf.mem);
 }
 
-void session_ask_again(struct mount *m)
+/* What the other one was just reading when it ended. The kernel may have taken it back: then nobody waits for it. */
+static void replay_arrival(struct mount *m, const struct fuse_in_header *h)
+{
+	if (h->unique && h->len >= sizeof(*h) && h->opcode != FUSE_INIT && !has_no_answer(h->opcode) &&
+	    !recall_request(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT))
+		replay(m, h, h->len);
+}
+
+int session_ask_again(struct mount *m)
 {
 	const struct fuse_out_header resend = {.len = sizeof(resend), .error = NOTIFY_RESEND};
+	uint64_t arrival[RECALL_REQUEST_MAX / sizeof(uint64_t)];
 	const struct recall_request *r;
 	unsigned at = 0;
 
-	if (feature_on(FEATURE_RESEND) && write(fuse_session_fd(m->session), &resend, sizeof(resend)) >= 0)
-		return;
+	if (feature_on(FEATURE_RESEND) && write(fuse_session_fd(m->session), &resend, sizeof(resend)) >= 0) {
+		recall_misses_none(m->recall);
+		return 0;
+	}
+	if (recall_misses_requests(m->recall))
+		return -ENOBUFS;
+	memcpy(arrival, recall_arrival_left(m->recall), sizeof(arrival));
 	while ((r = recall_request_next(m->recall, &at)))
-		replay(m, r);
+		replay(m, r->bytes, r->len);
+	replay_arrival(m, (const struct fuse_in_header *)arrival);
 	mount_flush(m);
+	return 0;
 }
 
 void session_end(struct mount *m)

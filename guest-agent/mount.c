@@ -108,6 +108,8 @@ static int on_taken(void *ctx, int fd, int memory, bool allow_other)
 		rc = session_adopt(m, fd);
 	if (rc == 0)
 		rc = mount_recall_names(m);
+	if (rc == 0)
+		rc = session_ask_again(m);
 	if (rc < 0) {
 		log_warn("mount %s: what an earlier agent left cannot be gone on with: %s", m->target,
 			 mount_recall_strerror(-rc));
@@ -115,7 +117,6 @@ static int on_taken(void *ctx, int fd, int memory, bool allow_other)
 		mount_recall_end(m);
 		return rc;
 	}
-	session_ask_again(m);
 	tell_mounted(m, allow_other);
 	return 0;
 }

@@ -220,6 +220,8 @@ const char *mount_recall_strerror(int error)
 		return "it is of another version of homeport-guest";
 	case ENOTSUP:
 		return "this version of homeport-guest agrees on something else with the kernel";
+	case ENOBUFS:
+		return "more was asked of it at once than it could write down";
 	case EOVERFLOW:
 		return "it was gone on with too often";
 	default:

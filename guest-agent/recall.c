@@ -13,12 +13,13 @@
 #include <unistd.h>
 
 #define MAGIC          "hp-mount"
-#define VERSION        1u
+#define VERSION        2u
 #define SLOTS          1024u
 #define PROBES         8u
 #define DIRTY          1024u
 #define NAMES_MIN      4096u /* records that may be old before the log is written anew */
 #define NAME_BYTES_MAX 4096u
+#define RECALL_HEADER  40u /* of a request, its number included */
 
 struct span {
 	uint64_t start, end;
@@ -32,6 +33,8 @@ struct head {
 	uint32_t span; /* which of the two is the log */
 	struct span spans[2];
 	uint32_t all_dirty;
+	uint32_t unknown;                    /* requests without an answer that are in no slot */
+	uint8_t arrival[RECALL_REQUEST_MAX]; /* no number in it: none */
 };
 
 struct layout {
@@ -201,16 +204,31 @@ static int slot_find(const struct recall *r, uint64_t unique, uint64_t looked_fo
 	return -1;
 }
 
-void recall_began(struct recall *r, uint64_t unique, const void *request, size_t len)
+void *recall_arrival(struct recall *r)
+{
+	return r ? memset(r->map->head.arrival, 0, RECALL_REQUEST_MAX) : NULL;
+}
+
+const void *recall_arrival_left(const struct recall *r)
+{
+	return r->map->head.arrival;
+}
+
+void recall_arrived(struct recall *r)
+{
+	if (r)
+		memset(r->map->head.arrival, 0, RECALL_HEADER);
+}
+
+static void slot_fill(struct recall *r, uint64_t unique, const void *request, size_t len)
 {
 	struct recall_request *s;
-	int slot;
+	int slot = slot_find(r, unique, 0);
 
-	if (!r || !unique || slot_find(r, unique, unique) >= 0)
+	if (slot < 0) {
+		r->map->head.unknown++;
 		return;
-	slot = slot_find(r, unique, 0);
-	if (slot < 0)
-		return;
+	}
 	s = &r->map->slots[slot];
 	memcpy(s->bytes, request, len < RECALL_REQUEST_MAX ? len : RECALL_REQUEST_MAX);
 	s->len = (uint32_t)len;
@@ -218,6 +236,16 @@ void recall_began(struct recall *r, uint64_t unique, const void *request, size_t
 	s->unique = unique;
 	atomic_signal_fence(memory_order_release);
 	r->map->uniques[slot] = unique;
+}
+
+void recall_began(struct recall *r, uint64_t unique, const void *request, size_t len)
+{
+	if (!r || !unique)
+		return;
+	if (slot_find(r, unique, unique) < 0)
+		slot_fill(r, unique, request, len);
+	atomic_signal_fence(memory_order_release);
+	recall_arrived(r);
 }
 
 static struct recall_request *request_find(const struct recall *r, uint64_t unique)
@@ -241,6 +269,19 @@ void recall_answered(struct recall *r, uint64_t unique)
 
 	if (s)
 		r->map->uniques[s - r->map->slots] = 0;
+	else if (r && unique && r->map->head.unknown)
+		r->map->head.unknown--;
+}
+
+bool recall_misses_requests(const struct recall *r)
+{
+	return r && r->map->head.unknown;
+}
+
+void recall_misses_none(struct recall *r)
+{
+	if (r)
+		r->map->head.unknown = 0;
 }
 
 const struct recall_request *recall_request(const struct recall *r, uint64_t unique)

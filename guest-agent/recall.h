@@ -6,6 +6,7 @@
  * Theory of operation
  *
  *	head	the kernel's INIT and what was answered to it; which agent this is, counted from 0 (the incarnation)
+ *	arrival	the beginning of the request that is being read: the kernel writes it right here
  *	slots	requests of the kernel that have no answer yet, the beginning of each, in a table by their number
  *	opens	files that are open, in a table by their handle; and which nodes have writes the host may not have
  *	names	a log: directories that the kernel may know and files that are open, by number, parent and name;
@@ -54,8 +55,17 @@ void recall_set_init_answer(struct recall *r, uint32_t minor, uint32_t max_write
 const struct recall_init *recall_init(const struct recall *r);
 
 /*
+ * Where the next request begins that is read (cleared; RECALL_REQUEST_MAX bytes; NULL: nowhere): it is known from the
+ * moment that the kernel has handed it over, until recall_began() or recall_arrived(), which says that nobody waits for
+ * an answer. What is there may be torn.
+ */
+void *recall_arrival(struct recall *r);
+void recall_arrived(struct recall *r);
+const void *recall_arrival_left(const struct recall *r); /* what the agent before left there */
+
+/*
  * A request by its number: it has come (what was known of it stays, if it came before); the host was asked to change
- * something for it; it was answered. Where the table is full it is not known.
+ * something for it; it was answered. Where the table is full it is not known, and only counted.
  */
 void recall_began(struct recall *r, uint64_t unique, const void *request, size_t len);
 void recall_asked(struct recall *r, uint64_t unique);
@@ -67,6 +77,9 @@ struct recall_request {
 	bool asked;
 	uint8_t bytes[RECALL_REQUEST_MAX];
 };
+/* Whether somebody may wait for the answer to a request that is not known; and that there is nobody. */
+bool recall_misses_requests(const struct recall *r);
+void recall_misses_none(struct recall *r);
 /* NULL: not known. Valid until it is answered. */
 const struct recall_request *recall_request(const struct recall *r, uint64_t unique);
 /* Those there are, from *at on (at first 0); NULL: no more. */

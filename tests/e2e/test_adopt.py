@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The guest's agent dies, or makes way for another: its mounts stay, and the next one goes on with them."""
+import contextlib
 import errno
 import os
 import re
@@ -267,19 +268,72 @@ def test_a_copy_between_two_open_files_goes_on(homeport, guest, tree):
     assert program.communicate("\n", timeout=20)[0] == "14 b'from the host\\n'\n"
 
 
+@contextlib.contextmanager
+def traced(guest, calls, what):
+    """strace(1) meddles with what the agent asks of /dev/fuse."""
+    [agent] = serves(guest)
+    tracer = subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-p", str(agent), "-P", "/dev/fuse", "-e", "trace=" + calls,
+                               "-e", f"inject={calls}:{what}"])
+    wait_until(lambda: "TracerPid:\t0\n" not in open(f"/proc/{agent}/status").read(), what="the agent is watched")
+    yield
+    tracer.wait(timeout=10)
+    assert agent not in serves(guest)
+
+
 def test_who_was_about_to_be_answered_is_answered_by_the_next_one(homeport, guest, tree, older_kernel):
     """The agent dies at the very call that answers. An older kernel does not ask again by itself."""
     homeport.up("--mount", "~:/tmp/there:w", *older_kernel)
     before = mounts(guest)
-    [agent] = serves(guest)
-    tracer = subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-p", str(agent), "-P", "/dev/fuse", "-e", "trace=writev",
-                               "-e", "inject=writev:signal=KILL"])
-    wait_until(lambda: "TracerPid:\t0\n" not in open(f"/proc/{agent}/status").read(), what="the agent is watched")
-    asked = guest.popen("cat /tmp/there/tree/d1/sub/f1", user="me", stdout=-1, stderr=-2, text=True)
-    tracer.wait(timeout=10)
-    assert agent not in serves(guest)
+    with traced(guest, "writev", "signal=KILL"):
+        asked = guest.popen("cat /tmp/there/tree/d1/sub/f1", user="me", stdout=-1, stderr=-2, text=True)
     taken_up(homeport, guest, before)
     assert asked.communicate(timeout=20)[0] == "1 1\n"
+
+
+def test_who_was_just_heard_is_answered_by_the_next_one(homeport, guest, tree, older_kernel):
+    """The agent dies before the call returns by which it reads a request."""
+    homeport.up("--mount", "~:/tmp/there:w", *older_kernel)
+    before = mounts(guest)
+    with traced(guest, "read,readv", "delay_exit=3s"):
+        asked = guest.popen("cat /tmp/there/tree/d1/sub/f1", user="me", stdout=-1, stderr=-2, text=True)
+        time.sleep(0.5)
+        kill_serve(guest)
+    taken_up(homeport, guest, before)
+    assert asked.communicate(timeout=20)[0] == "1 1\n"
+
+
+CROWD = """
+import errno, os, sys, threading
+def ask(i):
+    try:
+        os.stat(f"{sys.argv[1]}/{i}")
+    except OSError as e:
+        said.append(e.errno)
+threading.stack_size(65536)
+said = []
+crowd = [threading.Thread(target=ask, args=[i]) for i in range(1500)]
+for t in crowd:
+    t.start()
+print("ready", flush=True)
+for t in crowd:
+    t.join()
+print(len(said), *sorted(errno.errorcode[e] for e in set(said)))
+"""
+
+
+@pytest.mark.parametrize("again", ["replay", pytest.param("resend", marks=pytest.mark.long)], indirect=True)
+def test_a_crowd_that_waits_is_told(homeport, lab, guest, tree, again):
+    """More requests than the agent can write down: where the kernel does not ask again, nobody is left to wait for ever."""
+    homeport.up("--mount", "~:/tmp/there:w", *again)
+    lab.link_cut()
+    crowd = guest.popen(["python3", "-c", CROWD, "/tmp/there"], user="me", stdout=-1, stderr=-2, text=True)
+    assert crowd.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    kill_serve(guest)
+    lab.link_restore()
+    wait_until(lambda: serves(guest) and connected(homeport), timeout=20)
+    said = crowd.communicate(timeout=20)[0].split()
+    assert said[0] == "1500" and set(said[1:]) <= ({"ENOENT", "ENOTCONN", "ECONNABORTED"} if again else {"ENOENT"}), said
 
 
 WRITER = """

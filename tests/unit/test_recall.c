@@ -76,6 +76,24 @@ static void requests_without_an_answer_are_found_and_no_others(void **state)
 	recall_free(r);
 }
 
+static void what_is_read_is_known_before_it_was_looked_at(void **state)
+{
+	struct recall *r = recall_new();
+	const uint8_t none[RECALL_REQUEST_MAX] = {0};
+
+	(void)state;
+	assert_null(recall_arrival(NULL));
+	memcpy(recall_arrival(r), "GETATTR", 8);
+	r = next_of(r);
+	assert_string_equal(recall_arrival_left(r), "GETATTR");
+	recall_began(r, 2, "GETATTR", 8);
+	assert_memory_equal(recall_arrival_left(r), none, 40);
+	memcpy(recall_arrival(r), "FORGET", 7);
+	recall_arrived(r);
+	assert_memory_equal(recall_arrival_left(r), none, 40);
+	recall_free(r);
+}
+
 static void more_requests_than_there_is_room_for_do_no_harm(void **state)
 {
 	struct recall *r = recall_new();
@@ -87,10 +105,13 @@ static void more_requests_than_there_is_room_for_do_no_harm(void **state)
 	while (recall_request_next(r, &at))
 		count++;
 	assert_true(count > 900 && count <= 1024);
+	r = next_of(r);
+	assert_true(recall_misses_requests(r));
 	for (uint64_t i = 1; i <= 5000; i++)
 		recall_answered(r, 2 * i);
 	at = 0;
 	assert_null(recall_request_next(r, &at));
+	assert_false(recall_misses_requests(r));
 	recall_free(r);
 }
 
@@ -225,7 +246,7 @@ static int refused(const void *bytes, size_t at, size_t len, off_t size)
 
 static void what_is_not_known_here_is_refused(void **state)
 {
-	const uint32_t version = 2, often = 0x7fff;
+	const uint32_t version = 99, often = 0x7fff;
 
 	(void)state;
 	assert_int_equal(refused("something", 0, 8, -1), EINVAL);
@@ -273,6 +294,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_agent_finds_what_was_agreed_on),
 		cmocka_unit_test(requests_without_an_answer_are_found_and_no_others),
+		cmocka_unit_test(what_is_read_is_known_before_it_was_looked_at),
 		cmocka_unit_test(more_requests_than_there_is_room_for_do_no_harm),
 		cmocka_unit_test(open_files_and_writes_that_may_be_lost_are_found),
 		cmocka_unit_test(names_are_told_in_their_order),
