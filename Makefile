@@ -99,6 +99,7 @@ UNIT_BINS := $(UNITS:%=$(BUILD)/unit/test_%)
 REPLAY_BINS := $(FUZZERS:%=$(BUILD)/replay/fuzz_%)
 
 home_of = $(firstword $(foreach d,common host-agent guest-agent,$(if $(wildcard $d/$1.c),$d)) common)
+UNIT_SIDE_bulk := common
 UNIT_SIDE_forward_world := host-agent
 UNIT_SIDE_forward_socket := host-agent
 UNIT_SIDE_reverse_guest := guest-agent

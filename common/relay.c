@@ -263,18 +263,6 @@ static size_t on_relay_pull(void *ctx, uint8_t *place, size_t max)
 	return n > 0 ? (size_t)n : 0;
 }
 
-static void on_relay_socket(void *ctx, int fd, unsigned what)
-{
-	struct relay *r = ctx;
-
-	(void)fd;
-	if (what & LOOP_WRITE)
-		relay_flush(r);
-	else if (!r->over && r->stream && !r->pulling)
-		relay_read(r);
-	relay_progress(r);
-}
-
 /* Writes what there is, and keeps what the socket does not take. */
 static void relay_deliver(struct relay *r, const uint8_t *data, size_t len)
 {
@@ -308,6 +296,21 @@ static void on_relay_turn_end(void *ctx)
 	(void)ctx;
 	gather.deferred = false;
 	relay_deliver_gathered();
+}
+
+static void on_relay_socket(void *ctx, int fd, unsigned what)
+{
+	struct relay *r = ctx;
+
+	(void)fd;
+	/* A reset may have been told to splice(2): then reading shows an end of file, and only writing still fails. */
+	if (gather.relay == r)
+		relay_deliver_gathered();
+	if (what & LOOP_WRITE)
+		relay_flush(r);
+	else if (!r->over && r->stream && !r->pulling)
+		relay_read(r);
+	relay_progress(r);
 }
 
 static void relay_gather(struct relay *r, const uint8_t *data, size_t len)

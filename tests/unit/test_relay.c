@@ -397,6 +397,56 @@ static void bulk_before_a_reset_arrives(void **state)
 	assert_int_equal(near_error, -ECONNRESET);
 }
 
+static void on_link(void *ctx, int fd, unsigned what)
+{
+	char byte;
+
+	assert_int_equal(read(fd, &byte, 1), 1);
+	link_stalled = false;
+	carry(near, far);
+}
+
+static int client_saw; /* first: an errno, 0 for an end of file; -1: nothing yet */
+
+static void on_turn_over(void *ctx)
+{
+	char byte;
+	ssize_t n = client_saw == -1 ? recv(client, &byte, 1, MSG_DONTWAIT) : 1;
+
+	if (n == 0 || (n < 0 && errno != EAGAIN))
+		client_saw = n ? errno : 0;
+}
+
+/* splice(2) is told of the reset instead of us; what comes next is for a socket that only shows an end of file. */
+static void a_reset_that_another_call_was_told_of_is_no_end_of_file(void **state)
+{
+	static uint8_t sent[20000];
+	int link[2], error = 0;
+	socklen_t len = sizeof(error);
+	struct loop_hook *after = loop_hook_new(loop, on_turn_over, NULL);
+	struct loop_fd *watch;
+
+	(void)state;
+	client_saw = -1;
+	turns(20);
+	link_stalled = true;
+	assert_int_equal(send(client, sent, sizeof(sent), 0), sizeof(sent));
+	turns(20);
+	assert_int_equal(pipe(link), 0);
+	watch = loop_fd_new(loop, link[0], LOOP_READ, on_link, NULL);
+	assert_int_equal(write(link[1], "", 1), 1);
+	abort_fd(server);
+	server = -1;
+	assert_int_equal(getsockopt(far_fd, SOL_SOCKET, SO_ERROR, &error, &len), 0);
+	assert_int_equal(error, ECONNRESET);
+	turns(30);
+	assert_int_equal(client_saw, ECONNRESET);
+	loop_hook_free(after);
+	loop_fd_free(watch);
+	close(link[0]);
+	close(link[1]);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, connected, disconnected)
 
 int main(void)
@@ -411,6 +461,7 @@ int main(void)
 		TEST(the_last_bytes_reach_a_slow_reader_after_the_stream_has_ended),
 		TEST(pieces_of_bulk_leave_together_and_in_order),
 		TEST(bulk_before_a_reset_arrives),
+		TEST(a_reset_that_another_call_was_told_of_is_no_end_of_file),
 		TEST(an_abort_from_outside_is_not_told),
 		TEST(a_unix_socket_sees_an_end_of_file_where_tcp_sees_a_reset),
 	};
