@@ -30,8 +30,8 @@
 #include "peer.h"
 #include "relay.h"
 
-#define STREAMS 120
-#define BULK    (600u << 10)
+#define STREAMS 80
+#define BULK    (400u << 10)
 
 /* What the two programs at the ends of a stream do. */
 enum kind {
@@ -63,7 +63,8 @@ static struct loop *loop;
 static struct peer *host, *guest;
 static struct loop_timer *cutter, *watcher;
 static unsigned cuts_left, relays_left;
-static atomic_bool all_done, gave_up;
+static atomic_bool all_done, gave_up, stuck; /* stuck: nobody reads */
+static unsigned turns;                       /* of the loop */
 static int far_fds[STREAMS];
 static size_t opened;
 
@@ -133,7 +134,7 @@ static bool is_over(const struct program *p)
 static bool run_pair(struct pair *p, unsigned step)
 {
 	size_t piece = p->kind == BOTH_SMALL ? 1 + step % 300 : 32 << 10;
-	bool reads = p->kind != STOPPED || step < 3 || step > 300;
+	bool reads = !stuck && (p->kind != STOPPED || step < 3 || step > 300);
 	bool moved = false;
 
 	for (int side = 0; side < 2; side++) {
@@ -402,10 +403,29 @@ static void on_deadline(void *ctx)
 	loop_stop(loop);
 }
 
+static void on_turn(void *ctx)
+{
+	turns++;
+}
+
+/* Until everything is full, and then there is nothing to do but to say that one is there. */
+static void on_stuck(void *ctx)
+{
+	loop_timer_stop(watcher);
+	if (turns < 30) {
+		stuck = false;
+		loop_timer_set(watcher, 10000);
+	} else {
+		loop_timer_set(*(struct loop_timer **)ctx, 500000);
+	}
+	turns = 0;
+}
+
 static void run(unsigned cuts)
 {
 	struct session_hello hello = {.timeout_s = 60, .agent_version = "1.2.3"};
-	struct loop_timer *deadline;
+	struct loop_timer *deadline, *still;
+	struct loop_hook *hook;
 	pthread_t programs;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -420,6 +440,11 @@ static void run(unsigned cuts)
 	cutter = loop_timer_new(loop, on_cut, NULL);
 	watcher = loop_timer_new(loop, on_watch, NULL);
 	deadline = loop_timer_new(loop, on_deadline, NULL);
+	still = loop_timer_new(loop, on_stuck, &still);
+	hook = loop_hook_new(loop, on_turn, NULL);
+	turns = 1000;
+	if (stuck)
+		loop_timer_set(still, 500000);
 	loop_timer_set(cutter, 20000);
 	loop_timer_set(watcher, 10000);
 	loop_timer_set(deadline, 60000000);
@@ -438,6 +463,8 @@ static void run(unsigned cuts)
 	peer_free(guest);
 	chan_free(greeter.chan);
 	greeter.chan = NULL;
+	loop_timer_free(still);
+	loop_hook_free(hook);
 	loop_timer_free(cutter);
 	loop_timer_free(watcher);
 	loop_timer_free(deadline);
@@ -456,10 +483,18 @@ static void cut_again_and_again_nobody_notices(void **state)
 	run(40);
 }
 
+static void while_nobody_reads_nothing_turns(void **state)
+{
+	(void)state;
+	stuck = true;
+	run(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_byte_arrives_and_every_end_is_the_one_it_was),
+		cmocka_unit_test(while_nobody_reads_nothing_turns),
 		cmocka_unit_test(cut_again_and_again_nobody_notices),
 	};
 
