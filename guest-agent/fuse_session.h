@@ -16,8 +16,8 @@ int session_start(struct mount *m, int fd);
  */
 int session_adopt(struct mount *m, int fd);
 
-/* And then takes up what has no answer yet: once everything else is in place. 0; or -ENOBUFS: that is not all known, and
- * whoever waits for it would wait for ever. */
+/* And then takes up what has no answer yet: once everything else is in place. 0; or -ENOBUFS: that is not all known,
+ * and whoever waits for it would wait for ever. */
 int session_ask_again(struct mount *m);
 
 /* Ends the session; requests without an answer must have been answered. Not from inside its own requests. */

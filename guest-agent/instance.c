@@ -6,12 +6,12 @@
  *
  * Connections come and go below a session, which notices nothing (session.h). A session ends when the host says so, is
  * silent for longer than its timeout, or is replaced: the host's agent was started anew, and comes with another id.
- *What the ended one had mounted stays as it is, without a way to its shares, so that programs in it wait and do not
+ *What the ended one had mounted stays (host_mounts.h), without a way to its shares, so that programs in it wait, not
  *fail:
  *
  *	GOODBYE(stopped), expired	all is unmounted
  *	replaced, or any other end	mounts are orphans, claimed by the next session's MOUNT of the same target; what
- *it does not claim within CLAIM_US of its CONFIG goes, and everything after the timeout
+ *					it does not claim within CLAIM_US of its CONFIG goes; all, after the timeout
  *
  * What the host sends is checked by control_msg; it is trusted as the login user is, who runs us. Still, a message out
  *of order ends the session.
@@ -21,7 +21,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -34,8 +33,8 @@
 #include "etc_environment.h"
 #include "etc_hosts.h"
 #include "greeter.h"
+#include "host_mounts.h"
 #include "installed.h"
-#include "keep_socket.h"
 #include "listener_source.h"
 #include "log.h"
 #include "loop.h"
@@ -44,16 +43,9 @@
 #include "peer.h"
 #include "ports.h"
 #include "reverse.h"
-#include "wanted.h"
 #include "wire.h"
 
 #define CLAIM_US 5000000u
-
-struct mount_entry {
-	TAILQ_ENTRY(mount_entry) next;
-	struct wanted *wanted;
-	bool over; /* to be freed at the end of the turn */
-};
 
 /* One session. An ended one lives on without its instance until its GOODBYE is written. */
 struct seat {
@@ -79,18 +71,17 @@ struct instance {
 	uint32_t timeout_s;
 	struct control_config config; /* of the last session that was configured */
 	struct seat *seat;            /* NULL: no session */
-	TAILQ_HEAD(, mount_entry) mounts;
-	unsigned mount_count;
+	struct host_mounts *mounts;
 	struct ports *ports; /* NULL: not wanted */
 	struct dial *dial;
 	struct op_meter *meter;
 	struct loop_timer *claim, *linger;
-	bool ended, sweeping;
+	bool ended;
 };
 
 static void check_ended(struct instance *i)
 {
-	if (i->seat || !TAILQ_EMPTY(&i->mounts) || i->ended)
+	if (i->seat || !host_mounts_is_empty(i->mounts) || i->ended)
 		return;
 	i->ended = true;
 	i->events->ended(i->ctx, i);
@@ -145,186 +136,46 @@ static void send_guest(struct instance *i)
 /* -------------------------------------------------------------------------------------------------------------- mounts
  */
 
-static struct mount_entry *entry_find(struct instance *i, const char *target)
+static void on_mounts_message(void *ctx, const struct control_msg *msg)
 {
-	struct mount_entry *e;
-
-	TAILQ_FOREACH(e, &i->mounts, next)
-	if (!e->over && !strcmp(wanted_target(e->wanted), target))
-		return e;
-	return NULL;
+	host_send(ctx, msg);
 }
 
-static void entry_free(struct instance *i, struct mount_entry *e)
-{
-	TAILQ_REMOVE(&i->mounts, e, next);
-	i->mount_count--;
-	wanted_free(e->wanted);
-	free(e);
-}
-
-/* Frees what ended in this turn, when none of its functions can be on the stack any more. */
-static void sweep(void *ctx)
+static void on_mounts_take_over(void *ctx, const char *target)
 {
 	struct instance *i = ctx;
-	struct mount_entry *e, *after;
 
-	i->sweeping = false;
-	for (e = TAILQ_FIRST(&i->mounts); e; e = after) {
-		after = TAILQ_NEXT(e, next);
-		if (e->over)
-			entry_free(i, e);
-	}
-	check_ended(i);
+	i->events->take_over(i->ctx, i, target);
 }
 
-static void on_wanted_state(void *ctx, struct wanted *w, const struct control_mount_state *state)
+static void on_mounts_empty(void *ctx)
 {
-	struct control_msg msg = {.type = CONTROL_MOUNT_STATE, .mount_state = *state};
-	struct instance *i = ctx;
-
-	if (state->status == MOUNT_FAILED)
-		log_warn("mount %s: %s", wanted_target(w), state->text[0] ? state->text : strerror((int)state->error));
-	if (wanted_is_claimed(w))
-		host_send(i, &msg);
+	check_ended(ctx);
 }
 
-static void on_wanted_ended(void *ctx, struct wanted *w)
-{
-	struct instance *i = ctx;
-	struct mount_entry *e;
-
-	TAILQ_FOREACH(e, &i->mounts, next)
-	if (e->wanted == w)
-		e->over = true;
-	if (!i->sweeping)
-		loop_defer(i->loop, sweep, i);
-	i->sweeping = true;
-}
-
-static const struct wanted_events wanted_events = {.state = on_wanted_state, .ended = on_wanted_ended};
-
-static bool is_mount_of_ours(void *ctx, const char *path)
-{
-	struct instance *i = ctx;
-	char own[KEEP_SOCKET_PATH_MAX];
-	struct mount_entry *e;
-
-	TAILQ_FOREACH(e, &i->mounts, next)
-	{
-		keep_socket_path(i->guarded, i->id, wanted_target(e->wanted), own);
-		if (strcmp(own, path) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* What an earlier agent left for this host, and the host does not want. */
-static void give_up_unwanted(struct instance *i)
-{
-	keep_socket_give_up(i->guarded, i->id, is_mount_of_ours, i);
-}
+static const struct host_mounts_events mounts_events = {
+	.message = on_mounts_message,
+	.take_over = on_mounts_take_over,
+	.empty = on_mounts_empty,
+};
 
 static void unmount_all(struct instance *i)
 {
-	struct mount_entry *e;
-
-	give_up_unwanted(i);
-	TAILQ_FOREACH(e, &i->mounts, next)
-	if (!e->over)
-		wanted_unmount(e->wanted);
+	host_mounts_unmount_all(i->mounts);
 	check_ended(i);
-}
-
-static void mount_failed(struct instance *i, const struct control_mount *mount, int error, const char *text)
-{
-	struct control_msg msg = {.type = CONTROL_MOUNT_STATE};
-
-	msg.mount_state.id = mount->id;
-	msg.mount_state.status = MOUNT_FAILED;
-	msg.mount_state.error = (uint32_t)error;
-	snprintf(msg.mount_state.target, sizeof(msg.mount_state.target), "%s", mount->target);
-	snprintf(msg.mount_state.text, sizeof(msg.mount_state.text), "%s", text);
-	log_warn("mount %s: %s", mount->target, text);
-	host_send(i, &msg);
-}
-
-static void mount_new_one(struct instance *i, const struct control_mount *mount)
-{
-	struct mount_entry *e;
-
-	if (i->mount_count >= CONTROL_MOUNTS_MAX) {
-		mount_failed(i, mount, ENOSPC, "there are too many mounts already");
-		return;
-	}
-	i->events->take_over(i->ctx, i, mount->target);
-	e = calloc(1, sizeof(*e));
-	if (!e) {
-		mount_failed(i, mount, ENOMEM, "out of memory");
-		return;
-	}
-	TAILQ_INSERT_TAIL(&i->mounts, e, next);
-	i->mount_count++;
-	e->wanted = wanted_new(i->loop, peer_mux(i->seat->peer), mount, &i->config, i->guarded,
-			       &(struct wanted_keep){i->id, i->timeout_s}, i->meter, &wanted_events, i);
-	if (!e->wanted) {
-		entry_free(i, e);
-		mount_failed(i, mount, ENOMEM, "out of memory");
-	} else if (wanted_status(e->wanted) == MOUNT_FAILED) {
-		on_wanted_ended(i, e->wanted); /* it ended before the entry knew it */
-	}
-}
-
-static int on_mount(struct instance *i, struct control_msg *msg)
-{
-	struct mount_entry *e = entry_find(i, msg->mount.target);
-
-	if (e && !wanted_claim(e->wanted, peer_mux(i->seat->peer), &msg->mount))
-		return 0;
-	if (e)
-		entry_free(i, e);
-	mount_new_one(i, &msg->mount);
-	return 0;
-}
-
-static int on_unmount(struct instance *i, struct control_msg *msg)
-{
-	struct control_msg answer = {.type = CONTROL_MOUNT_STATE};
-	struct mount_entry *e;
-
-	TAILQ_FOREACH(e, &i->mounts, next)
-	if (!e->over && wanted_is_claimed(e->wanted) && wanted_id(e->wanted) == msg->unmount_id) {
-		wanted_unmount(e->wanted);
-		return 0;
-	}
-	answer.mount_state.id = msg->unmount_id;
-	answer.mount_state.status = MOUNT_UNMOUNTED;
-	snprintf(answer.mount_state.target, sizeof(answer.mount_state.target), "/");
-	host_send(i, &answer);
-	return 0;
 }
 
 void instance_give_up(struct instance *i, const char *target)
 {
-	struct mount_entry *e = entry_find(i, target);
-
-	if (!e || (i->seat && peer_is_up(i->seat->peer)))
+	if ((i->seat && peer_is_up(i->seat->peer)) || !host_mounts_give_up(i->mounts, target))
 		return;
 	log_info("mount %s: another host takes it over from one that is away", target);
-	entry_free(i, e);
 	check_ended(i);
 }
 
-/* The new session has said what it wants: what it did not name is not wanted. */
 static void on_claim_timer(void *ctx)
 {
-	struct instance *i = ctx;
-	struct mount_entry *e;
-
-	TAILQ_FOREACH(e, &i->mounts, next)
-	if (!e->over && !wanted_is_claimed(e->wanted))
-		wanted_unmount(e->wanted);
-	give_up_unwanted(i);
+	host_mounts_settle(((struct instance *)ctx)->mounts);
 }
 
 static void on_linger_timer(void *ctx)
@@ -474,9 +325,11 @@ static int on_message(struct instance *i, struct control_msg *msg)
 	case CONTROL_CONFIG:
 		return on_config(i, msg);
 	case CONTROL_MOUNT:
-		return on_mount(i, msg);
+		host_mounts_want(i->mounts, peer_mux(i->seat->peer), &i->config, i->timeout_s, &msg->mount);
+		return 0;
 	case CONTROL_UNMOUNT:
-		return on_unmount(i, msg);
+		host_mounts_unwant(i->mounts, msg->unmount_id);
+		return 0;
 	case CONTROL_LISTEN:
 		return on_listen(i, msg);
 	case CONTROL_UNLISTEN:
@@ -569,8 +422,6 @@ static void seat_free(void *ctx)
 /* The instance goes on without this session. */
 static void leave_seat(struct instance *i)
 {
-	struct mount_entry *e;
-
 	if (i->seat->named)
 		name_host(i, false);
 	i->seat->named = false;
@@ -587,19 +438,14 @@ static void leave_seat(struct instance *i)
 		ports_stop(i->ports);
 	dial_free(i->dial);
 	i->dial = NULL;
-	TAILQ_FOREACH(e, &i->mounts, next)
-	wanted_orphan(e->wanted);
+	host_mounts_orphan(i->mounts);
 	loop_timer_set(i->linger, (uint64_t)i->timeout_s * 1000000);
 }
 
 static void seat_tell_mounts(struct seat *seat, bool linked)
 {
-	struct mount_entry *e;
-
-	if (!seat->instance)
-		return;
-	TAILQ_FOREACH(e, &seat->instance->mounts, next)
-	wanted_set_linked(e->wanted, linked);
+	if (seat->instance)
+		host_mounts_set_linked(seat->instance->mounts, linked);
 }
 
 static void on_up(void *ctx, bool resumed, const struct session_hello *remote)
@@ -787,30 +633,18 @@ void instance_release(struct instance *i)
 	unmount_all(i);
 }
 
-static void leave_mounts(struct instance *i)
-{
-	struct mount_entry *e;
-
-	while ((e = TAILQ_FIRST(&i->mounts))) {
-		TAILQ_REMOVE(&i->mounts, e, next);
-		i->mount_count--;
-		wanted_leave(e->wanted);
-		free(e);
-	}
-}
-
 void instance_hand_over(struct instance *i)
 {
 	log_info("host %s: an agent of another build goes on with it", i->config.instance_name);
 	if (i->seat)
 		replace_seat(i);
-	leave_mounts(i);
+	host_mounts_leave(i->mounts);
 	check_ended(i);
 }
 
 void instance_leave(struct instance *i)
 {
-	leave_mounts(i);
+	host_mounts_leave(i->mounts);
 	instance_free(i);
 }
 
@@ -822,13 +656,14 @@ struct instance *instance_new(struct loop *loop, const struct session_hello *hel
 	if (!i)
 		return NULL;
 	*i = (struct instance){.loop = loop, .events = events, .ctx = ctx, .timeout_s = hello->timeout_s};
-	TAILQ_INIT(&i->mounts);
 	memcpy(i->id, hello->instance, sizeof(i->id));
 	i->guarded = strdup(guarded);
 	i->claim = loop_timer_new(loop, on_claim_timer, i);
 	i->linger = loop_timer_new(loop, on_linger_timer, i);
 	i->meter = op_meter_new(loop);
-	if (i->guarded && i->claim && i->linger && i->meter)
+	i->mounts =
+		i->guarded && i->meter ? host_mounts_new(loop, i->id, i->guarded, i->meter, &mounts_events, i) : NULL;
+	if (i->mounts && i->claim && i->linger)
 		return i;
 	instance_free(i);
 	return NULL;
@@ -836,7 +671,6 @@ struct instance *instance_new(struct loop *loop, const struct session_hello *hel
 
 void instance_free(struct instance *i)
 {
-	struct mount_entry *e;
 	struct seat *seat;
 
 	if (!i)
@@ -847,8 +681,7 @@ void instance_free(struct instance *i)
 		leave_seat(i);
 		seat_free(seat);
 	}
-	while ((e = TAILQ_FIRST(&i->mounts)))
-		entry_free(i, e);
+	host_mounts_free(i->mounts);
 	dial_free(i->dial);
 	ports_free(i->ports);
 	op_meter_free(i->meter);
@@ -860,16 +693,9 @@ void instance_free(struct instance *i)
 
 void instance_report(const struct instance *i, FILE *out)
 {
-	static const char *const states[] = {[MOUNT_MOUNTING] = "mounting",
-					     [MOUNT_MOUNTED] = "mounted",
-					     [MOUNT_FAILED] = "failed",
-					     [MOUNT_UNMOUNTED] = "unmounted"};
-	const struct mount_entry *e;
-
 	fprintf(out, "host %s (%s): %s\n", i->config.instance_name, i->config.host_user,
 		i->seat && peer_is_up(i->seat->peer) ? "connected" : "away");
-	TAILQ_FOREACH(e, &i->mounts, next)
-	fprintf(out, "  %s: %s\n", wanted_target(e->wanted), states[wanted_status(e->wanted)]);
+	host_mounts_report(i->mounts, out);
 	if (i->ports && ports_how(i->ports)[0])
 		fprintf(out, "  ports: %s\n", ports_how(i->ports));
 	if (i->seat && i->seat->clock)
