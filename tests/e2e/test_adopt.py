@@ -102,6 +102,25 @@ def test_it_is_killed_and_the_next_one_goes_on(homeport, guest, tree, alias, use
     assert not guest.mounts("fuse") and not keep_sockets(guest, user)
 
 
+def open_fds(guest, *starts):
+    """How many descriptors of each kind those processes have."""
+    kinds = [os.readlink(f"/proc/{outer}/fd/{fd}").split(":")[0] for outer in found(guest, *starts) for fd in os.listdir(f"/proc/{outer}/fd")]
+    return sorted((k, kinds.count(k)) for k in set(kinds))
+
+
+def test_nothing_piles_up_from_one_agent_to_the_next(homeport, guest, tree):
+    """Descriptors, here and in the helper; sockets in the folder."""
+    homeport.up("--mount", "~:/tmp/there:w")
+    before, seen = mounts(guest), []
+    for _ in range(5):
+        kill_serve(guest)
+        taken_up(homeport, guest, before)
+        assert guest.cmd("cat /tmp/there/note", user="me", timeout=20).stdout == "from the host\n"
+        seen.append((open_fds(guest, "homeport-guest helper"), len(open_fds(guest, "homeport-guest serve")), keep_sockets(guest)))
+    wait_until(lambda: open_fds(guest, "homeport-guest serve") and len(serves(guest)) == 1)
+    assert seen[1:] == seen[:-1]
+
+
 LOAD = """
     cd {0}/tree || exit 1
     while [ ! -e /tmp/enough ]; do
