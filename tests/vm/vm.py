@@ -303,4 +303,4 @@ def two_machines(folder):
 def put_away(both):
     for one in both:
         one.kill()
-    shutil.rmtree(both[0].sockets)
+    shutil.rmtree(both[0].sockets, ignore_errors=True)  # ssh removes its own as it ends
