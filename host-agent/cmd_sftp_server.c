@@ -171,10 +171,14 @@ static int parse_options(int argc, char **argv, struct sftp_options *o)
 
 static int map_counters(int fd, struct share *share)
 {
+	struct stat st;
 	void *p;
 
 	if (fd < 0)
 		return 0;
+	/* What lies beyond its end could not be counted in. */
+	if (fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(struct share_counters))
+		return -EINVAL;
 	p = mmap(NULL, sizeof(struct share_counters), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (p == MAP_FAILED)

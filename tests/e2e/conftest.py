@@ -46,6 +46,18 @@ def wait_until(condition, timeout=10.0, what="the condition", every=0.01):
         time.sleep(every)
 
 
+def mount_helpers(guest):
+    """{outer pid: command} of who stands by a mount of the guest, and so has /dev/fuse open: not of who watches ports."""
+    def opens(outer):
+        try:
+            return [os.readlink(f"/proc/{outer}/fd/{fd}") for fd in os.listdir(f"/proc/{outer}/fd")]
+        except OSError:
+            return []  # it has gone
+
+    return {outer: line for outer, (_, line) in guest.processes().items()
+            if "homeport-guest helper" in line and "/dev/fuse" in opens(outer)}
+
+
 def open_to_all(folder):
     """Every user may go there: pytest's own folders are root's alone."""
     folder = os.path.realpath(folder)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import wait_until
+from conftest import mount_helpers, wait_until
 from lab import BUILD_AT
 
 CACHE = "{}/.cache/homeport"
@@ -41,22 +41,9 @@ def connected(homeport):
     return status and status["state"] == "connected" and all(m["state"] == "mounted" for m in status["mounts"])
 
 
-def opens(outer):
-    """Where the process's descriptors lead to; nowhere once it has gone."""
-    try:
-        return [os.readlink(f"/proc/{outer}/fd/{fd}") for fd in os.listdir(f"/proc/{outer}/fd")]
-    except OSError:
-        return []
-
-
-def helpers(guest):
-    """Of mounts, not of the watch of ports."""
-    return {outer: line for outer, line in found(guest, "homeport-guest helper").items() if "/dev/fuse" in opens(outer)}
-
-
 def mounts(guest):
     """Mount points, and who stands by them: the same as long as they are the same mounts. (Their numbers are used again.)"""
-    return [m[0] for m in guest.mounts("fuse.homeport")], sorted(helpers(guest))
+    return [m[0] for m in guest.mounts("fuse.homeport")], sorted(mount_helpers(guest))
 
 
 def taken_up(homeport, guest, before):
@@ -538,15 +525,15 @@ def test_nobody_comes_and_the_helper_gives_it_up(homeport, host, guest, tree, ho
         homeport.up("--mount", "~:/tmp/there")
     for outer in found(host, "homeport run"):
         os.kill(outer, signal.SIGKILL)
-    helper = helpers(guest)
+    helper = mount_helpers(guest)
     kill_serve(guest)
-    assert guest.mounts("fuse") and helper == helpers(guest)
+    assert guest.mounts("fuse") and helper == mount_helpers(guest)
     waiting = guest.popen("cat /tmp/there/note", user="me", stderr=-1, text=True)
     time.sleep(0.3)
     for outer in helper if how == "sigterm" else []:
         os.kill(outer, signal.SIGTERM)
     wait_until(lambda: not guest.mounts("fuse"), timeout=10)
-    wait_until(lambda: not helpers(guest))
+    wait_until(lambda: not mount_helpers(guest))
     assert waiting.communicate(timeout=10)[1].strip().endswith(("not connected", "connection abort"))
 
 
@@ -554,7 +541,7 @@ def test_nobody_comes_and_the_helper_gives_it_up(homeport, host, guest, tree, ho
 def test_one_of_another_version_is_mounted_anew(homeport, guest, tree):
     homeport.up("--mount", "~:/tmp/there:w")
     before = mounts(guest)
-    [helper] = helpers(guest)
+    [helper] = mount_helpers(guest)
     folder = f"/proc/{helper}/fd"
     [memory] = [fd for fd in os.listdir(folder) if "memfd:homeport-mount" in os.readlink(f"{folder}/{fd}")]
     with open(f"{folder}/{memory}", "r+b") as f:

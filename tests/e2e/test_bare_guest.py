@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import Homeport, wait_until
+from conftest import Homeport, mount_helpers, wait_until
 from lab import BUILD_AT
 
 LAB = dict(guest_binary=False)
@@ -236,10 +236,6 @@ def test_an_installed_one_of_this_build_is_used(homeport, guest, host_home):
     assert guest.cmd(["find", CACHE, "-name", "homeport-guest"]).stdout == ""
 
 
-def helpers(guest):
-    return {outer for outer, (_, line) in guest.processes().items() if "homeport-guest helper" in line}
-
-
 def test_an_older_agent_hands_over_what_it_has_mounted_for_this_host(homeport, lab, host, guest, host_home, other):
     """The host's program is replaced while its agent dies: nothing is mounted twice, and who is in it goes on."""
     host_home.write("d/note", "from the host\n")
@@ -248,14 +244,14 @@ def test_an_older_agent_hands_over_what_it_has_mounted_for_this_host(homeport, l
     holder = guest.popen("cd /home/me/d && exec 3<note && echo ready && read x && cat note <&3 && pwd", user="me", stdin=-1,
                          stdout=-1, text=True)
     assert holder.stdout.readline() == "ready\n"
-    old, mounted = serves(guest), helpers(guest)
+    old, mounted = serves(guest), mount_helpers(guest)
     for outer, (_, line) in host.processes().items():
         if line.startswith("homeport run"):
             os.kill(outer, 9)
     assert len(guest.mounts("fuse.homeport")) == len(mounted) == 1
     homeport.up()
     assert len(guest.mounts("fuse.homeport")) == 1
-    assert helpers(guest) == mounted
+    assert mount_helpers(guest) == mounted
     assert guest.cmd("cat /home/me/note", user="me").stdout == "from the host\n"
     wait_until(lambda: not set(old) & set(serves(guest)), what="the old agent has nothing left to do")
     assert len(serves(guest)) == 1
@@ -269,12 +265,12 @@ def test_an_older_agent_that_does_not_know_how_gives_it_up(homeport, lab, host, 
     open(name, "wb").write(data.replace(b"hand-over %.32s", b"hand-upon %.32s"))  # what the other does not know
     host_home.write("note", "from the host\n")
     homeport.up()
-    old, mounted = serves(guest), helpers(guest)
+    old, mounted = serves(guest), mount_helpers(guest)
     for outer, (_, line) in host.processes().items():
         if line.startswith("homeport run"):
             os.kill(outer, 9)
     host.cmd([f"{other}/homeport", "up", "-F", lab.ssh_config(), "guest"], user="me", env=homeport.env)
-    assert len(guest.mounts("fuse.homeport")) == 1 and not helpers(guest) & mounted
+    assert len(guest.mounts("fuse.homeport")) == 1 and not mount_helpers(guest).keys() & mounted.keys()
     assert guest.cmd("cat /home/me/note", user="me").stdout == "from the host\n"
     wait_until(lambda: not set(old) & set(serves(guest)), what="the old agent has nothing left to do")
 

@@ -568,8 +568,10 @@ def test_a_large_tree_is_walked_with_few_descriptors(serve, tmp_path):
 def test_counters_are_counted_where_the_agent_looks(tmp_path):
     (tmp_path / "f").write_text("12345")
     fd = os.memfd_create("counters", 0)
-    os.ftruncate(fd, 4096)
     argv = [HOMEPORT, "sftp-server", "--no-mask", "--counters-fd", str(fd), str(tmp_path)]
+    done = subprocess.run(argv, pass_fds=[fd], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 1 and "--counters-fd: Invalid argument" in done.stderr
+    os.ftruncate(fd, 1 << 16)
     with Client.spawn(argv, pass_fds=[fd]) as c:
         c.read(c.open(c.lookup(ROOT, b"f")[0])[0], 0, 100)
         requests, read, written = struct.unpack("QQQ", os.pread(fd, 24, 0))
