@@ -67,9 +67,10 @@ class Mounted:
         return self.process.wait(timeout)
 
     def unmount(self):
-        """As a user would; the exit status of the mount."""
+        """As a user would; the exit status of the mount. It ends with the last copy of it, and a test beside this one may
+        just have made mounts of its own, with all of this machine's in them."""
         subprocess.run(["fusermount3", "-u", self.guest], check=True, timeout=10)
-        return self.wait()
+        return self.wait(70)
 
     def kill(self):
         """Whatever has happened, nothing stays."""

@@ -23,7 +23,9 @@ class Helper:
     """As sudo starts it for a user, in mounts of its own."""
 
     def __init__(self):
-        self.keeper = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; exec sleep 60"],
+        # What other tests have mounted would stay for as long as its copies here.
+        script = "umount -l -a -t fuse.homeport; echo; exec sleep 60"
+        self.keeper = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", script],
                                        stdout=subprocess.PIPE)
         self.keeper.stdout.readline()
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
