@@ -13,6 +13,7 @@
 
 #include "change.h"
 #include "embedded.h"
+#include "fnv.h"
 #include "installed.h"
 #include "run_program.h"
 #include "whole_file.h"
@@ -130,7 +131,7 @@ static mode_t file_mode(const struct change *c)
 
 static void put_hash(const struct wire_buf *data, char *text)
 {
-	snprintf(text, HASH_DIGITS + 1, "%016" PRIx64, whole_file_hash(data->data, data->len));
+	snprintf(text, HASH_DIGITS + 1, "%016" PRIx64, fnv1a(FNV1A_START, data->data, data->len));
 }
 
 int change_file_prepare(struct change *c)

@@ -41,6 +41,12 @@ struct statx_out {
 };
 static_assert(sizeof(struct statx_out) == 32 + 256, "as long as the kernel's");
 
+bool raw_has_answer(uint32_t opcode)
+{
+	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
+	       opcode != FUSE_NOTIFY_REPLY;
+}
+
 enum raw_request raw_request_adapt(void *request, size_t len)
 {
 	struct fuse_in_header *h = request;

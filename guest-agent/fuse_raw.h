@@ -27,6 +27,9 @@
 
 enum raw_request { RAW_NONE, RAW_STATX, RAW_TMPFILE, RAW_ACL_KILL_SGID };
 
+/* Whether the kernel waits for an answer to such a request. */
+bool raw_has_answer(uint32_t opcode);
+
 /* A request as the kernel wrote it, changed to what libfuse knows; what it was. */
 enum raw_request raw_request_adapt(void *request, size_t len);
 

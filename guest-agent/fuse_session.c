@@ -253,12 +253,6 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userda
 	return len;
 }
 
-static bool has_no_answer(uint32_t opcode)
-{
-	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT ||
-	       opcode == FUSE_NOTIFY_REPLY;
-}
-
 /*
  * A request that was read by an agent before, whole or (by its length) not. True: it cannot be carried out, and was
  * answered. What is not known of may have been anything.
@@ -279,7 +273,7 @@ static void write_down(struct mount *m, const struct fuse_buf *buf)
 
 	if (h->opcode == FUSE_INIT)
 		recall_set_init_request(m->recall, buf->mem, buf->size);
-	else if (!has_no_answer(h->opcode))
+	else if (raw_has_answer(h->opcode))
 		recall_began(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT, buf->mem, buf->size);
 	recall_arrived(m->recall);
 }
@@ -401,7 +395,7 @@ static void replay(struct mount *m, const void *request, size_t len)
 /* What the other one was just reading when it ended. The kernel may have taken it back: then nobody waits for it. */
 static void replay_arrival(struct mount *m, const struct fuse_in_header *h)
 {
-	if (h->unique && h->len >= sizeof(*h) && h->opcode != FUSE_INIT && !has_no_answer(h->opcode) &&
+	if (h->unique && h->len >= sizeof(*h) && h->opcode != FUSE_INIT && raw_has_answer(h->opcode) &&
 	    !recall_request(m->recall, h->unique & ~MOUNT_UNIQUE_RESENT))
 		replay(m, h, h->len);
 }

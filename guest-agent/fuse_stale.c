@@ -8,9 +8,7 @@
 #include <string.h>
 
 #include "fuse_call.h"
-
-#define OPCODE_TMPFILE 51u /* FUSE_TMPFILE, 7.37, Linux 6.1 */
-#define OPCODE_STATX   52u /* FUSE_STATX, 7.39, Linux 6.6; begins as GETATTR does */
+#include "fuse_raw.h"
 
 enum what {
 	STALE_FILE, /* opened once more */
@@ -38,6 +36,7 @@ static const struct row {
 	{FUSE_FSYNCDIR, offsetof(struct fuse_fsync_in, fh), STALE_DIR},
 	{FUSE_RELEASEDIR, offsetof(struct fuse_release_in, fh), STALE_RELEASE_DIR},
 	{FUSE_GETATTR, offsetof(struct fuse_getattr_in, fh), STALE_GETATTR},
+	/* begins as GETATTR does */
 	{OPCODE_STATX, offsetof(struct fuse_getattr_in, fh), STALE_GETATTR},
 	{FUSE_SETATTR, offsetof(struct fuse_setattr_in, fh), STALE_SETATTR},
 	{FUSE_GETLK, offsetof(struct fuse_lk_in, fh), STALE_FILE},

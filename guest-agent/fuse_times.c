@@ -57,11 +57,6 @@ static enum op_kind kind_of(uint32_t opcode)
 	return kinds[opcode];
 }
 
-static bool is_answered(uint32_t opcode)
-{
-	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT;
-}
-
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -77,7 +72,7 @@ static struct fuse_times_slot *slot_of(struct fuse_times *t, uint64_t unique)
 
 void fuse_times_begin(struct fuse_times *t, uint64_t unique, uint32_t opcode)
 {
-	if (!t->meter || !is_answered(opcode))
+	if (!t->meter || !raw_has_answer(opcode))
 		return;
 	t->handled = unique;
 	t->handled_kind = kind_of(opcode);

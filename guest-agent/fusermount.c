@@ -11,23 +11,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fd_packet.h"
+
 /* Takes the descriptor sent over the socket; negative when there is none. */
 static int receive_fd(int sock)
 {
-	char byte, control[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = {&byte, 1};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *c;
+	char byte;
 	int fd;
 
-	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) <= 0)
-		return -EIO;
-	c = CMSG_FIRSTHDR(&msg);
-	if (!c || c->cmsg_type != SCM_RIGHTS)
-		return -EIO;
-	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
+	return fd_packet_receive(sock, &byte, 1, &fd, 1) > 0 && fd >= 0 ? fd : -EIO;
 }
 
 /* The first line the program says on stderr is the text of the error. */

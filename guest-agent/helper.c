@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fd_packet.h"
 #include "folder_users.h"
 #include "fusermount.h"
 #include "helper_watch.h"
@@ -392,27 +393,13 @@ static size_t reply_fds(const struct helper *h, int fds[HELPER_FDS])
 
 static void reply_send(struct helper *h)
 {
-	char control[CMSG_SPACE(HELPER_FDS * sizeof(int))] = {0};
 	int fds[HELPER_FDS];
 	size_t count = reply_fds(h, fds);
 	struct wire_buf out = {0};
-	struct iovec iov;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	struct cmsghdr *c;
 
 	helper_reply_put(&out, &h->reply);
-	iov = (struct iovec){out.data, out.len};
-	if (count) {
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
-	}
 	if (!out.failed)
-		sendmsg(AGENT_SOCKET, &msg, MSG_NOSIGNAL);
+		fd_packet_send(AGENT_SOCKET, out.data, out.len, fds, count);
 	wire_buf_free(&out);
 }
 
@@ -446,23 +433,6 @@ static void helper_handle(struct helper *h, const struct helper_request *r)
 	reply_send(h);
 }
 
-/* One packet, with its descriptors in h->fds. */
-static ssize_t request_receive(struct helper *h, char *message)
-{
-	char control[CMSG_SPACE(HELPER_FDS * sizeof(int))];
-	struct iovec iov = {message, HELPER_MESSAGE_MAX};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	ssize_t len = recvmsg(AGENT_SOCKET, &msg, MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-
-	for (size_t i = 0; i < HELPER_FDS; i++)
-		h->fds[i] = -1;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(h->fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-	return len;
-}
-
 /* Until the agent has gone. */
 static void agent_serve(struct helper *h)
 {
@@ -470,7 +440,7 @@ static void agent_serve(struct helper *h)
 	struct helper_request r;
 	ssize_t len;
 
-	while ((len = request_receive(h, message)) > 0) {
+	while ((len = fd_packet_receive(AGENT_SOCKET, message, sizeof(message), h->fds, HELPER_FDS)) > 0) {
 		int rc = helper_request_get(message, (size_t)len, &r);
 
 		if (rc == 0)

@@ -14,9 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fd_packet.h"
 #include "helper.h"
 #include "loop.h"
-#include "sock_address.h"
 
 /* A process, until it has been waited for: who started it may go first. */
 struct helper_child {
@@ -67,17 +67,7 @@ void helper_child_forget(struct helper_child *c)
 
 int helper_connect(void)
 {
-	struct sock_address at;
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
-
-	sock_address_unix(&at, HELPER_SOCKET);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, &at.any, at.len) == 0)
-		return fd;
-	rc = -errno;
-	close(fd);
-	return rc;
+	return fd_packet_connect(HELPER_SOCKET);
 }
 
 /*

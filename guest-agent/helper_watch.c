@@ -18,6 +18,7 @@
 #include <linux/capability.h>
 
 #include "bpf_watch.h"
+#include "fd_packet.h"
 #include "mount_policy.h"
 
 #define WATCHES_MAX 4 /* of a user: one for each host that is connected */
@@ -58,21 +59,12 @@ static int capabilities_drop(void)
 
 static int ring_send(int sock, const struct helper_reply *reply, int ring)
 {
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {.head = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))}};
 	struct wire_buf out = {0};
-	struct iovec iov;
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	int rc = -ENOMEM;
 
 	helper_reply_put(&out, reply);
-	iov = (struct iovec){out.data, out.len};
-	memcpy(CMSG_DATA(&control.head), &ring, sizeof(ring));
 	if (!out.failed)
-		rc = sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+		rc = fd_packet_send(sock, out.data, out.len, &ring, 1);
 	wire_buf_free(&out);
 	return rc;
 }

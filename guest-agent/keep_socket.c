@@ -11,20 +11,18 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "fd_packet.h"
+#include "fnv.h"
 #include "helper.h"
 #include "log.h"
 #include "sock_address.h"
 
 #define NAME_START_SIZE 64
 
-/* FNV-1a. Two that are the same would have one socket; the helper knows its target, and the other is refused. */
+/* Two that are the same would have one socket; the helper knows its target, and the other is refused. */
 static uint64_t digits_of(const void *bytes, size_t len)
 {
-	uint64_t h = 0xcbf29ce484222325u;
-
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3u;
-	return h;
+	return fnv1a(FNV1A_START, bytes, len);
 }
 
 /* How names begin, of all hosts (NULL) or one. A home may be shared by several machines over a network. */
@@ -70,20 +68,10 @@ int keep_socket_listen(const char *path)
 
 int keep_socket_connect(const char *path)
 {
-	struct sock_address at;
-	int rc = sock_address_unix(&at, path), fd;
+	int fd = fd_packet_connect(path);
 
-	if (rc < 0)
-		return rc;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, &at.any, at.len) == 0)
+	if (fd != -ECONNREFUSED)
 		return fd;
-	rc = -errno;
-	close(fd);
-	if (rc != -ECONNREFUSED)
-		return rc;
 	unlink(path);
 	return -ENOENT;
 }
@@ -98,7 +86,7 @@ void keep_socket_unmount(const char *path)
 	if (fd < 0)
 		return;
 	helper_request_put(&out, &request);
-	if (!out.failed && send(fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+	if (!out.failed && fd_packet_send(fd, out.data, out.len, NULL, 0) == 0) {
 		log_info("a mount that an earlier agent left is given up: nobody wants it");
 		unlink(path);
 	}

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fd_packet.h"
 #include "helper.h"
 #include "helper_spawn.h"
 #include "log.h"
@@ -47,21 +48,10 @@ static void leave_way(struct lent_watch *l)
 static int packet_receive(int sock, struct helper_reply *reply, int *ring)
 {
 	char buf[HELPER_MESSAGE_MAX];
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = {buf, sizeof(buf)};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-	ssize_t len = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	ssize_t len = fd_packet_receive(sock, buf, sizeof(buf), ring, 1);
 
-	*ring = -1;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(ring, CMSG_DATA(c), sizeof(*ring));
 	if (len < 0)
-		return -errno;
+		return (int)len;
 	return len == 0 ? -ENOTCONN : helper_reply_get(buf, (size_t)len, reply);
 }
 
@@ -113,7 +103,7 @@ static int way_try(struct lent_watch *l)
 	helper_request_put(&out, &request);
 	rc = -ENOMEM;
 	if (l->watch && !out.failed)
-		rc = send(l->sock, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+		rc = fd_packet_send(l->sock, out.data, out.len, NULL, 0);
 	wire_buf_free(&out);
 	return rc;
 }

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "build_id.h"
+#include "fd_packet.h"
 
 #define MEET_LOG_MAX (1 << 20) /* a log longer than this is begun anew, the old one kept once */
 #define NAME_SIZE    64
@@ -319,73 +320,22 @@ int meet_accept(int listener)
 
 int meet_send(int fd, const char *text, const int *fds, size_t count)
 {
-	union {
-		struct cmsghdr head;
-		char space[CMSG_SPACE(MEET_FDS * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = (void *)text, .iov_len = strlen(text)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	size_t len = strlen(text);
 
-	if (count > MEET_FDS || iov.iov_len > MEET_TEXT_MAX)
-		return -EMSGSIZE;
-	if (count) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		control.head.cmsg_level = SOL_SOCKET;
-		control.head.cmsg_type = SCM_RIGHTS;
-		control.head.cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(&control.head), fds, count * sizeof(int));
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-/* Takes the descriptors out of a message; closes those beyond `count`. Returns how many there were. */
-static size_t take_fds(struct msghdr *msg, int *fds, size_t count)
-{
-	size_t seen = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < n; i++, seen++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (seen < count)
-				fds[seen] = fd;
-			else
-				close(fd);
-		}
-	}
-	return seen;
+	return len > MEET_TEXT_MAX ? -EMSGSIZE : fd_packet_send(fd, text, len, fds, count);
 }
 
 int meet_receive(int fd, char text[MEET_TEXT_MAX + 1], int *fds, size_t count)
 {
-	union {
-		struct cmsghdr head;
-		char space[CMSG_SPACE(MEET_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = text, .iov_len = MEET_TEXT_MAX};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-	size_t seen;
+	ssize_t n = fd_packet_receive(fd, text, MEET_TEXT_MAX, fds, count);
 
-	if (n < 0)
-		return -errno;
-	seen = take_fds(&msg, fds, count);
-	text[n] = '\0';
-	if (n == 0)
-		return 0;
-	if (seen != count || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-		for (size_t i = 0; i < seen && i < count; i++)
+	text[n > 0 ? n : 0] = '\0';
+	if (n <= 0 || !count || fds[count - 1] >= 0)
+		return (int)n;
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] >= 0)
 			close(fds[i]);
-		return -EPROTO;
-	}
-	return (int)n;
+	return -EPROTO;
 }
 
 int meet_open_log(void)

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fd_packet.h"
 #include "helper.h"
 #include "helper_spawn.h"
 #include "keep_socket.h"
@@ -162,30 +163,13 @@ static void on_mount_reply(struct mounter *m, const struct helper_reply *reply, 
 	helper_end(m);
 }
 
-/* One packet and the descriptors that came with it (or -1). 0: the helper has gone. */
-static ssize_t packet_receive(int sock, char *buf, size_t size, int fds[HELPER_FDS])
-{
-	char control[CMSG_SPACE(HELPER_FDS * sizeof(int))];
-	struct iovec iov = {buf, size};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	ssize_t len = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-
-	for (size_t i = 0; i < HELPER_FDS; i++)
-		fds[i] = -1;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-	return len < 0 ? -errno : len;
-}
-
 static void on_helper(void *ctx, int sock, unsigned what)
 {
 	struct mounter *m = ctx;
 	char buf[HELPER_MESSAGE_MAX];
 	struct helper_reply reply;
 	int fds[HELPER_FDS];
-	ssize_t len = packet_receive(sock, buf, sizeof(buf), fds);
+	ssize_t len = fd_packet_receive(sock, buf, sizeof(buf), fds, HELPER_FDS);
 
 	(void)what;
 	if (len == -EAGAIN || len == -EINTR)
@@ -218,27 +202,12 @@ static void on_helper(void *ctx, int sock, unsigned what)
 
 static int request_send(struct mounter *m, const struct helper_request *request, const int *fds, size_t count)
 {
-	char control[CMSG_SPACE(HELPER_FDS * sizeof(int))] = {0};
 	struct wire_buf out = {0};
-	struct iovec iov;
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	int rc = -ENOMEM;
 
 	helper_request_put(&out, request);
-	iov = (struct iovec){out.data, out.len};
-	if (count) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
-	}
 	if (!out.failed)
-		rc = sendmsg(m->sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+		rc = fd_packet_send(m->sock, out.data, out.len, fds, count);
 	wire_buf_free(&out);
 	return rc;
 }

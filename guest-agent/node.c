@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fnv.h"
 #include "heap.h"
 
 static_assert(sizeof(void *) != 8 || sizeof(struct node) == 136, "a node has no holes");
@@ -45,14 +46,10 @@ static size_t hash_server(uint16_t share, uint64_t server)
 	return hash_mix(server ^ ((uint64_t)share << 48));
 }
 
-/* FNV-1a: names are short. */
+/* Names are short. */
 static size_t hash_name(const struct node *parent, const char *name, size_t len)
 {
-	uint64_t h = 0xcbf29ce484222325u ^ parent->id;
-
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ (uint8_t)name[i]) * 0x100000001b3u;
-	return hash_mix(h);
+	return hash_mix(fnv1a(FNV1A_START ^ parent->id, name, len));
 }
 
 static struct node **bucket_id(const struct node_table *t, uint64_t id)

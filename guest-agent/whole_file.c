@@ -139,13 +139,3 @@ int whole_file_replace(const char *path, const char *suffix, const struct wire_b
 		unlink(fresh);
 	return rc < 0 ? rc : whole_file_sync_folder(path);
 }
-
-uint64_t whole_file_hash(const void *data, size_t len)
-{
-	const uint8_t *at = data;
-	uint64_t hash = 0xcbf29ce484222325u;
-
-	for (size_t i = 0; i < len; i++)
-		hash = (hash ^ at[i]) * 0x100000001b3u;
-	return hash;
-}

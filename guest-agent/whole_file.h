@@ -35,7 +35,4 @@ int whole_file_edit(const char *path, size_t max, bool make, whole_file_edit_cb 
 /* Has a folder's changed names on the disk: that of `path`. 0 or a negative errno. */
 int whole_file_sync_folder(const char *path);
 
-/* Tells one content from another (FNV-1a): for what an accident changes, not an enemy. */
-uint64_t whole_file_hash(const void *data, size_t len);
-
 #endif

@@ -17,6 +17,7 @@
 #include "config.h"
 #include "ctl_socket.h"
 #include "ctl_words.h"
+#include "fnv.h"
 #include "forward.h"
 #include "guest_env.h"
 #include "log.h"
@@ -281,14 +282,11 @@ void agent_services_shell(const struct agent *a, struct ctl_client *client)
 /* Whether it is other than what this session's guest was told last; it is remembered as that. */
 static bool is_news(struct agent *a, const struct control_environment *e)
 {
-	uint64_t digest = 14695981039346656037u; /* FNV-1a, of each text with its NUL */
+	uint64_t digest = FNV1A_START;
 
+	/* Each with its NUL, which is where one ends. */
 	for (uint32_t i = 0; i < e->count; i++)
-		for (const char *at = e->variables[i];; at++) {
-			digest = (digest ^ (uint8_t)*at) * 1099511628211u;
-			if (!*at)
-				break;
-		}
+		digest = fnv1a(digest, e->variables[i], strlen(e->variables[i]) + 1);
 	if (a->environment_told == digest)
 		return false;
 	a->environment_told = digest;

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fnv.h"
 #include "owner_record.h"
 
 /* A change within this time before now may be followed by another with the same ctime (clock ticks). */
@@ -45,14 +46,11 @@ static uint64_t version_of_handle(int fd, const char *name)
 		struct file_handle h;
 		uint8_t bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 	} handle = {.h.handle_bytes = MAX_HANDLE_SZ};
-	uint64_t hash = 0xcbf29ce484222325u;
 	int mount;
 
 	if (name_to_handle_at(fd, name, &handle.h, &mount, *name ? 0 : AT_EMPTY_PATH) < 0)
 		return 0;
-	for (unsigned i = 0; i < handle.h.handle_bytes; i++)
-		hash = (hash ^ handle.h.f_handle[i]) * 0x100000001b3u;
-	return hash;
+	return fnv1a(FNV1A_START, handle.h.f_handle, handle.h.handle_bytes);
 }
 
 static void attr_of(const struct statx *st, uint32_t device, struct sftp_attr *a)
