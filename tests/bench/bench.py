@@ -41,8 +41,9 @@ class Bench:
     def start_script(self, machine, name):
         """Puts a script into the machine and starts it there."""
         place = f"/tmp/{name}"
-        with open(os.path.join(HERE, name)) as source, open(machine.path(place), "w") as copy:
+        with open(os.path.join(HERE, name)) as source, open(machine.path(place + ".new"), "w") as copy:
             copy.write(source.read())
+        os.rename(machine.path(place + ".new"), machine.path(place))  # one that starts now reads a whole one
         return machine.popen(["/usr/bin/python3", "-B", place], user="me", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              text=True)
 
