@@ -76,12 +76,12 @@ INC_common      := -iquote common
 INC_host-agent  := -iquote common -iquote host-agent
 INC_guest-agent := -iquote common -iquote guest-agent -DFUSE_USE_VERSION=314 $(FUSE_CFLAGS)
 
-LIBS_common      := -levent_core
-LIBS_host-agent  := $(shell pkg-config --libs libssh libevent_core yaml-0.1 libseccomp 2>/dev/null)
-LIBS_guest-agent := $(shell pkg-config --libs fuse3 libevent_core 2>/dev/null)
+LIBS_common      := -levent_core -lssl -lcrypto
+LIBS_host-agent  := $(shell pkg-config --libs libssh libssl libcrypto libevent_core yaml-0.1 libseccomp 2>/dev/null)
+LIBS_guest-agent := $(shell pkg-config --libs fuse3 libevent_core libssl libcrypto 2>/dev/null)
 # The release binary of the guest is static. libfuse's use of dlopen (its module option, never used here) makes the
 # linker warn; that warning is expected.
-LIBS_guest_static := -l:libfuse3.a -l:libevent_core.a -ldl
+LIBS_guest_static := -l:libfuse3.a -l:libevent_core.a -l:libssl.a -l:libcrypto.a -ldl
 
 # -------------------------------------------------------------------------------------------------------- sources
 

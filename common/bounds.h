@@ -40,6 +40,11 @@
 #define PEER_GOODBYE_WAIT_US 500000u
 #define PEER_PART_WAIT_US    2000000u
 
+/* A direct connection: for how long one is tried for, and how many may call at once where one side listens for it. */
+#define DIRECT_PATIENCE_US 3000000u
+#define DIRECT_CALLERS_MAX 4u
+#define DIRECT_KEY_SIZE    32u
+
 /* Control messages. */
 #define CONTROL_MESSAGE_MAX  (64u << 10)
 #define CONTROL_MOUNTS_MAX   64u /* mounts a session, and shares a mount */

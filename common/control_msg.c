@@ -551,6 +551,41 @@ static int get_counters(struct wire_reader *r, struct control_msg *msg)
 	return 0;
 }
 
+static void put_direct(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u8(out, (uint8_t)msg->direct.way);
+	wire_put_u16(out, msg->direct.port);
+	wire_put_bytes(out, msg->direct.key, sizeof(msg->direct.key));
+}
+
+static int get_direct(struct wire_reader *r, struct control_msg *msg)
+{
+	uint8_t way = wire_get_u8(r);
+	const uint8_t *key;
+
+	msg->direct.way = (enum direct_way)way;
+	msg->direct.port = wire_get_u16(r);
+	key = wire_get_bytes(r, sizeof(msg->direct.key));
+	if (key)
+		memcpy(msg->direct.key, key, sizeof(msg->direct.key));
+	if (way != DIRECT_GUEST_LISTENS && way != DIRECT_HOST_LISTENS)
+		return -EPROTO;
+	return (way == DIRECT_HOST_LISTENS) == (msg->direct.port != 0) ? 0 : -EPROTO;
+}
+
+static void put_direct_state(struct wire_buf *out, const struct control_msg *msg)
+{
+	wire_put_u16(out, msg->direct_state.port);
+	wire_put_u32(out, msg->direct_state.error);
+}
+
+static int get_direct_state(struct wire_reader *r, struct control_msg *msg)
+{
+	msg->direct_state.port = wire_get_u16(r);
+	msg->direct_state.error = wire_get_u32(r);
+	return (msg->direct_state.port == 0) == (msg->direct_state.error != 0) ? 0 : -EPROTO;
+}
+
 /* --- the table ------------------------------------------------------------------------------------------------- */
 
 static const struct message messages[] = {
@@ -573,6 +608,8 @@ static const struct message messages[] = {
 	[CONTROL_CLOCK] = {"CLOCK", true, put_clock, get_clock},
 	[CONTROL_COUNT] = {"COUNT", true, put_count, get_count},
 	[CONTROL_COUNTERS] = {"COUNTERS", false, put_counters, get_counters},
+	[CONTROL_DIRECT] = {"DIRECT", true, put_direct, get_direct},
+	[CONTROL_DIRECT_STATE] = {"DIRECT_STATE", false, put_direct_state, get_direct_state},
 };
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == CONTROL_TYPE_END, "a row for each message");
 

@@ -42,6 +42,9 @@ enum control_type {
 	/* what `homeport top` shows */
 	CONTROL_COUNT,    /* host -> guest: say what was counted */
 	CONTROL_COUNTERS, /* guest -> host: the answer to one of these, in their order */
+	/* a connection beside SSH (direct.h) */
+	CONTROL_DIRECT,       /* host -> guest: let there be one, in this way */
+	CONTROL_DIRECT_STATE, /* guest -> host: what it does about the last of these */
 	CONTROL_TYPE_END,
 };
 
@@ -153,6 +156,22 @@ struct control_counters {
 	struct op_counters *counters; /* of all its mounts, since the guest's agent knows this host */
 };
 
+enum direct_way {
+	DIRECT_GUEST_LISTENS = 1, /* at its end of the SSH connection, and says at which port */
+	DIRECT_HOST_LISTENS,      /* at its own, at `port` */
+};
+
+struct control_direct {
+	enum direct_way way;
+	uint16_t port; /* of the second way; else 0 */
+	uint8_t key[DIRECT_KEY_SIZE];
+};
+
+struct control_direct_state {
+	uint16_t port;  /* it listens there; 0: it does not */
+	uint32_t error; /* errno, and nothing comes of it */
+};
+
 struct control_msg {
 	enum control_type type;
 	union {
@@ -171,6 +190,8 @@ struct control_msg {
 		struct control_environment environment; /* owns its strings: control_msg_clear() */
 		struct control_count count;
 		struct control_counters counters;
+		struct control_direct direct;
+		struct control_direct_state direct_state;
 		struct {
 			uint8_t level;
 			char text[CONTROL_TEXT_MAX];

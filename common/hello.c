@@ -110,14 +110,14 @@ int session_parse_hello(const uint8_t *data, size_t len, struct session_hello *h
 	return (int)(SESSION_BANNER_SIZE + RETAIN_HEADER + size);
 }
 
-bool session_matches(const struct session *s, const struct session_hello *hello)
+bool session_matches(const struct session_hello *own, const struct session_hello *hello)
 {
 	volatile uint8_t differ = 0;
 
 	for (size_t i = 0; i < SESSION_ID_SIZE; i++)
-		differ |= s->self.id[i] ^ hello->id[i];
+		differ |= own->id[i] ^ hello->id[i];
 	for (size_t i = 0; i < SESSION_SECRET_SIZE; i++)
-		differ |= s->self.secret[i] ^ hello->secret[i];
+		differ |= own->secret[i] ^ hello->secret[i];
 	return !differ;
 }
 

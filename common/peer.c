@@ -358,30 +358,45 @@ void peer_free(struct peer *p)
 	free(p);
 }
 
-int peer_attach(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
-		size_t rest_len)
+int peer_move(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
+	      size_t rest_len, struct chan **old)
 {
 	int r = p->dead ? -EPROTO : session_check_attach(p->session, hello);
 
+	*old = NULL;
 	if (r < 0) {
 		chan_free(chan);
 		return r;
 	}
-	/* Not `down`: whoever hears of it might attach another one, from in here. */
-	chan_free(p->chan);
+	*old = p->chan;
+	if (*old)
+		chan_set_owner(*old, NULL, NULL);
 	p->dropping = p->blocked = false;
 	p->chan = chan;
 	chan_set_owner(chan, &peer_chan_events, p);
 	r = session_attach(p->session, hello, loop_now_us(p->loop));
 	if (r < 0) {
-		p->chan = NULL;
 		chan_free(chan);
+		p->chan = *old;
+		*old = NULL;
+		peer_drop(p, "the connection could not be changed for another");
 		return r;
 	}
 	if (rest_len)
 		peer_take(p, rest, rest_len);
 	peer_kick(p);
 	return 0;
+}
+
+int peer_attach(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
+		size_t rest_len)
+{
+	struct chan *old;
+	int r = peer_move(p, chan, hello, rest, rest_len, &old);
+
+	/* Not `down`: whoever hears of it might attach another one, from in here. */
+	chan_free(old);
+	return r;
 }
 
 void peer_goodbye(struct peer *p, enum session_reason reason, const char *text)

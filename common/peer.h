@@ -40,6 +40,14 @@ void peer_free(struct peer *p);
 int peer_attach(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 		size_t rest_len);
 
+/*
+ * The same for a session whose connection lives and is to carry nothing from here on: that one is not closed but handed
+ * back in *old, without an owner (NULL: there was none). On failure *old is NULL, and the session goes on with what it
+ * had, or `down` follows.
+ */
+int peer_move(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
+	      size_t rest_len, struct chan **old);
+
 /* Sends GOODBYE with a reason, then (as soon as it is written, or after PEER_GOODBYE_WAIT_US) `dead` is called. */
 void peer_goodbye(struct peer *p, enum session_reason reason, const char *text);
 

@@ -236,7 +236,7 @@ static int on_hello(struct session *s, const uint8_t *payload, size_t len, uint6
 
 	if (s->state != SESSION_GREETING || !hello_parse(payload, len, &peer))
 		return session_violation(s, "a HELLO that cannot be");
-	if (!session_matches(s, &peer) || peer.epoch != s->self.epoch)
+	if (!session_matches(&s->self, &peer) || peer.epoch != s->self.epoch)
 		return session_violation(s, "the HELLO of another session");
 	if (s->self.resume && !peer.resume) {
 		session_die(s, SESSION_REASON_UNKNOWN, "the other side does not know the session any more");

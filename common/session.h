@@ -114,8 +114,9 @@ void session_detach(struct session *s, uint64_t now_us);
  */
 int session_parse_hello(const uint8_t *data, size_t len, struct session_hello *hello);
 
-/* Is the HELLO of this session: id and secret are the same? Takes the same time wherever they differ. */
-bool session_matches(const struct session *s, const struct session_hello *hello);
+/* Is the HELLO of the session whose identity is `own`: id and secret are the same? Takes the same time wherever they
+ * differ. */
+bool session_matches(const struct session_hello *own, const struct session_hello *hello);
 
 /* Writes the whole answer of a greeter that has no session for a HELLO: banner and GOODBYE. */
 void session_put_refusal(struct wire_buf *out, enum session_reason reason, const char *text);

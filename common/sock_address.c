@@ -42,6 +42,19 @@ int sock_address_unix(struct sock_address *a, const char *path)
 	return 0;
 }
 
+/* Both families have it at the same place. */
+_Static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port), "one port");
+
+void sock_address_set_port(struct sock_address *a, uint16_t port)
+{
+	a->in.sin_port = htons(port);
+}
+
+uint16_t sock_address_port(const struct sock_address *a)
+{
+	return ntohs(a->in.sin_port);
+}
+
 bool sock_address_is_unix(const struct sock_address *a)
 {
 	return a->any.sa_family == AF_UNIX;

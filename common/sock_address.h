@@ -30,6 +30,10 @@ void sock_address_ip(struct sock_address *a, uint8_t family, const uint8_t *addr
 /* -ENAMETOOLONG, and `a` as it was, where the path does not fit. */
 int sock_address_unix(struct sock_address *a, const char *path);
 
+/* Of an IP address. */
+void sock_address_set_port(struct sock_address *a, uint16_t port);
+uint16_t sock_address_port(const struct sock_address *a);
+
 bool sock_address_is_unix(const struct sock_address *a);
 bool sock_address_equal(const struct sock_address *a, const struct sock_address *b);
 

@@ -51,7 +51,7 @@ struct knock {
 	int fd;
 	struct loop_fd *watch;
 	struct greeter *greeter; /* NULL until it brought its descriptors */
-	uint16_t ssh_port;
+	struct ssh_ends ends;
 	const struct instance *releasing; /* waits for its end; NULL: for nothing */
 };
 
@@ -255,7 +255,7 @@ static struct attachment *attachment_take(struct knock *k)
 
 	if (!attachment)
 		return NULL;
-	*attachment = (struct attachment){.fd = k->fd, .ssh_port = k->ssh_port};
+	*attachment = (struct attachment){.fd = k->fd, .ends = k->ends};
 	k->fd = -1;
 	return attachment;
 }
@@ -297,11 +297,8 @@ static void on_greeted(void *ctx, struct chan *chan, const struct session_hello 
 static void knock_attach(struct knock *k, const char *connection, const int fds[MEET_FDS])
 {
 	struct chan *chan = chan_fd_new(k->agent->loop, fds[0], fds[1]);
-	unsigned port = 0;
 
-	/* SSH_CONNECTION: client address, client port, server address, server port. */
-	if (sscanf(connection, "%*s %*s %*s %u", &port) == 1 && port <= UINT16_MAX)
-		k->ssh_port = (uint16_t)port;
+	ssh_ends_read(connection, &k->ends);
 	k->greeter = chan ? greeter_new(k->agent->loop, chan, on_greeted, k) : NULL;
 	if (!k->greeter) {
 		meet_send(k->fd, "out of memory", NULL, 0);

@@ -5,11 +5,11 @@
 #ifndef HOMEPORT_ATTACHMENT_H
 #define HOMEPORT_ATTACHMENT_H
 
-#include <stdint.h>
+#include "ssh_ends.h"
 
 struct attachment {
-	int fd;            /* the socket to the attach process */
-	uint16_t ssh_port; /* of this machine, of the connection; 0: not known */
+	int fd; /* the socket to the attach process */
+	struct ssh_ends ends;
 };
 
 /* Lets the attach process go; `why` is for whoever reads its stderr, NULL when all is well. NULL is fine. */

@@ -38,6 +38,7 @@
 #include "listener_source.h"
 #include "log.h"
 #include "loop.h"
+#include "move.h"
 #include "mux.h"
 #include "op_meter.h"
 #include "peer.h"
@@ -53,6 +54,7 @@ struct seat {
 	struct loop *loop;
 	struct peer *peer;
 	struct attachment *attachment; /* of the present connection; NULL: none */
+	struct move *move;             /* of it, to a direct one; NULL: there was none */
 	uint16_t ssh_port;
 	struct mux_stream *control;
 	struct wire_buf in;
@@ -60,6 +62,7 @@ struct seat {
 	struct clock_step *clock; /* from the first CLOCK_CHECK on; NULL: the clock is no matter of this host's */
 	bool named;               /* and the host has its name in /etc/hosts */
 	bool configured;          /* CONFIG came */
+	bool moving;              /* the connection is just being changed for a direct one */
 };
 
 struct instance {
@@ -317,6 +320,67 @@ static int on_count(struct instance *i, const struct control_msg *msg)
 	return host_send(i, &answer);
 }
 
+static void on_move_message(void *ctx, const struct control_msg *msg)
+{
+	struct seat *seat = ctx;
+
+	if (seat->instance)
+		host_send(seat->instance, msg);
+}
+
+static void on_move_listening(void *ctx, uint64_t inode)
+{
+	struct seat *seat = ctx;
+
+	if (seat->instance && seat->instance->ports)
+		ports_hide(seat->instance->ports, inode);
+}
+
+static void on_move_connected(void *ctx, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
+			      size_t rest_len)
+{
+	struct seat *seat = ctx;
+	struct chan *old;
+
+	if (!session_matches(peer_identity(seat->peer), hello)) {
+		greeter_refuse(chan, SESSION_REASON_UNKNOWN, "this is another session");
+		return;
+	}
+	seat->moving = true;
+	peer_move(seat->peer, chan, hello, rest, rest_len, &old);
+	seat->moving = false;
+	if (old && move_leave(seat->move, old) < 0)
+		peer_drop_connection(seat->peer, "out of memory");
+}
+
+static void on_move_ended(void *ctx, const char *why)
+{
+	struct seat *seat = ctx;
+
+	peer_drop_connection(seat->peer, why);
+}
+
+static const struct move_events move_events = {
+	.message = on_move_message,
+	.listening = on_move_listening,
+	.connected = on_move_connected,
+	.ended = on_move_ended,
+};
+
+static int on_direct(struct instance *i, const struct control_direct *direct)
+{
+	struct seat *seat = i->seat;
+
+	if (!seat->attachment)
+		return -EPROTO;
+	if (!seat->move)
+		seat->move = move_new(i->loop, &seat->attachment->ends, &move_events, seat);
+	if (!seat->move)
+		return -ENOMEM;
+	move_ask(seat->move, direct);
+	return 0;
+}
+
 static int on_message(struct instance *i, struct control_msg *msg)
 {
 	if (msg->type != CONTROL_CONFIG && !i->seat->configured)
@@ -344,6 +408,8 @@ static int on_message(struct instance *i, struct control_msg *msg)
 		return 0;
 	case CONTROL_COUNT:
 		return on_count(i, msg);
+	case CONTROL_DIRECT:
+		return on_direct(i, &msg->direct);
 	default:
 		return -EPROTO; /* ours to send, not the host's */
 	}
@@ -405,6 +471,8 @@ static const struct mux_stream_events control_events = {
 
 static void seat_leave_connection(struct seat *seat, const char *why)
 {
+	move_free(seat->move);
+	seat->move = NULL;
 	attachment_close(seat->attachment, why);
 	seat->attachment = NULL;
 }
@@ -455,7 +523,8 @@ static void on_up(void *ctx, bool resumed, const struct session_hello *remote)
 	(void)remote;
 	seat_tell_mounts(seat, true);
 	if (resumed && seat->instance)
-		log_info("host %s: connected again", seat->instance->config.instance_name);
+		log_info("host %s: connected %s", seat->instance->config.instance_name,
+			 seat->moving ? "directly, beside ssh" : "again");
 }
 
 /*
@@ -551,24 +620,12 @@ static struct seat *seat_new(struct instance *i, const struct session_hello *hel
 	return NULL;
 }
 
-static bool same_session(const struct seat *seat, const struct session_hello *hello)
-{
-	const struct session_hello *own = peer_identity(seat->peer);
-	uint8_t differs = 0;
-
-	for (size_t n = 0; n < sizeof(own->id); n++)
-		differs |= own->id[n] ^ hello->id[n];
-	for (size_t n = 0; n < sizeof(own->secret); n++)
-		differs |= own->secret[n] ^ hello->secret[n];
-	return differs == 0;
-}
-
 /* The session a HELLO is about, made if it is a new one; NULL when the chan was refused (and taken). */
 static struct seat *find_seat(struct instance *i, struct chan *chan, const struct session_hello *hello)
 {
 	struct session_hello own = *hello;
 
-	if (i->seat && same_session(i->seat, hello))
+	if (i->seat && session_matches(peer_identity(i->seat->peer), hello))
 		return i->seat;
 	if (hello->resume) {
 		greeter_refuse(chan, SESSION_REASON_UNKNOWN, "this session is not known here (any more)");
@@ -587,7 +644,6 @@ void instance_connect(struct instance *i, struct chan *chan, const struct sessio
 		      size_t rest_len, struct attachment *attachment)
 {
 	struct seat *seat = find_seat(i, chan, hello);
-	struct attachment *old;
 	int rc;
 
 	if (!seat) {
@@ -598,11 +654,9 @@ void instance_connect(struct instance *i, struct chan *chan, const struct sessio
 	i->timeout_s = hello->timeout_s;
 	loop_timer_stop(i->linger);
 	/* The connection that was there, if one was, ends in peer_attach(): its process is let go first. */
-	old = seat->attachment;
-	seat->attachment = NULL;
-	attachment_close(old, NULL);
-	if (attachment->ssh_port)
-		seat->ssh_port = attachment->ssh_port;
+	seat_leave_connection(seat, NULL);
+	if (attachment->ends.server.len)
+		seat->ssh_port = sock_address_port(&attachment->ends.server);
 	rc = peer_attach(seat->peer, chan, hello, rest, rest_len);
 	if (rc < 0) {
 		log_warn("host %s: a connection was refused: %s", i->config.instance_name, strerror(-rc));

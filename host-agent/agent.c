@@ -164,7 +164,8 @@ void agent_stop(struct agent *a)
  * Without a connection there is nobody to tell, and nothing to wait for. */
 static void stop_step(struct agent *a)
 {
-	if (a->goodbye_sent)
+	/* On its way from one connection to the other nobody hears it. */
+	if (a->goodbye_sent || a->direct.moving)
 		return;
 	if (!a->peer || !peer_is_up(a->peer)) {
 		if (agent_failed_mounts(a) < a->plan.count && a->ever_connected)
@@ -204,7 +205,7 @@ static void on_peer_up(void *ctx, bool resumed, const struct session_hello *remo
 	struct agent *a = ctx;
 
 	(void)remote;
-	if (a->state == AGENT_STOPPED)
+	if (a->state == AGENT_STOPPED || agent_direct_moved(a))
 		return;
 	a->error = (struct link_error){0};
 	if (a->ever_connected)
@@ -212,8 +213,10 @@ static void on_peer_up(void *ctx, bool resumed, const struct session_hello *remo
 	a->ever_connected = true;
 	if (!resumed && agent_guest_begin(a) < 0)
 		peer_goodbye(a->peer, SESSION_REASON_RESOURCES, "out of memory");
-	if (resumed)
+	if (resumed) {
 		agent_guest_check_clock(a);
+		agent_direct_begin(a);
+	}
 	set_state(a, AGENT_CONNECTED);
 	agent_changed(a);
 }
@@ -230,6 +233,7 @@ static void on_peer_down(void *ctx, const char *why)
 {
 	struct agent *a = ctx;
 
+	agent_direct_end(a);
 	if (a->state == AGENT_STOPPED)
 		return;
 	log_warn("session %s: %s", a->dir->name, why);
@@ -267,6 +271,7 @@ static void on_peer_dead(void *ctx, enum session_reason reason, const char *text
 			 why);
 	loop_defer(a->loop, free_peer, a->peer);
 	a->peer = NULL;
+	agent_direct_end(a);
 	agent_guest_end(a);
 	agent_changed(a);
 	if (a->stopping) {
@@ -347,6 +352,8 @@ static void on_link_connected(void *ctx, struct chan *chan, const struct link_in
 	snprintf(a->ssh_key, sizeof(a->ssh_key), "%s", info->host_key);
 	snprintf(a->ssh_key_type, sizeof(a->ssh_key_type), "%s", info->host_key_type);
 	a->ssh_port = info->port;
+	a->direct.local = info->local;
+	a->direct.remote = info->remote;
 	if (!a->peer)
 		a->peer = new_peer(a);
 	if (!a->peer) {

@@ -23,7 +23,9 @@ static void tell_session(const struct agent *a, struct ctl_client *client)
 	struct check check = {.name = "session"};
 
 	if (a->state == AGENT_CONNECTED) {
-		check_say(&check, CHECK_OK, "%s runs, and is connected", a->dir->name);
+		check_say(&check, CHECK_OK, "%s runs, and is connected %s%s%s", a->dir->name,
+			  a->direct.up ? "directly, beside ssh" : "through ssh", a->direct.why[0] ? ": " : "",
+			  a->direct.why);
 	} else {
 		check_say(&check, CHECK_PROBLEM, "%s is %s%s%s", a->dir->name, agent_state_name(a->state),
 			  a->error.kind ? ": " : "", a->error.kind ? a->error.sentence : "");

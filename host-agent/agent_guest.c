@@ -281,6 +281,7 @@ static int on_guest(struct agent *a, const struct control_msg *msg)
 	reverse_begin(a->reverse);
 	agent_services_tell(a);
 	agent_guest_check_clock(a);
+	agent_direct_begin(a);
 	return 0;
 }
 
@@ -399,6 +400,8 @@ static int on_message(struct agent *a, const struct control_msg *msg)
 		return on_clock_ask(a, msg->clock.token);
 	case CONTROL_COUNTERS:
 		return agent_top_counters(a, &msg->counters);
+	case CONTROL_DIRECT_STATE:
+		return agent_direct_state(a, &msg->direct_state);
 	case CONTROL_LOG:
 		on_log(a, msg->log.level, msg->log.text);
 		return 0;

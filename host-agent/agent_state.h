@@ -2,9 +2,9 @@
 /*
  * agent_state: the struct behind agent.h, for the files that are the agent together: agent.c (life and death),
  * agent_mounts.c (what is mounted), agent_guest.c (what is said to the guest), agent_services.c (what the session
- * itself has there), agent_live.c (what changes while it runs), agent_ctl.c (what the commands ask), agent_change.c and
- * change_*.c, agent_save.c (the commands that change it), agent_events.c, agent_top.c, agent_doctor.c and status.c
- * (what is told and shown).
+ * itself has there), agent_direct.c (which connection it goes through), agent_live.c (what changes while it runs),
+ * agent_ctl.c (what the commands ask), agent_change.c and change_*.c, agent_save.c (the commands that change it),
+ * agent_events.c, agent_top.c, agent_doctor.c and status.c (what is told and shown).
  */
 #ifndef HOMEPORT_AGENT_STATE_H
 #define HOMEPORT_AGENT_STATE_H
@@ -23,13 +23,16 @@
 #include "link.h"
 #include "mount_plan.h"
 #include "session.h"
+#include "sock_address.h"
 #include "socket_path.h"
 #include "wire.h"
 
+struct anchor;
 struct change;
 struct config;
 struct ctl_client;
 struct ctl_socket;
+struct direct;
 struct forward;
 struct forward_info;
 struct loop;
@@ -111,6 +114,20 @@ struct watcher {
 	struct change *change;
 };
 
+/* The session's way beside SSH: agent_direct.c. */
+struct agent_direct {
+	struct sock_address local, remote; /* of the SSH connection; len 0: it is none of IP's */
+	struct direct *attempt;
+	enum direct_way way; /* tried last */
+	uint8_t key[DIRECT_KEY_SIZE];
+	bool asked;             /* the guest has to answer */
+	bool moving, up;        /* the session is about to go directly; it does */
+	struct anchor *anchor;  /* the SSH connection since */
+	uint64_t began_us;      /* it moved then; 0: it did not, or ended for a good reason */
+	uint64_t not_before_us; /* nothing is tried until then */
+	char why[160];          /* there is none; "" */
+};
+
 struct agent {
 	const struct agent_start *start;
 	struct config *base; /* what was read: the file, with the command line's options on top */
@@ -134,6 +151,7 @@ struct agent {
 	struct link *link;
 	struct guest_builds builds; /* what the link brings along; none with a guestCommand */
 	struct peer *peer;          /* NULL: no session */
+	struct agent_direct direct;
 	struct shares *shares;
 	struct proxy_env proxies; /* of whoever started the session, or last had it read again */
 	struct rules *rules; /* these three from the first GUEST on: they need to know the guest's ssh port and home */
@@ -245,6 +263,12 @@ void agent_services_end(struct agent *a);
 void agent_services_tell(struct agent *a); /* the guest: its variables */
 /* Makes other proxies true: 1, and they were taken. 0: they are the same; -ENOMEM: all is as before. */
 int agent_services_set_proxies(struct agent *a, struct proxy_env *proxies);
+
+/* agent_direct.c */
+void agent_direct_begin(struct agent *a);                                          /* the session is up, through ssh */
+int agent_direct_state(struct agent *a, const struct control_direct_state *state); /* -EPROTO: nobody asked */
+bool agent_direct_moved(struct agent *a); /* the session is up: whether that is all the move was waiting for */
+void agent_direct_end(struct agent *a);   /* the connection is gone; the SSH connection is closed, too */
 
 /* agent_events.c: each tells those who listen, now. Pointers are not kept. */
 void agent_event_session(struct agent *a);

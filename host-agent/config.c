@@ -204,6 +204,7 @@ static struct config *config_blank(void)
 		config->session_timeout_s = SESSION_TIMEOUT_S;
 		config->max_forwards = CONFIG_MAX_FORWARDS;
 		config->propagate_proxy_env = true;
+		config->ssh.direct = true;
 	}
 	return config;
 }

@@ -60,6 +60,7 @@ struct config_ssh {
 	char **options; /* "Key=Value", as for ssh -o */
 	size_t option_count;
 	bool forward_agent; /* the user's ssh-agent answers in the guest */
+	bool direct;        /* the session may leave ssh for a connection of its own */
 };
 
 /* The host's name servers, for the guest. */

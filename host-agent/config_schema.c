@@ -68,6 +68,10 @@ const struct config_field config_ssh_fields[] = {
 	 .about = "Whether this user's ssh-agent answers in the guest, at ~/.cache/homeport/NAME.agent there.",
 	 .example = "true",
 	 FIELD(flag, config_ssh, forward_agent)},
+	{.key = "direct",
+	 .about = "Whether the session goes directly, under TLS, where the guest is on a network of this machine.",
+	 .example = "false",
+	 FIELD(bool, config_ssh, direct)},
 	{0},
 };
 

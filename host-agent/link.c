@@ -142,6 +142,16 @@ static void link_bring(struct link *link, struct chan *chan)
 		attempt_failed_here(link);
 }
 
+/* Of a socket of IP; else of no length. */
+static void keep_ends(int fd, struct link_info *info)
+{
+	info->local.len = info->remote.len = sizeof(info->local.in6);
+	if (getsockname(fd, &info->local.any, &info->local.len) < 0 ||
+	    getpeername(fd, &info->remote.any, &info->remote.len) < 0 ||
+	    (info->local.any.sa_family != AF_INET && info->local.any.sa_family != AF_INET6))
+		info->local.len = info->remote.len = 0;
+}
+
 /* Both, login and target, may be gone when the connection is told. */
 static void keep_info(struct link *link, const struct ssh_login *login, const struct ssh_target *target)
 {
@@ -160,6 +170,7 @@ static void keep_info(struct link *link, const struct ssh_login *login, const st
 		.cipher = link->cipher,
 		.printed = link->printed,
 	};
+	keep_ends(ssh_login_watch_fd(login), &link->info);
 }
 
 static void on_done(void *ctx, struct ssh_login *login, const struct ssh_target *target, const struct link_error *err)

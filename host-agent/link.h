@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "link_error.h"
+#include "sock_address.h"
 #include "ssh_config.h"
 
 struct chan;
@@ -48,7 +49,8 @@ struct link_info {
 	const char *host_key;      /* "SHA256:..." */
 	const char *host_key_type; /* "ssh-ed25519" */
 	const char *cipher;
-	const char *printed; /* what the login shell printed before homeport-guest ran, printable; "" */
+	struct sock_address local, remote; /* of the TCP connection; len 0 where ssh goes through a proxy */
+	const char *printed;               /* what the login shell printed before homeport-guest ran, printable; "" */
 };
 
 /* Each may call into the link; none may free it but by link_free() deferred (loop_defer). */

@@ -113,6 +113,8 @@ static void json_guest(struct json *j, const struct agent *a)
 	json_bytes(j, "user", a->ssh_user[0] ? a->ssh_user : a->config->ssh.user);
 	json_string(j, "host_key", a->ssh_key[0] ? a->ssh_key : NULL);
 	json_u64(j, "rtt_us", a->peer ? peer_rtt_us(a->peer) : 0);
+	json_bool(j, "direct", a->direct.up);
+	json_string(j, "direct_reason", a->direct.why[0] ? a->direct.why : NULL);
 	json_bytes(j, "agent_version", a->guest.agent_version[0] ? a->guest.agent_version : NULL);
 	json_bytes(j, "hostname", a->guest.hostname[0] ? a->guest.hostname : NULL);
 	json_close(j, '}');
@@ -321,11 +323,11 @@ static void human_session(const struct agent *a, FILE *out)
 	if (a->error.kind)
 		fprintf(out, "  %s%s%s\n", a->error.sentence, a->error.advice[0] ? "; " : "", a->error.advice);
 	if (a->guest_known)
-		fprintf(out, "  %s runs homeport-guest %s\n  host key %s\n",
+		fprintf(out, "  %s runs homeport-guest %s%s\n  host key %s\n",
 			text_printable(text, sizeof(text), a->guest.hostname, strlen(a->guest.hostname)),
 			text_printable(version, sizeof(version), a->guest.agent_version,
 				       strlen(a->guest.agent_version)),
-			a->ssh_key);
+			a->direct.up ? ", reached directly" : "", a->ssh_key);
 }
 
 static void human_by_hand(const struct agent *a, FILE *out)

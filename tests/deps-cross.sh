@@ -4,7 +4,7 @@
 #   deps-cross.sh ARCH FOLDER
 #
 # What building homeport-guest for another architecture needs, on Debian: its compiler, an emulator to test with, and
-# the two libraries, which are unpacked into FOLDER. They are not installed: their packages replace this machine's own
+# the libraries, which are unpacked into FOLDER. They are not installed: their packages replace this machine's own
 # (libevent-dev is for one architecture at a time), and nothing but this build has a use for them.
 set -eu
 
@@ -15,7 +15,7 @@ case "$arch" in
     *) echo "deps-cross: $arch: only aarch64 is known here" >&2; exit 1 ;;
 esac
 compiler=gcc-$arch-linux-gnu
-libraries=(libfuse3-dev libevent-dev)
+libraries=(libfuse3-dev libevent-dev libssl-dev)
 
 wanted=()
 for p in "$compiler" qemu-user-static; do

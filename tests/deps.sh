@@ -15,7 +15,7 @@ libssh_wanted=0.10.6-0+deb12u3
 
 packages=(
     # building
-    build-essential pkg-config libfuse3-dev libssh-dev libevent-dev libyaml-dev libseccomp-dev uthash-dev
+    build-essential pkg-config libfuse3-dev libssh-dev libssl-dev libevent-dev libyaml-dev libseccomp-dev uthash-dev
     # the guest of namespaces
     python3 fuse3 sudo openssh-server openssh-client iproute2 procps util-linux curl
 )
@@ -24,7 +24,7 @@ packages=(
     libcmocka-dev clang libclang-rt-14-dev llvm
     # end-to-end tests
     openssh-sftp-server python3-pytest python3-pytest-xdist python3-yaml python3-jsonschema attr acl libcap2-bin
-    git rsync sshfs rclone
+    git rsync sshfs rclone nftables
     systemd strace openssl
     # shells to log in with, or to complete in, and another sh
     busybox-static csh fish tcsh zsh

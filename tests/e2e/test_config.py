@@ -217,7 +217,7 @@ def test_every_commented_line_is_valid_alone_and_with_all_others(person, schema,
     assert person.run("init", "dev").returncode == 0
     lines = (person.folder / "dev.yaml").read_text().splitlines()
     commented = [i for i, line in enumerate(lines) if re.match(r" *#[^ ]", line)]
-    assert len(commented) == 16 + key_there and any("id_ecdsa" in lines[i] for i in commented) == key_there
+    assert len(commented) == 17 + key_there and any("id_ecdsa" in lines[i] for i in commented) == key_there
     for chosen in [commented, *([i] for i in commented)]:
         text = "".join((line.replace("#", "", 1) if i in chosen else line) + "\n" for i, line in enumerate(lines))
         path = person.write(text, "tried.yaml")

@@ -154,7 +154,7 @@ static void pair_greet(struct pair *p, const uint8_t *data, size_t len)
 	CHECK(used >= 0);
 	if (!used)
 		return;
-	CHECK(session_matches(p->session[PAIR_GUEST], &hello));
+	CHECK(session_matches(session_identity(p->session[PAIR_GUEST]), &hello));
 	CHECK(session_attach(p->session[PAIR_GUEST], &hello, p->now_us) == 0);
 	p->here[PAIR_GUEST] = true;
 	/* What came behind it. */

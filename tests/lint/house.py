@@ -21,6 +21,7 @@ IMPURE_CALL = re.compile(r"\b(socket|open|openat|close|read|write|recv|send|poll
 # Each library has one home.
 HOMES = [
     (re.compile(r"^event2/"), re.compile(r"^common/loop\.c$"), "libevent"),
+    (re.compile(r"^openssl/"), re.compile(r"^common/chan_tls\.c$"), "libssl"),
     (re.compile(r"^libssh/"), re.compile(r"^host-agent/(chan_ssh|ssh_auth|ssh_login)\.c$"), "libssh"),
     (re.compile(r"^(fuse.*|fuse3/.*|linux/fuse)\.h$"),
      re.compile(r"^guest-agent/(fuse_\w+|mount|invalidator)\.[ch]$"), "libfuse"),

@@ -118,6 +118,7 @@ static void every_key_is_read(void **state)
 				     "  hostKey: \"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\n"
 				     "  options: [\"ForwardAgent=no\", \"ProxyJump=a@b\"]\n"
 				     "  forwardAgent: true\n"
+				     "  direct: false\n"
 				     "mounts:\n"
 				     "- location: \"~\"\n"
 				     "  acl: true\n"
@@ -161,6 +162,7 @@ static void every_key_is_read(void **state)
 	assert_false(c->propagate_proxy_env);
 	assert_true(c->resolver.enabled);
 	assert_true(c->ssh.forward_agent);
+	assert_false(c->ssh.direct);
 	assert_true(c->step_clock);
 	assert_int_equal(c->resolver.host_count, 2);
 	assert_string_equal(c->resolver.hosts[0], "a.example=10.0.0.1");
@@ -227,7 +229,7 @@ static void an_unknown_key_is_an_error_that_names_the_nearest_right_one(void **s
 		 "f:3:3: unknown key \"guestIp\"; did you mean \"guestIP\"?"},
 		{"ssh:\n  forwardX11Trusted: true\n",
 		 "f:2:3: unknown key \"forwardX11Trusted\"; here are: host, port, user, configFile, identityFile, "
-		 "hostKey, options, forwardAgent"},
+		 "hostKey, options, forwardAgent, direct"},
 	};
 
 	EXPECT_MISTAKES(rows);
@@ -614,7 +616,8 @@ static void what_is_shown_reads_back_as_the_same(void **state)
 	static const char *const texts[] = {
 		"",
 		"mounts: []\n",
-		"ssh: {host: h, port: 2, user: u, options: [\"A=b\", \"C=d e\"]}\nmaxForwards: 0\nsessionTimeout: "
+		"ssh: {host: h, port: 2, user: u, options: [\"A=b\", \"C=d e\"], direct: false}\nmaxForwards: "
+		"0\nsessionTimeout: "
 		"90s\n",
 		"mounts:\n- location: \"/a\\tb\\u2028\\\"\\\\\xc3\xa4\\x85\\uFEFF\"\n  mountPoint: /x\n  mask: false\n"
 		"- location: ~/src\n  writable: true\n  locks: host\n- location: /b\n  locks: guest\n  ownership: "
@@ -655,6 +658,7 @@ static void what_is_shown_is_the_effective_configuration(void **state)
 
 	assert_string_equal(text, "ssh:\n"
 				  "  host: \"vm\"\n"
+				  "  direct: true\n"
 				  "mounts:\n"
 				  "- location: \"/home/me/src\"\n"
 				  "  mountPoint: \"/home/me/src\"\n"

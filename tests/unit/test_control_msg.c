@@ -123,6 +123,9 @@ static void every_message_comes_back_as_it_was_put(void **state)
 		{.type = CONTROL_CLOCK_ASK, .clock = {.token = 7}},
 		{.type = CONTROL_CLOCK, .clock = {.token = 7, .time_us = 1800000000000000}},
 		{.type = CONTROL_COUNT, .count = {.number = 5, .seconds = 6}},
+		{.type = CONTROL_DIRECT, .direct = {.way = DIRECT_GUEST_LISTENS, .key = {1, 2, [31] = 3}}},
+		{.type = CONTROL_DIRECT_STATE, .direct_state = {.port = 40123}},
+		{.type = CONTROL_DIRECT_STATE, .direct_state = {.error = ECONNREFUSED}},
 	};
 	struct control_msg back;
 
@@ -174,6 +177,31 @@ static void counters_come_back_as_they_were_put(void **state)
 	out.data[out.len - 1] = 0;
 	assert_int_equal(control_msg_get(out.data, out.len, &back), -EPROTO);
 	wire_buf_free(&out);
+}
+
+static void a_direct_connection_has_a_way_and_an_answer_one_meaning(void **state)
+{
+	struct control_msg msg = {.type = CONTROL_DIRECT, .direct = {.way = DIRECT_HOST_LISTENS, .port = 40123}}, back;
+
+	(void)state;
+	memset(msg.direct.key, 0xa5, sizeof(msg.direct.key));
+	round_trip(&msg, &back);
+	assert_int_equal(back.direct.port, 40123);
+	assert_memory_equal(back.direct.key, msg.direct.key, sizeof(back.direct.key));
+	msg.direct.port = 0;
+	assert_int_equal(get_of(&msg), -EPROTO);
+	msg.direct.way = DIRECT_GUEST_LISTENS;
+	assert_true(get_of(&msg) > 0);
+	msg.direct.port = 1;
+	assert_int_equal(get_of(&msg), -EPROTO);
+	msg.direct = (struct control_direct){.way = 0};
+	assert_int_equal(get_of(&msg), -EPROTO);
+	msg.direct.way = (enum direct_way)3;
+	assert_int_equal(get_of(&msg), -EPROTO);
+	msg = (struct control_msg){.type = CONTROL_DIRECT_STATE};
+	assert_int_equal(get_of(&msg), -EPROTO);
+	msg.direct_state = (struct control_direct_state){.port = 1, .error = EIO};
+	assert_int_equal(get_of(&msg), -EPROTO);
 }
 
 static void a_mount_owns_its_strings(void **state)
@@ -470,6 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_message_comes_back_as_it_was_put),
 		cmocka_unit_test(counters_come_back_as_they_were_put),
+		cmocka_unit_test(a_direct_connection_has_a_way_and_an_answer_one_meaning),
 		cmocka_unit_test(a_mount_owns_its_strings),
 		cmocka_unit_test(an_environment_owns_its_strings_and_has_names),
 		cmocka_unit_test(a_share_brings_its_id_maps),

@@ -123,7 +123,7 @@ static void greet(void)
 		assert_int_equal(session_parse_hello(b.data, i, &seen), 0);
 	n = session_parse_hello(b.data, b.len, &seen);
 	assert_int_equal(n, b.len);
-	assert_true(session_matches(guest.s, &seen));
+	assert_true(session_matches(session_identity(guest.s), &seen));
 	assert_int_equal(session_attach(guest.s, &seen, now), 0);
 	wire_buf_free(&b);
 	/* As little as makes the host go up, byte by byte. */
@@ -393,12 +393,12 @@ static void a_wrong_secret_does_not_match(void **state)
 	struct session_hello other = hello;
 
 	(void)state;
-	assert_true(session_matches(guest.s, &other));
+	assert_true(session_matches(session_identity(guest.s), &other));
 	other.secret[31] ^= 1;
-	assert_false(session_matches(guest.s, &other));
+	assert_false(session_matches(session_identity(guest.s), &other));
 	other = hello;
 	other.id[0] ^= 0x80;
-	assert_false(session_matches(guest.s, &other));
+	assert_false(session_matches(session_identity(guest.s), &other));
 }
 
 static void text_before_the_banner_is_skipped_up_to_a_limit(void **state)

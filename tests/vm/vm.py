@@ -29,7 +29,7 @@ ENDS_WITH_US = ["setpriv", "--pdeathsig", "TERM", "--"]
 PACKAGES = ("systemd", "systemd-sysv", "udev", "dbus", "dbus-user-session", "libpam-systemd", "linux-image-amd64",
             "initramfs-tools", "openssh-server", "openssh-client", "sudo", "fuse3", "iproute2", "procps", "python3",
             # what the host's package depends on
-            "libssh-4", "libevent-core-2.1-7", "libyaml-0-2", "libseccomp2")
+            "libssh-4", "libssl3", "libevent-core-2.1-7", "libyaml-0-2", "libseccomp2")
 ADDRESS = {"host": "10.77.0.1", "guest": "10.77.0.2"}
 MAC_LOGIN = "52:54:00:77:00:00"
 MAC = {"host": "52:54:00:77:00:01", "guest": "52:54:00:77:00:02"}
