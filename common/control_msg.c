@@ -553,6 +553,7 @@ static int get_counters(struct wire_reader *r, struct control_msg *msg)
 
 static void put_direct(struct wire_buf *out, const struct control_msg *msg)
 {
+	wire_put_u32(out, msg->direct.number);
 	wire_put_u8(out, (uint8_t)msg->direct.way);
 	wire_put_u16(out, msg->direct.port);
 	wire_put_bytes(out, msg->direct.key, sizeof(msg->direct.key));
@@ -560,9 +561,11 @@ static void put_direct(struct wire_buf *out, const struct control_msg *msg)
 
 static int get_direct(struct wire_reader *r, struct control_msg *msg)
 {
-	uint8_t way = wire_get_u8(r);
 	const uint8_t *key;
+	uint8_t way;
 
+	msg->direct.number = wire_get_u32(r);
+	way = wire_get_u8(r);
 	msg->direct.way = (enum direct_way)way;
 	msg->direct.port = wire_get_u16(r);
 	key = wire_get_bytes(r, sizeof(msg->direct.key));
@@ -575,12 +578,14 @@ static int get_direct(struct wire_reader *r, struct control_msg *msg)
 
 static void put_direct_state(struct wire_buf *out, const struct control_msg *msg)
 {
+	wire_put_u32(out, msg->direct_state.number);
 	wire_put_u16(out, msg->direct_state.port);
 	wire_put_u32(out, msg->direct_state.error);
 }
 
 static int get_direct_state(struct wire_reader *r, struct control_msg *msg)
 {
+	msg->direct_state.number = wire_get_u32(r);
 	msg->direct_state.port = wire_get_u16(r);
 	msg->direct_state.error = wire_get_u32(r);
 	return (msg->direct_state.port == 0) == (msg->direct_state.error != 0) ? 0 : -EPROTO;

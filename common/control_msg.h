@@ -162,14 +162,16 @@ enum direct_way {
 };
 
 struct control_direct {
+	uint32_t number; /* the host's, one above the last one */
 	enum direct_way way;
 	uint16_t port; /* of the second way; else 0 */
 	uint8_t key[DIRECT_KEY_SIZE];
 };
 
 struct control_direct_state {
-	uint16_t port;  /* it listens there; 0: it does not */
-	uint32_t error; /* errno, and nothing comes of it */
+	uint32_t number; /* of the DIRECT this answers */
+	uint16_t port;   /* it listens there; 0: it does not */
+	uint32_t error;  /* errno, and nothing comes of it */
 };
 
 struct control_msg {

@@ -6,81 +6,32 @@
  *
  * Connections come and go below a session, which notices nothing (session.h). A session ends when the host says so, is
  * silent for longer than its timeout, or is replaced: the host's agent was started anew, and comes with another id.
- *What the ended one had mounted stays (host_mounts.h), without a way to its shares, so that programs in it wait, not
- *fail:
+ * What the ended one had mounted stays (host_mounts.h), without a way to its shares, so that programs in it wait, not
+ * fail:
  *
  *	GOODBYE(stopped), expired	all is unmounted
  *	replaced, or any other end	mounts are orphans, claimed by the next session's MOUNT of the same target; what
  *					it does not claim within CLAIM_US of its CONFIG goes; all, after the timeout
- *
- * What the host sends is checked by control_msg; it is trusted as the login user is, who runs us. Still, a message out
- *of order ends the session.
  */
 #include "instance.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 #include "attachment.h"
-#include "bounds.h"
 #include "chan.h"
 #include "clock_step.h"
-#include "control_msg.h"
 #include "dial.h"
-#include "etc_environment.h"
-#include "etc_hosts.h"
 #include "greeter.h"
 #include "host_mounts.h"
-#include "installed.h"
-#include "listener_source.h"
+#include "instance_priv.h"
 #include "log.h"
 #include "loop.h"
-#include "move.h"
 #include "mux.h"
 #include "op_meter.h"
 #include "peer.h"
 #include "ports.h"
-#include "reverse.h"
-#include "wire.h"
-
-#define CLAIM_US 5000000u
-
-/* One session. An ended one lives on without its instance until its GOODBYE is written. */
-struct seat {
-	struct instance *instance; /* NULL: replaced */
-	struct loop *loop;
-	struct peer *peer;
-	struct attachment *attachment; /* of the present connection; NULL: none */
-	struct move *move;             /* of it, to a direct one; NULL: there was none */
-	uint16_t ssh_port;
-	struct mux_stream *control;
-	struct wire_buf in;
-	struct reverse *reverse;  /* from the first LISTEN on; NULL: it listens for nobody */
-	struct clock_step *clock; /* from the first CLOCK_CHECK on; NULL: the clock is no matter of this host's */
-	bool named;               /* and the host has its name in /etc/hosts */
-	bool configured;          /* CONFIG came */
-	bool moving;              /* the connection is just being changed for a direct one */
-};
-
-struct instance {
-	struct loop *loop;
-	const struct instance_events *events;
-	void *ctx;
-	char *guarded; /* a folder no mount may hide: our socket's */
-	uint8_t id[SESSION_ID_SIZE];
-	uint32_t timeout_s;
-	struct control_config config; /* of the last session that was configured */
-	struct seat *seat;            /* NULL: no session */
-	struct host_mounts *mounts;
-	struct ports *ports; /* NULL: not wanted */
-	struct dial *dial;
-	struct op_meter *meter;
-	struct loop_timer *claim, *linger;
-	bool ended;
-};
 
 static void check_ended(struct instance *i)
 {
@@ -93,7 +44,7 @@ static void check_ended(struct instance *i)
 /* --------------------------------------------------------------------------------------------------------- to the host
  */
 
-static int host_send(struct instance *i, const struct control_msg *msg)
+int instance_send(struct instance *i, const struct control_msg *msg)
 {
 	struct wire_buf out = {0};
 	int rc = -ENOTCONN;
@@ -112,28 +63,7 @@ void instance_log(struct instance *i, int level, const char *line)
 
 	msg.log.level = (uint8_t)level;
 	snprintf(msg.log.text, sizeof(msg.log.text), "%s", line);
-	host_send(i, &msg); /* a line that finds no room is in our own log */
-}
-
-static const char *first_of(const char *a, const char *b, const char *otherwise)
-{
-	return a && *a ? a : b && *b ? b : otherwise;
-}
-
-static void send_guest(struct instance *i)
-{
-	struct control_msg msg = {.type = CONTROL_GUEST};
-	struct utsname machine;
-
-	uname(&machine);
-	snprintf(msg.guest.agent_version, sizeof(msg.guest.agent_version), "%s", HOMEPORT_VERSION);
-	snprintf(msg.guest.user, sizeof(msg.guest.user), "%s", first_of(getenv("USER"), getenv("LOGNAME"), "unknown"));
-	snprintf(msg.guest.hostname, sizeof(msg.guest.hostname), "%s", machine.nodename);
-	snprintf(msg.guest.home, sizeof(msg.guest.home), "%s", first_of(getenv("HOME"), NULL, "/"));
-	msg.guest.uid = geteuid();
-	msg.guest.gid = getegid();
-	msg.guest.ssh_port = i->seat->ssh_port;
-	host_send(i, &msg);
+	instance_send(i, &msg); /* a line that finds no room is in our own log */
 }
 
 /* -------------------------------------------------------------------------------------------------------------- mounts
@@ -141,7 +71,7 @@ static void send_guest(struct instance *i)
 
 static void on_mounts_message(void *ctx, const struct control_msg *msg)
 {
-	host_send(ctx, msg);
+	instance_send(ctx, msg);
 }
 
 static void on_mounts_take_over(void *ctx, const char *target)
@@ -189,290 +119,12 @@ static void on_linger_timer(void *ctx)
 	unmount_all(i);
 }
 
-/* --------------------------------------------------------------------------------------------------------- the control
- */
-
-static int on_ports_message(void *ctx, const struct control_msg *msg)
-{
-	return host_send(ctx, msg);
-}
-
-static const struct ports_events ports_events = {.message = on_ports_message};
-
-static int begin_ports(struct instance *i)
-{
-	struct listener_source *source;
-
-	if (i->config.report_ports && !i->ports) {
-		source = listener_poll_new(i->loop, LISTENER_POLL_BPF | LISTENER_POLL_BIRTHS);
-		i->ports = source ? ports_new(i->loop, source, &ports_events, i) : NULL;
-		if (!i->ports)
-			return -ENOMEM;
-	}
-	if (!i->dial)
-		i->dial = dial_new(i->loop, i->ports);
-	if (!i->dial)
-		return -ENOMEM;
-	if (i->ports && i->config.report_ports)
-		ports_start(i->ports);
-	return 0;
-}
-
-/*
- * Root alone may, and where it cannot be there is no name: the ports are there all the same. What an agent that was
- * killed has left is taken away by the next session.
- */
-static void name_host(struct instance *i, bool present)
-{
-	int rc;
-
-	if (geteuid() != 0)
-		return;
-	rc = etc_hosts_set(ETC_HOSTS, i->id, present);
-	if (rc < 0 && rc != -ENOENT)
-		log_warn("%s: host.homeport.internal is not %s: %s", ETC_HOSTS, present ? "added" : "removed",
-			 strerror(-rc));
-}
-
-/*
- * Root alone may, and does so where it was installed for good: the file is every user's. What an agent that was killed
- * has left is taken away by the next session, or by uninstall.
- */
-static void set_variables(struct instance *i, char *const *variables, size_t count)
-{
-	int rc;
-
-	if (geteuid() != 0 || access(INSTALLED_FILE, F_OK) < 0)
-		return;
-	rc = etc_environment_set(ETC_ENVIRONMENT, i->id, variables, count);
-	if (rc < 0)
-		log_warn("%s: the host's variables are not %s: %s", ETC_ENVIRONMENT, count > 0 ? "added" : "removed",
-			 strerror(-rc));
-}
-
-static int on_config(struct instance *i, struct control_msg *msg)
-{
-	if (i->seat->configured)
-		return -EPROTO;
-	i->seat->configured = true;
-	i->config = msg->config;
-	log_info("host %s: connected", i->config.instance_name);
-	send_guest(i);
-	name_host(i, false);
-	set_variables(i, NULL, 0);
-	loop_timer_set(i->claim, CLAIM_US);
-	return begin_ports(i);
-}
-
-static void on_reverse_message(void *ctx, const struct control_msg *msg)
-{
-	host_send(ctx, msg);
-}
-
-static const struct reverse_events reverse_events = {.message = on_reverse_message};
-
-static int on_listen(struct instance *i, const struct control_msg *msg)
-{
-	struct seat *seat = i->seat;
-
-	if (msg->listen.family && !seat->named) {
-		seat->named = true;
-		name_host(i, true);
-	}
-	if (!seat->reverse)
-		seat->reverse = reverse_new(i->loop, peer_mux(seat->peer), &reverse_events, i);
-	return seat->reverse ? reverse_listen(seat->reverse, &msg->listen) : -ENOMEM;
-}
-
-static void on_clock_ask(void *ctx, uint64_t token)
-{
-	struct control_msg msg = {.type = CONTROL_CLOCK_ASK, .clock = {.token = token}};
-
-	host_send(ctx, &msg);
-}
-
-static const struct clock_events clock_events = {.ask = on_clock_ask};
-
-static int on_clock_check(struct instance *i)
-{
-	struct seat *seat = i->seat;
-
-	if (geteuid() != 0) {
-		log_info("the clock is not set by the host's: it takes root");
-		return 0;
-	}
-	if (!seat->clock)
-		seat->clock = clock_step_new(&clock_ops_machine, &clock_events, i);
-	if (!seat->clock)
-		return -ENOMEM;
-	clock_step_check(seat->clock);
-	return 0;
-}
-
-static int on_count(struct instance *i, const struct control_msg *msg)
-{
-	struct control_msg answer = {.type = CONTROL_COUNTERS};
-
-	op_meter_time(i->meter, msg->count.seconds);
-	answer.counters.number = msg->count.number;
-	answer.counters.waiting = i->meter->waiting;
-	answer.counters.counters = &i->meter->counters;
-	return host_send(i, &answer);
-}
-
-static void on_move_message(void *ctx, const struct control_msg *msg)
-{
-	struct seat *seat = ctx;
-
-	if (seat->instance)
-		host_send(seat->instance, msg);
-}
-
-static void on_move_listening(void *ctx, uint64_t inode)
-{
-	struct seat *seat = ctx;
-
-	if (seat->instance && seat->instance->ports)
-		ports_hide(seat->instance->ports, inode);
-}
-
-static void on_move_connected(void *ctx, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
-			      size_t rest_len)
-{
-	struct seat *seat = ctx;
-	struct chan *old;
-
-	if (!session_matches(peer_identity(seat->peer), hello)) {
-		greeter_refuse(chan, SESSION_REASON_UNKNOWN, "this is another session");
-		return;
-	}
-	seat->moving = true;
-	peer_move(seat->peer, chan, hello, rest, rest_len, &old);
-	seat->moving = false;
-	if (old && move_leave(seat->move, old) < 0)
-		peer_drop_connection(seat->peer, "out of memory");
-}
-
-static void on_move_ended(void *ctx, const char *why)
-{
-	struct seat *seat = ctx;
-
-	peer_drop_connection(seat->peer, why);
-}
-
-static const struct move_events move_events = {
-	.message = on_move_message,
-	.listening = on_move_listening,
-	.connected = on_move_connected,
-	.ended = on_move_ended,
-};
-
-static int on_direct(struct instance *i, const struct control_direct *direct)
-{
-	struct seat *seat = i->seat;
-
-	if (!seat->attachment)
-		return -EPROTO;
-	if (!seat->move)
-		seat->move = move_new(i->loop, &seat->attachment->ends, &move_events, seat);
-	if (!seat->move)
-		return -ENOMEM;
-	move_ask(seat->move, direct);
-	return 0;
-}
-
-static int on_message(struct instance *i, struct control_msg *msg)
-{
-	if (msg->type != CONTROL_CONFIG && !i->seat->configured)
-		return -EPROTO;
-	switch (msg->type) {
-	case CONTROL_CONFIG:
-		return on_config(i, msg);
-	case CONTROL_MOUNT:
-		host_mounts_want(i->mounts, peer_mux(i->seat->peer), &i->config, i->timeout_s, &msg->mount);
-		return 0;
-	case CONTROL_UNMOUNT:
-		host_mounts_unwant(i->mounts, msg->unmount_id);
-		return 0;
-	case CONTROL_LISTEN:
-		return on_listen(i, msg);
-	case CONTROL_UNLISTEN:
-		return i->seat->reverse ? reverse_unlisten(i->seat->reverse, msg->unlisten_id) : -EPROTO;
-	case CONTROL_CLOCK_CHECK:
-		return on_clock_check(i);
-	case CONTROL_CLOCK:
-		return i->seat->clock ? clock_step_answer(i->seat->clock, msg->clock.token, msg->clock.time_us)
-				      : -EPROTO;
-	case CONTROL_ENVIRONMENT:
-		set_variables(i, msg->environment.variables, msg->environment.count);
-		return 0;
-	case CONTROL_COUNT:
-		return on_count(i, msg);
-	case CONTROL_DIRECT:
-		return on_direct(i, &msg->direct);
-	default:
-		return -EPROTO; /* ours to send, not the host's */
-	}
-}
-
-static int take_messages(struct seat *seat)
-{
-	struct control_msg msg;
-	size_t at = 0;
-	ssize_t used = 0;
-	int rc = 0;
-
-	while (!rc && (used = control_msg_get(seat->in.data + at, seat->in.len - at, &msg)) > 0) {
-		at += (size_t)used;
-		rc = on_message(seat->instance, &msg);
-		control_msg_clear(&msg);
-	}
-	wire_buf_consume(&seat->in, at);
-	return used < 0 ? (int)used : rc;
-}
-
-static void on_control_data(void *ctx, const uint8_t *data, size_t len)
-{
-	struct seat *seat = ctx;
-	int rc;
-
-	wire_put_bytes(&seat->in, data, len);
-	mux_stream_consumed(seat->control, len);
-	rc = seat->in.failed ? -ENOMEM : take_messages(seat);
-	if (rc < 0)
-		peer_goodbye(seat->peer, rc == -EPROTO ? SESSION_REASON_PROTOCOL : SESSION_REASON_RESOURCES,
-			     "a control message of the host could not be taken");
-}
-
-static void on_control_fin(void *ctx)
-{
-	struct seat *seat = ctx;
-
-	peer_goodbye(seat->peer, SESSION_REASON_PROTOCOL, "the host ended the control stream");
-}
-
-static void on_control_closed(void *ctx, enum mux_reason reason)
-{
-	struct seat *seat = ctx;
-
-	seat->control = NULL;
-	if (reason != MUX_REASON_LOST)
-		on_control_fin(seat);
-}
-
-static const struct mux_stream_events control_events = {
-	.data = on_control_data,
-	.fin = on_control_fin,
-	.closed = on_control_closed,
-};
-
 /* --------------------------------------------------------------------------------------------------------- the session
  */
 
 static void seat_leave_connection(struct seat *seat, const char *why)
 {
-	move_free(seat->move);
-	seat->move = NULL;
+	instance_control_stay(seat);
 	attachment_close(seat->attachment, why);
 	seat->attachment = NULL;
 }
@@ -490,15 +142,7 @@ static void seat_free(void *ctx)
 /* The instance goes on without this session. */
 static void leave_seat(struct instance *i)
 {
-	if (i->seat->named)
-		name_host(i, false);
-	i->seat->named = false;
-	if (i->seat->configured)
-		set_variables(i, NULL, 0);
-	reverse_free(i->seat->reverse);
-	i->seat->reverse = NULL;
-	clock_step_free(i->seat->clock);
-	i->seat->clock = NULL;
+	instance_control_undo(i);
 	i->seat->instance = NULL;
 	i->seat = NULL;
 	loop_timer_stop(i->claim);
@@ -576,8 +220,7 @@ static void on_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, co
 	struct instance *i = seat->instance;
 
 	if (i && kind == MUX_KIND_CONTROL && !seat->control && !seat->configured) {
-		seat->control = stream;
-		mux_stream_accept(stream, &control_events, seat);
+		instance_control_begin(seat, stream);
 	} else if (i && (kind == MUX_KIND_TCP || kind == MUX_KIND_UDP) && i->dial) {
 		dial_open(i->dial, stream, kind, args, len);
 	} else if (i && kind == MUX_KIND_UNIX && i->dial) {
@@ -657,13 +300,12 @@ void instance_connect(struct instance *i, struct chan *chan, const struct sessio
 	seat_leave_connection(seat, NULL);
 	if (attachment->ends.server.len)
 		seat->ssh_port = sock_address_port(&attachment->ends.server);
+	seat->attachment = attachment;
 	rc = peer_attach(seat->peer, chan, hello, rest, rest_len);
 	if (rc < 0) {
 		log_warn("host %s: a connection was refused: %s", i->config.instance_name, strerror(-rc));
-		attachment_close(attachment, NULL);
-		return;
+		seat_leave_connection(seat, NULL);
 	}
-	seat->attachment = attachment;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- begin, end

@@ -22,6 +22,7 @@ struct move {
 	struct ssh_ends ends;
 	const struct move_events *events;
 	void *ctx;
+	uint32_t number; /* of the host's last DIRECT */
 	struct direct *attempt;
 	struct greeter *greeter;
 	struct anchor *anchor;
@@ -64,6 +65,7 @@ static void tell(struct move *m, uint16_t port, int error)
 {
 	struct control_msg msg = {.type = CONTROL_DIRECT_STATE};
 
+	msg.direct_state.number = m->number;
 	msg.direct_state.port = port;
 	msg.direct_state.error = (uint32_t)error;
 	m->events->message(m->ctx, &msg);
@@ -86,6 +88,7 @@ static void on_listened(void *ctx, struct chan *chan, const char *why)
 	struct move *m = ctx;
 
 	m->attempt = NULL;
+	m->events->listening(m->ctx, 0);
 	if (chan)
 		m->greeter = greeter_new(m->loop, chan, on_greeted, m);
 	else
@@ -131,8 +134,10 @@ void move_ask(struct move *m, const struct control_direct *direct)
 {
 	direct_free(m->attempt);
 	m->attempt = NULL;
+	m->events->listening(m->ctx, 0);
 	greeter_free(m->greeter);
 	m->greeter = NULL;
+	m->number = direct->number;
 	if (!m->ends.server.len)
 		tell(m, 0, EAFNOSUPPORT);
 	else if (direct->way == DIRECT_GUEST_LISTENS)

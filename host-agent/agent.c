@@ -547,6 +547,7 @@ static void end(struct agent *a)
 	agent_ctl_end(a);
 	agent_guest_free(a);
 	port_command_free(a->on_forward);
+	agent_direct_end(a);
 	peer_free(a->peer);
 	link_free(a->link);
 	guest_builds_close(&a->builds);

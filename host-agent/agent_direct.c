@@ -101,6 +101,7 @@ static void try_way(struct agent *a, enum direct_way way)
 		return;
 	}
 	d->asked = true;
+	msg.direct.number = ++d->number;
 	agent_guest_send(a, &msg);
 	explicit_bzero(&msg, sizeof(msg));
 }
@@ -142,6 +143,7 @@ static void on_done(void *ctx, struct chan *chan, const char *why)
 	struct chan *old;
 
 	d->attempt = NULL;
+	d->asked = false;
 	if (!chan) {
 		try_next(a, why);
 		return;
@@ -162,8 +164,11 @@ int agent_direct_state(struct agent *a, const struct control_direct_state *state
 	struct sock_address to = d->remote;
 	int rc;
 
-	if (!d->asked)
+	if (state->number == 0 || state->number > d->number)
 		return -EPROTO;
+	/* Of an attempt that ended with a connection, or that nobody waits for any more. */
+	if (!d->asked || state->number != d->number)
+		return 0;
 	d->asked = false;
 	if (state->error) {
 		direct_free(d->attempt);
@@ -201,5 +206,5 @@ void agent_direct_end(struct agent *a)
 	direct_free(d->attempt);
 	anchor_free(d->anchor);
 	explicit_bzero(d->key, sizeof(d->key));
-	*d = (struct agent_direct){.not_before_us = d->not_before_us};
+	*d = (struct agent_direct){.not_before_us = d->not_before_us, .number = d->number};
 }

@@ -120,7 +120,8 @@ struct agent_direct {
 	struct direct *attempt;
 	enum direct_way way; /* tried last */
 	uint8_t key[DIRECT_KEY_SIZE];
-	bool asked;             /* the guest has to answer */
+	uint32_t number;        /* of the last DIRECT; never begins anew */
+	bool asked;             /* and it is not answered */
 	bool moving, up;        /* the session is about to go directly; it does */
 	struct anchor *anchor;  /* the SSH connection since */
 	uint64_t began_us;      /* it moved then; 0: it did not, or ended for a good reason */

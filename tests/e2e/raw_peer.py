@@ -24,6 +24,7 @@ OPEN, ACCEPT, REFUSE, MUX_DATA, CREDIT, LIMITED, FIN, RESET = range(1, 9)
 CONFIG, MOUNT, UNMOUNT, GUEST, MOUNT_STATE, PORTS_BEGIN, PORT_ADD, PORT_REMOVE, PORTS_END, LOG = range(1, 11)
 LISTEN, LISTEN_STATE = 11, 12
 COUNT, COUNTERS = 18, 19
+DIRECT, DIRECT_STATE = 20, 21
 KIND_CONTROL, KIND_SFTP, KIND_TCP, KIND_UNIX, KIND_REVERSE = 1, 2, 3, 5, 6
 MOUNTING, MOUNTED, FAILED, UNMOUNTED = range(4)
 UNKNOWN_SESSION = 4
@@ -69,6 +70,7 @@ class Peer:
         self.mounts = []  # ids the host asked for
         self.listens = []  # of LISTEN
         self.counts = []  # of COUNT
+        self.directs = []  # (number, way, port, key) of DIRECT
         self.messages = bytearray()
         self.credit = 256 << 10  # of the control stream
 
@@ -158,6 +160,8 @@ class Peer:
                 self.listens.append(struct.unpack_from(">I", self.messages, 5)[0])
             if what == COUNT:
                 self.counts.append(struct.unpack_from(">I", self.messages, 5)[0])
+            if what == DIRECT:
+                self.directs.append(struct.unpack_from(">IBH32s", self.messages, 5))
             del self.messages[:4 + n]
 
     def send(self, data):

@@ -166,3 +166,48 @@ def test_without_descriptors_the_agent_still_hears_its_user(homeport, host, gues
     for _ in range(3):
         assert homeport.status()["state"] == "connected"
     assert homeport.run("down", "guest", timeout=10).returncode == 0
+
+
+def test_a_direct_connection_leads_to_nobody_else(homeport, host, guest, host_home):
+    """The guest names a port of its own that is another program's: it hears a ClientHello, and the session goes on."""
+    with hostile(guest, """
+            import socket
+            server = socket.create_server(("10.77.0.2", 0))
+            p.greet(mounts=False)
+            while not p.directs:
+                p.step(None)
+            number, way, port, key = p.directs[0]
+            assert (way, port) == (1, 0)
+            p.control(DIRECT_STATE, struct.pack(">IHI", number, server.getsockname()[1], 0))
+            one, _ = server.accept()
+            heard = one.recv(4096)
+            assert heard[0] == 22 and key not in heard
+            one.sendall(b"HTTP/1.1 400 Bad Request\\r\\n\\r\\n")
+            one.close()
+            while len(p.directs) < 2:
+                p.step(None)
+            assert p.directs[1][1] == 2 and p.directs[1][2] and p.directs[1][3] != key
+            # An answer to what nobody waits for any more, and one to this.
+            p.control(DIRECT_STATE, struct.pack(">IHI", number, 0, 111))
+            p.control(DIRECT_STATE, struct.pack(">IHI", p.directs[1][0], 0, 113))
+            p.control(DIRECT_STATE, struct.pack(">IHI", p.directs[1][0], 0, 113))
+            p.control(PORTS_BEGIN, struct.pack(">Q", 1))
+            p.control(PORTS_END, struct.pack(">Q", 1))
+            p.serve(20)
+            """) as args:
+        homeport.up("--no-mount", *args)
+    wait_until(lambda: homeport.status()["guest"]["direct_reason"], what="the host has given up")
+    assert homeport.status()["guest"]["direct_reason"] == "No route to host"
+    assert homeport.status()["state"] == "connected" and homeport.status()["reconnects"] == 0
+
+
+def test_an_answer_to_what_was_never_asked_ends_the_session(homeport, guest, host_home):
+    with hostile(guest, """
+            p.greet(mounts=False)
+            p.control(DIRECT_STATE, struct.pack(">IHI", 7, 22, 0))
+            p.serve(20)
+            """) as args:
+        up = homeport.popen("up", "-F", homeport.lab.ssh_config("me"), "--no-mount", *args, "guest")
+    wait_until(lambda: "a control message of the guest could not be taken" in homeport.logs(), what="the session is over")
+    homeport.down("guest")
+    up.wait(timeout=10)
