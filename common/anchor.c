@@ -4,10 +4,13 @@
 
 #include <stdlib.h>
 
+#include "bounds.h"
 #include "chan.h"
+#include "loop.h"
 
 struct anchor {
 	struct chan *chan;
+	struct loop_timer *sign; /* of life; the host's */
 	anchor_ended_cb *ended;
 	void *ctx;
 };
@@ -34,7 +37,17 @@ static void on_closed(void *ctx, int error, const char *why)
 
 static const struct chan_events anchor_chan = {.data = on_data, .writable = on_writable, .closed = on_closed};
 
-struct anchor *anchor_new(struct chan *chan, anchor_ended_cb *ended, void *ctx)
+/* One that is not taken is no matter: then others are still on their way. */
+static void on_sign(void *ctx)
+{
+	struct anchor *anchor = ctx;
+
+	chan_write(anchor->chan, (const uint8_t *)"", 1);
+	loop_timer_set(anchor->sign, ANCHOR_SIGN_US);
+}
+
+struct anchor *anchor_new(struct loop *loop, struct chan *chan, enum anchor_side side, anchor_ended_cb *ended,
+			  void *ctx)
 {
 	struct anchor *anchor = malloc(sizeof(*anchor));
 
@@ -44,6 +57,14 @@ struct anchor *anchor_new(struct chan *chan, anchor_ended_cb *ended, void *ctx)
 	}
 	*anchor = (struct anchor){.chan = chan, .ended = ended, .ctx = ctx};
 	chan_set_owner(chan, &anchor_chan, anchor);
+	if (side == ANCHOR_GUEST)
+		return anchor;
+	anchor->sign = loop_timer_new(loop, on_sign, anchor);
+	if (!anchor->sign) {
+		anchor_free(anchor);
+		return NULL;
+	}
+	loop_timer_set(anchor->sign, ANCHOR_SIGN_US);
 	return anchor;
 }
 
@@ -51,6 +72,7 @@ void anchor_free(struct anchor *anchor)
 {
 	if (!anchor)
 		return;
+	loop_timer_free(anchor->sign);
 	chan_free(anchor->chan);
 	free(anchor);
 }

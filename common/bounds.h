@@ -44,6 +44,7 @@
 #define DIRECT_PATIENCE_US 3000000u
 #define DIRECT_CALLERS_MAX 4u
 #define DIRECT_KEY_SIZE    32u
+#define ANCHOR_SIGN_US     30000000u /* how often the SSH connection beside it shows that somebody is there */
 
 /* Control messages. */
 #define CONTROL_MESSAGE_MAX  (64u << 10)

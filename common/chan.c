@@ -25,3 +25,8 @@ void chan_free(struct chan *c)
 	if (c)
 		c->ops->free(c);
 }
+
+bool chan_is_flushed(const struct chan *c)
+{
+	return !c->ops->is_flushed || c->ops->is_flushed(c);
+}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * chan: a connected, ordered byte stream to the peer; the bottom layer. chan_fd.h makes one of descriptors, the
- * host's chan_ssh.h one of an SSH channel. A chan is used by one owner at a time, on the loop's thread.
+ * chan: a connected, ordered byte stream to the peer; the bottom layer. chan_fd.h makes one of descriptors, chan_tls.h
+ * one of a TCP connection, the host's chan_ssh.h one of an SSH channel. A chan is used by one owner at a time, on the
+ * loop's thread.
  */
 #ifndef HOMEPORT_CHAN_H
 #define HOMEPORT_CHAN_H
@@ -34,6 +35,8 @@ struct chan_ops {
 	void (*owned)(struct chan *c);
 	/* kept: see chan_write_kept(). */
 	size_t (*write)(struct chan *c, const uint8_t *data, size_t len, bool kept);
+	/* NULL: always. */
+	bool (*is_flushed)(const struct chan *c);
 	void (*free)(struct chan *c);
 };
 
@@ -54,6 +57,9 @@ size_t chan_write(struct chan *c, const uint8_t *data, size_t len);
 /* The same of bytes that stay as they are until the peer says that it has them: a chan that can sends the very pages.
  * So they are not used for anything else before, and memory that is given up earlier is unmapped. */
 size_t chan_write_kept(struct chan *c, const uint8_t *data, size_t len);
+
+/* Whether what was taken has left this process, and an end would not lose it; if not, a turn follows when it has. */
+bool chan_is_flushed(const struct chan *c);
 
 /* Ends the stream and frees the chan. NULL is fine. */
 void chan_free(struct chan *c);

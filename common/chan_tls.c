@@ -4,7 +4,7 @@
  *
  * OpenSSL never sees the socket: it reads from `in` and writes to `out` (a BIO of ours), so that one recv(2) and one
  * send(2) carry many records, and nothing of it waits. A write is sealed as a whole and then sent; while some of it is
- * left, no more is taken. A turn reads once, at most CHAN_TLS_READ bytes.
+ * left, no more is taken. A turn reads once.
  */
 #include "chan_tls.h"
 
@@ -167,7 +167,7 @@ static int server_key(SSL *ssl, const unsigned char *identity, size_t len, SSL_S
 	return 1;
 }
 
-/* Neither the file of this machine's settings nor a provider it names is loaded: the guest's binary is static. */
+/* The file of this machine's settings, and a provider it names, are not loaded for it: the guest's binary is static. */
 static SSL_CTX *context_new(void)
 {
 	SSL_CTX *context = OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) ? SSL_CTX_new(TLS_method()) : NULL;
@@ -246,24 +246,20 @@ static void end_by_socket(struct chan_tls *c, int error, const char *what)
 	end(c, error, why);
 }
 
-/* What OpenSSL says of a call that returned `rc`. False: it only waits for the socket. */
-static bool end_by_ssl(struct chan_tls *c, int rc)
+/* By what OpenSSL said of a call (SSL_get_error(), and the reason it has queued), unless it only waits for the socket.
+ */
+static void end_by_ssl(struct chan_tls *c, int error, unsigned long reason)
 {
-	int error = SSL_get_error(c->ssl, rc);
-	const char *text;
+	const char *text = ERR_reason_error_string(reason);
 
 	if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
-		return false;
-	if (error == SSL_ERROR_ZERO_RETURN) {
+		return;
+	if (error == SSL_ERROR_ZERO_RETURN)
 		end(c, 0, "the connection was closed by the other side");
-		return true;
-	}
-	text = ERR_reason_error_string(ERR_peek_last_error());
-	if (c->eof)
+	else if (c->eof)
 		end(c, -ECONNRESET, "the connection broke off");
 	else
 		end(c, -EPROTO, text ? text : "the connection was tampered with");
-	return true;
 }
 
 /* -------------------------------------------------------------------------------------------------------------- bytes
@@ -312,7 +308,8 @@ static void pump(struct chan_tls *c)
 {
 	while (alive(c) && !c->ready) {
 		size_t len = 0, got = 0;
-		int rc = 1;
+		unsigned long reason;
+		int rc = 1, error;
 
 		ERR_clear_error();
 		while (len < sizeof(c->text) && rc > 0) {
@@ -320,12 +317,15 @@ static void pump(struct chan_tls *c)
 			if (rc > 0)
 				len += got;
 		}
+		/* Before the owner has its turn, which may write. */
+		error = SSL_get_error(c->ssl, rc);
+		reason = ERR_peek_last_error();
 		if (len)
 			c->chan.events->data(c->chan.ctx, c->text, len);
 		if (rc > 0)
 			continue;
 		if (alive(c))
-			end_by_ssl(c, rc);
+			end_by_ssl(c, error, reason);
 		return;
 	}
 }
@@ -360,7 +360,7 @@ static void shake(struct chan_tls *c)
 	rc = SSL_do_handshake(c->ssl);
 	flush(c);
 	if (rc != 1) {
-		end_by_ssl(c, rc);
+		end_by_ssl(c, SSL_get_error(c->ssl, rc), ERR_peek_last_error());
 		return;
 	}
 	OPENSSL_cleanse(c->key, sizeof(c->key));
@@ -469,9 +469,17 @@ static void chan_tls_free(struct chan *chan)
 	loop_defer(c->loop, release, c);
 }
 
+static bool chan_tls_is_flushed(const struct chan *chan)
+{
+	const struct chan_tls *c = (const struct chan_tls *)chan;
+
+	return c->out_at == c->out_len || c->write_error || c->ended;
+}
+
 static const struct chan_ops chan_tls_ops = {
 	.owned = chan_tls_owned,
 	.write = chan_tls_write,
+	.is_flushed = chan_tls_is_flushed,
 	.free = chan_tls_free,
 };
 

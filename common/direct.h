@@ -2,7 +2,7 @@
 /*
  * direct: one attempt at a TCP connection between the two agents beside the SSH one, under TLS with a key that went
  * over SSH (chan_tls.h). Either side may be the one that listens: a guest is not always to be reached from outside, nor
- * its host from inside. PROTOCOL.md, "Control".
+ * its host from inside. PROTOCOL.md, "A direct connection".
  */
 #ifndef HOMEPORT_DIRECT_H
 #define HOMEPORT_DIRECT_H

@@ -85,14 +85,18 @@ static void peer_die(struct peer *p)
 	const char *text;
 	enum session_reason reason = session_reason(p->session, &text);
 	struct mux *m = p->mux;
+	struct chan *chan = p->chan;
 
 	p->dead = true;
 	loop_timer_stop(p->timer);
-	chan_free(p->chan);
+	if (chan)
+		chan_set_owner(chan, NULL, NULL);
 	p->chan = NULL;
 	p->mux = NULL;
 	mux_free(m);
 	p->events->dead(p->ctx, reason, text);
+	/* Its end tells the other side that all is undone. */
+	chan_free(chan);
 }
 
 /* -------------------------------------------------------------------------------------------- what comes from below */
@@ -306,7 +310,8 @@ static void on_peer_turn(void *ctx)
 	peer_write(p);
 	if (p->dropping)
 		peer_down(p);
-	if (session_state(p->session) == SESSION_DEAD && p->parting && p->chan)
+	/* GOODBYE may still be on its way out; goodbye_us ends the waiting. */
+	if (session_state(p->session) == SESSION_DEAD && p->chan && (p->parting || !chan_is_flushed(p->chan)))
 		return;
 	if (session_state(p->session) == SESSION_DEAD)
 		peer_die(p);
@@ -358,12 +363,15 @@ void peer_free(struct peer *p)
 	free(p);
 }
 
-int peer_move(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
-	      size_t rest_len, struct chan **old)
+/* moves: the connection that is there has to be a good one. */
+static int exchange(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
+		    size_t rest_len, struct chan **old, bool moves)
 {
-	int r = p->dead ? -EPROTO : session_check_attach(p->session, hello);
+	int r = peer_check_attach(p, hello);
 
 	*old = NULL;
+	if (r == 0 && p->dropping && p->chan && moves)
+		r = -ENOTCONN;
 	if (r < 0) {
 		chan_free(chan);
 		return r;
@@ -388,15 +396,26 @@ int peer_move(struct peer *p, struct chan *chan, const struct session_hello *hel
 	return 0;
 }
 
+int peer_move(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
+	      size_t rest_len, struct chan **old)
+{
+	return exchange(p, chan, hello, rest, rest_len, old, true);
+}
+
 int peer_attach(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 		size_t rest_len)
 {
 	struct chan *old;
-	int r = peer_move(p, chan, hello, rest, rest_len, &old);
+	int r = exchange(p, chan, hello, rest, rest_len, &old, false);
 
 	/* Not `down`: whoever hears of it might attach another one, from in here. */
 	chan_free(old);
 	return r;
+}
+
+int peer_check_attach(const struct peer *p, const struct session_hello *hello)
+{
+	return p->dead ? -EPROTO : session_check_attach(p->session, hello);
 }
 
 void peer_goodbye(struct peer *p, enum session_reason reason, const char *text)

@@ -40,10 +40,13 @@ void peer_free(struct peer *p);
 int peer_attach(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 		size_t rest_len);
 
+/* What peer_attach() would return, with nothing done. */
+int peer_check_attach(const struct peer *p, const struct session_hello *hello);
+
 /*
  * The same for a session whose connection lives and is to carry nothing from here on: that one is not closed but handed
  * back in *old, without an owner (NULL: there was none). On failure *old is NULL, and the session goes on with what it
- * had, or `down` follows.
+ * had, or `down` follows; -ENOTCONN: its connection has just ended.
  */
 int peer_move(struct peer *p, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 	      size_t rest_len, struct chan **old);

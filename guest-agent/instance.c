@@ -283,6 +283,12 @@ static struct seat *find_seat(struct instance *i, struct chan *chan, const struc
 	return i->seat;
 }
 
+static void refused(const struct instance *i, struct attachment *attachment, int error)
+{
+	log_warn("host %s: a connection was refused: %s", i->config.instance_name, strerror(-error));
+	attachment_close(attachment, NULL);
+}
+
 void instance_connect(struct instance *i, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 		      size_t rest_len, struct attachment *attachment)
 {
@@ -294,6 +300,12 @@ void instance_connect(struct instance *i, struct chan *chan, const struct sessio
 		check_ended(i);
 		return;
 	}
+	rc = peer_check_attach(seat->peer, hello);
+	if (rc < 0) {
+		chan_free(chan);
+		refused(i, attachment, rc);
+		return;
+	}
 	i->timeout_s = hello->timeout_s;
 	loop_timer_stop(i->linger);
 	/* The connection that was there, if one was, ends in peer_attach(): its process is let go first. */
@@ -303,8 +315,8 @@ void instance_connect(struct instance *i, struct chan *chan, const struct sessio
 	seat->attachment = attachment;
 	rc = peer_attach(seat->peer, chan, hello, rest, rest_len);
 	if (rc < 0) {
-		log_warn("host %s: a connection was refused: %s", i->config.instance_name, strerror(-rc));
-		seat_leave_connection(seat, NULL);
+		seat->attachment = NULL;
+		refused(i, attachment, rc);
 	}
 }
 

@@ -190,14 +190,6 @@ static void on_move_message(void *ctx, const struct control_msg *msg)
 		instance_send(seat->instance, msg);
 }
 
-static void on_move_listening(void *ctx, uint64_t inode)
-{
-	struct seat *seat = ctx;
-
-	if (seat->instance && seat->instance->ports)
-		ports_hide(seat->instance->ports, inode);
-}
-
 static void on_move_connected(void *ctx, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 			      size_t rest_len)
 {
@@ -224,7 +216,6 @@ static void on_move_ended(void *ctx, const char *why)
 
 static const struct move_events move_events = {
 	.message = on_move_message,
-	.listening = on_move_listening,
 	.connected = on_move_connected,
 	.ended = on_move_ended,
 };
@@ -345,8 +336,6 @@ void instance_control_undo(struct instance *i)
 
 void instance_control_stay(struct seat *seat)
 {
-	if (seat->move)
-		on_move_listening(seat, 0);
 	move_free(seat->move);
 	seat->move = NULL;
 }

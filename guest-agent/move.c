@@ -11,6 +11,7 @@
 #include "greeter.h"
 #include "log.h"
 #include "loop.h"
+#include "own_sockets.h"
 #include "ssh_ends.h"
 
 /* The host hears of the end of its login as we do, and gives the session's connection up itself; one that does not is
@@ -24,6 +25,7 @@ struct move {
 	void *ctx;
 	uint32_t number; /* of the host's last DIRECT */
 	struct direct *attempt;
+	uint64_t listening; /* the inode of our socket, of this attempt or an earlier one; 0: none */
 	struct greeter *greeter;
 	struct anchor *anchor;
 	struct loop_timer *ended;
@@ -55,6 +57,7 @@ void move_free(struct move *m)
 	if (!m)
 		return;
 	direct_free(m->attempt);
+	own_sockets_closed(m->listening);
 	greeter_free(m->greeter);
 	anchor_free(m->anchor);
 	loop_timer_free(m->ended);
@@ -88,7 +91,7 @@ static void on_listened(void *ctx, struct chan *chan, const char *why)
 	struct move *m = ctx;
 
 	m->attempt = NULL;
-	m->events->listening(m->ctx, 0);
+	own_sockets_closed(m->listening);
 	if (chan)
 		m->greeter = greeter_new(m->loop, chan, on_greeted, m);
 	else
@@ -107,15 +110,14 @@ static void on_connected(void *ctx, struct chan *chan, const char *why)
 
 static void guest_listens(struct move *m, const uint8_t *key)
 {
-	uint64_t inode;
 	uint16_t port;
-	int rc = direct_listen(m->loop, &m->ends.server, key, on_listened, m, &m->attempt, &port, &inode);
+	int rc = direct_listen(m->loop, &m->ends.server, key, on_listened, m, &m->attempt, &port, &m->listening);
 
 	if (rc < 0) {
 		tell(m, 0, -rc);
 		return;
 	}
-	m->events->listening(m->ctx, inode);
+	own_sockets_add(m->listening);
 	tell(m, port, 0);
 }
 
@@ -134,7 +136,7 @@ void move_ask(struct move *m, const struct control_direct *direct)
 {
 	direct_free(m->attempt);
 	m->attempt = NULL;
-	m->events->listening(m->ctx, 0);
+	own_sockets_closed(m->listening);
 	greeter_free(m->greeter);
 	m->greeter = NULL;
 	m->number = direct->number;
@@ -157,6 +159,6 @@ static void on_anchor_ended(void *ctx, const char *why)
 int move_leave(struct move *m, struct chan *ssh)
 {
 	anchor_free(m->anchor);
-	m->anchor = anchor_new(ssh, on_anchor_ended, m);
+	m->anchor = anchor_new(m->loop, ssh, ANCHOR_GUEST, on_anchor_ended, m);
 	return m->anchor ? 0 : -ENOMEM;
 }

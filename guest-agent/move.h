@@ -20,8 +20,6 @@ struct ssh_ends;
 struct move_events {
 	/* A DIRECT_STATE for the host. */
 	void (*message)(void *ctx, const struct control_msg *msg);
-	/* Our own socket (its inode) listens for a moment: it is none of the guest's ports. 0: it does no more. */
-	void (*listening)(void *ctx, uint64_t inode);
 	/* The direct connection; chan is the callee's. What the session had before is then move_leave()'s. */
 	void (*connected)(void *ctx, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 			  size_t rest_len);

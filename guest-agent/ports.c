@@ -22,6 +22,7 @@
 #include "listener_source.h"
 #include "log.h"
 #include "loop.h"
+#include "own_sockets.h"
 #include "sockowner.h"
 
 #define SEARCH_BUDGET     2000u /* descriptors a step: 2 ms */
@@ -47,7 +48,6 @@ struct ports {
 	void *ctx;
 	struct listener_entry *entries;
 	size_t count;
-	uint64_t hidden; /* the inode of a socket of ours; 0: none */
 	uint64_t next_key, epoch;
 	enum ports_state state;
 	bool known;   /* the source has given a set since the start */
@@ -216,7 +216,7 @@ static void ports_name_users(struct ports *p)
 /* --- the set ---------------------------------------------------------------------------------------------------- */
 
 /* *count is how many come, and becomes how many there are. */
-static struct listener_entry *entries_of(const struct listener *all, size_t *count, uint64_t hidden)
+static struct listener_entry *entries_of(const struct listener *all, size_t *count)
 {
 	struct listener_entry *entries = calloc(*count ? *count : 1, sizeof(*entries));
 	size_t n = 0;
@@ -224,7 +224,7 @@ static struct listener_entry *entries_of(const struct listener *all, size_t *cou
 	if (!entries)
 		return NULL;
 	for (size_t i = 0; i < *count; i++)
-		if (!hidden || all[i].inode != hidden)
+		if (!own_sockets_has(all[i].inode))
 			entries[n++].at = all[i];
 	listener_sort(entries, n);
 	*count = n;
@@ -234,7 +234,7 @@ static struct listener_entry *entries_of(const struct listener *all, size_t *cou
 static void on_set(void *ctx, const struct listener *all, size_t count)
 {
 	struct ports *p = ctx;
-	struct listener_entry *now = entries_of(all, &count, p->hidden);
+	struct listener_entry *now = entries_of(all, &count);
 
 	if (!now) {
 		log_error("ports: out of memory: what listens here is not told");
@@ -259,11 +259,6 @@ static void on_failed(void *ctx, uint8_t proto, int error)
 		  proto == LISTENER_UDP ? "UDP" : "TCP", strerror(-error));
 	if (p->events->failed && proto == LISTENER_TCP)
 		p->events->failed(p->ctx, error);
-}
-
-void ports_hide(struct ports *p, uint64_t inode)
-{
-	p->hidden = inode;
 }
 
 bool ports_is_listening(const struct ports *p, uint8_t proto, const struct tcp_target *target)

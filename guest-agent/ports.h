@@ -40,9 +40,6 @@ void ports_stop(struct ports *p);
 /* Whether a socket listens at this very address and port: what the host may connect to besides loopback. */
 bool ports_is_listening(const struct ports *p, uint8_t proto, const struct tcp_target *target);
 
-/* The listening socket of that inode is none of the guest's. One at a time; 0: none. */
-void ports_hide(struct ports *p, uint64_t inode);
-
 /* How it comes to know, as a clause; "" before the first start. */
 const char *ports_how(const struct ports *p);
 

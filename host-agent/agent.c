@@ -233,7 +233,7 @@ static void on_peer_down(void *ctx, const char *why)
 {
 	struct agent *a = ctx;
 
-	agent_direct_end(a);
+	agent_direct_end(a, true);
 	if (a->state == AGENT_STOPPED)
 		return;
 	log_warn("session %s: %s", a->dir->name, why);
@@ -271,7 +271,7 @@ static void on_peer_dead(void *ctx, enum session_reason reason, const char *text
 			 why);
 	loop_defer(a->loop, free_peer, a->peer);
 	a->peer = NULL;
-	agent_direct_end(a);
+	agent_direct_end(a, false);
 	agent_guest_end(a);
 	agent_changed(a);
 	if (a->stopping) {
@@ -547,7 +547,7 @@ static void end(struct agent *a)
 	agent_ctl_end(a);
 	agent_guest_free(a);
 	port_command_free(a->on_forward);
-	agent_direct_end(a);
+	agent_direct_end(a, false);
 	peer_free(a->peer);
 	link_free(a->link);
 	guest_builds_close(&a->builds);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The session's connection, moved away from SSH where a guest on this machine, or on a network of it, can be reached
- * without: what the two agents say to each other no longer passes through sshd and its pipes, which halves what a byte
- * costs. The login stays SSH's matter: the key of the direct connection goes over it, it stays open, and with its end
- * the direct one is given up and a new login begins (anchor.h).
+ * without: what the two agents say to each other no longer passes through sshd and its pipes. The login stays SSH's
+ * matter: the key of the direct connection goes over it, it stays open, and with its end the direct one is given up and
+ * a new login begins (anchor.h).
  *
- * The guest listens first, and this side connects; where that is no use (sshd was reached at a loopback address, so a
- * port of it is forwarded, and the guest itself is elsewhere) or comes to nothing, this side listens, for a moment.
- * When neither is possible all stays as it is. The move itself is a resumption like any other (session.h): nothing
- * above the session notices.
+ * The guest listens first, and this side connects; where that is no use (sshd was reached at an address of this
+ * machine, so a port of it is forwarded, and the guest itself is elsewhere) or comes to nothing, this side listens, for
+ * a moment. When neither is possible all stays as it is. The move itself is a resumption like any other (session.h):
+ * nothing above the session notices.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@
 
 #include "agent_state.h"
 #include "anchor.h"
+#include "bounds.h"
 #include "chan.h"
 #include "config.h"
 #include "direct.h"
@@ -31,14 +32,16 @@
 #define DIRECT_SHORT_US 10000000u
 #define DIRECT_PAUSE_US 600000000u
 
-static bool is_loopback(const struct sock_address *a)
+/* sshd was reached at an address of this very machine: a port of it is forwarded to the guest's. */
+static bool is_forwarded(const struct sock_address *local, const struct sock_address *remote)
 {
-	if (a->any.sa_family == AF_INET)
-		return ntohl(a->in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-	return IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
+	if (remote->any.sa_family == AF_INET)
+		return ntohl(remote->in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET ||
+		       local->in.sin_addr.s_addr == remote->in.sin_addr.s_addr;
+	return IN6_ARE_ADDR_EQUAL(&local->in6.sin6_addr, &remote->in6.sin6_addr);
 }
 
-/* Whether no gateway lies between. */
+/* Whether no gateway lies between; of IPv6, whether both are of one /64. */
 static bool is_near(const struct sock_address *local, const struct sock_address *remote)
 {
 	int fd, on = 1;
@@ -67,7 +70,7 @@ static const char *obstacle(const struct agent *a)
 		return "a direct connection broke a moment after it began";
 	if (!d->remote.len)
 		return "ssh goes through a proxy";
-	if (!is_loopback(&d->remote) && !is_near(&d->local, &d->remote))
+	if (!is_forwarded(&d->local, &d->remote) && !is_near(&d->local, &d->remote))
 		return "the guest is not on a network of this machine";
 	return NULL;
 }
@@ -88,6 +91,9 @@ static void try_way(struct agent *a, enum direct_way way)
 	uint64_t inode;
 	int rc = 0;
 
+	/* The session is ending. */
+	if (!a->control)
+		return;
 	d->way = way;
 	if (getrandom(d->key, sizeof(d->key), 0) != sizeof(d->key)) {
 		stay(a, "there is no randomness for a key");
@@ -124,15 +130,19 @@ void agent_direct_begin(struct agent *a)
 	if (why)
 		stay(a, why);
 	else
-		try_way(a, is_loopback(&a->direct.remote) ? DIRECT_HOST_LISTENS : DIRECT_GUEST_LISTENS);
+		try_way(a,
+			is_forwarded(&a->direct.local, &a->direct.remote) ? DIRECT_HOST_LISTENS : DIRECT_GUEST_LISTENS);
 }
 
-/* The login has ended, and so has what hangs on it. */
+/* The login has ended, and so has what hangs on it. The guest may have ended it because it heard nothing on the direct
+ * connection any more; where we have, that was not to blame. */
 static void on_anchor_ended(void *ctx, const char *why)
 {
 	struct agent *a = ctx;
+	uint64_t silent_us = loop_now_us(a->loop) - peer_heard_us(a->peer);
 
-	a->direct.began_us = 0;
+	if (a->direct.up && silent_us < SESSION_PING_US + SESSION_PING_US / 4)
+		a->direct.began_us = 0;
 	peer_drop_connection(a->peer, why);
 }
 
@@ -153,7 +163,7 @@ static void on_done(void *ctx, struct chan *chan, const char *why)
 		return;
 	d->moving = true;
 	d->began_us = loop_now_us(a->loop);
-	d->anchor = anchor_new(old, on_anchor_ended, a);
+	d->anchor = anchor_new(a->loop, old, ANCHOR_HOST, on_anchor_ended, a);
 	if (!d->anchor)
 		peer_drop_connection(a->peer, "out of memory");
 }
@@ -196,12 +206,12 @@ bool agent_direct_moved(struct agent *a)
 	return true;
 }
 
-void agent_direct_end(struct agent *a)
+void agent_direct_end(struct agent *a, bool lost)
 {
 	struct agent_direct *d = &a->direct;
 	uint64_t now_us = loop_now_us(a->loop);
 
-	if (d->began_us && now_us - d->began_us < DIRECT_SHORT_US)
+	if (lost && d->began_us && now_us - d->began_us < DIRECT_SHORT_US)
 		d->not_before_us = now_us + DIRECT_PAUSE_US;
 	direct_free(d->attempt);
 	anchor_free(d->anchor);

@@ -269,7 +269,8 @@ int agent_services_set_proxies(struct agent *a, struct proxy_env *proxies);
 void agent_direct_begin(struct agent *a);                                          /* the session is up, through ssh */
 int agent_direct_state(struct agent *a, const struct control_direct_state *state); /* -EPROTO: nobody asked */
 bool agent_direct_moved(struct agent *a); /* the session is up: whether that is all the move was waiting for */
-void agent_direct_end(struct agent *a);   /* the connection is gone; the SSH connection is closed, too */
+/* The connection is gone, lost or for good; the SSH connection is closed, too. */
+void agent_direct_end(struct agent *a, bool lost);
 
 /* agent_events.c: each tells those who listen, now. Pointers are not kept. */
 void agent_event_session(struct agent *a);

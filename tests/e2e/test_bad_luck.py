@@ -272,6 +272,7 @@ def test_a_share_deleted_while_mounted_gives_errors_and_nothing_hangs(homeport, 
 def test_descriptors_and_memory_are_where_they_were_after_many_sessions(homeport, lab, host, guest, host_home):
     """The guest's agent is started by the first and would keep what any of them leaked."""
     homeport.up("--name", "first", "--no-mount")
+    wait_until(lambda: homeport.status("first")["guest"]["direct"], what="all that a session opens is open")
     serve = next(outer for outer, (_, line) in guest.processes().items() if "homeport-guest serve" in line)
     before = len(os.listdir(f"/proc/{serve}/fd"))
     for _ in range(5):

@@ -3,6 +3,7 @@
 it all is as before."""
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -108,6 +109,21 @@ def test_the_bytes_go_there_and_nothing_listens_for_it_any_more(homeport, host, 
     assert homeport.status()["reconnects"] == 0
     ours = [p for p in homeport.status()["ports"] if p["process"] and "homeport" in p["process"]]
     assert not ours
+
+
+def test_another_session_does_not_take_it_for_a_port(homeport, guest, host_home):
+    """Both are one agent in the guest, which looks for what listens there for either."""
+    homeport.up("--name", "first", "--no-mount")
+    direct(homeport)
+    seen = homeport.popen("events", "first", "--json", stdout=subprocess.PIPE, text=True)
+    time.sleep(0.3)
+    for _ in range(4):
+        homeport.up("--name", "second", "--no-mount")
+        direct(homeport)
+        homeport.down("second")
+    seen.terminate()
+    events = [json.loads(line) for line in seen.stdout.read().splitlines()]
+    assert not [e for e in events if e["event"] == "port"]
 
 
 def test_without_it_all_goes_through_ssh(homeport, guest, host_home):

@@ -81,8 +81,9 @@ def test_what_a_session_could_not_do(homeport, host, guest, host_home):
         machine.popen(["python3", "-m", "http.server", "-b", "127.0.0.1", "8097"], user="me", cwd="/", stdout=-3, stderr=-3)
         wait_until(lambda: "127.0.0.1:8097" in machine.listeners())
     homeport.up("--mount", "~:/etc/passwd", check=False)
+    wait_until(lambda: homeport.status()["guest"]["direct"])
     found = by_name(homeport.run("doctor", "--json").stdout)
-    assert found["session"] == [("ok", "guest runs, and is connected", None)]
+    assert found["session"] == [("ok", "guest runs, and is connected directly, beside ssh", None)]
     assert found["mount"] == [("problem", "/etc/passwd: not a place for a mount: it is the system's", None)]
     assert problems(found) == ["mount", "mount point"]
     verdict, what, todo = found["port"][0]

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "anchor.h"
 #include "bounds.h"
 #include "chan_fd.h"
 #include "loop.h"
@@ -49,6 +50,9 @@ static struct end host, guest;
 static struct loop_timer *cutter, *reader, *deadline;
 static int cuts, cuts_wanted, greeted_wrong;
 static bool reconnect_at_once;
+static bool moving; /* instead of being cut: to another connection, while the one before stays */
+static struct anchor *anchors[2];
+static int moves;
 static struct session_hello hello;
 
 /* What the guest's side does before a session has the connection. */
@@ -190,6 +194,20 @@ static void on_skipped(void *ctx, const uint8_t *data, size_t len)
 
 static const struct peer_events events = {on_up, on_down, on_dead, on_open, on_skipped};
 
+static void on_anchor_ended(void *ctx, const char *why)
+{
+	(void)why;
+	anchor_free(*(struct anchor **)ctx);
+	*(struct anchor **)ctx = NULL;
+}
+
+static void keep(struct anchor **anchor, struct chan *old, enum anchor_side side)
+{
+	assert_non_null(old);
+	anchor_free(*anchor);
+	*anchor = anchor_new(loop, old, side, on_anchor_ended, anchor);
+}
+
 static void on_greeter_data(void *ctx, const uint8_t *data, size_t len)
 {
 	struct session_hello seen;
@@ -206,6 +224,13 @@ static void on_greeter_data(void *ctx, const uint8_t *data, size_t len)
 	greeter.chan = NULL;
 	if (!guest.peer)
 		guest.peer = peer_new(loop, SESSION_GUEST, &seen, &events, &guest);
+	if (moving && peer_is_up(guest.peer)) {
+		struct chan *old;
+
+		assert_int_equal(peer_move(guest.peer, chan, &seen, greeter.buf + n, greeter.len - (size_t)n, &old), 0);
+		keep(&anchors[1], old, ANCHOR_GUEST);
+		return;
+	}
 	if (peer_attach(guest.peer, chan, &seen, greeter.buf + n, greeter.len - (size_t)n) < 0)
 		greeted_wrong++;
 }
@@ -221,6 +246,7 @@ static const struct chan_events greeter_events = {.data = on_greeter_data, .clos
 static void connect_both(void)
 {
 	int sv[2], size = 4096 << random() % 6;
+	struct chan *old;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
 	for (int i = 0; i < 2; i++)
@@ -229,14 +255,23 @@ static void connect_both(void)
 	greeter.chan = chan_fd_new(loop, sv[1], sv[1]);
 	greeter.len = 0;
 	chan_set_owner(greeter.chan, &greeter_events, NULL);
-	assert_int_equal(peer_attach(host.peer, chan_fd_new(loop, sv[0], sv[0]), NULL, NULL, 0), 0);
+	if (!moving || !peer_is_up(host.peer)) {
+		assert_int_equal(peer_attach(host.peer, chan_fd_new(loop, sv[0], sv[0]), NULL, NULL, 0), 0);
+		return;
+	}
+	assert_int_equal(peer_move(host.peer, chan_fd_new(loop, sv[0], sv[0]), NULL, NULL, 0, &old), 0);
+	keep(&anchors[0], old, ANCHOR_HOST);
+	moves++;
 }
 
 static void on_cut(void *ctx)
 {
 	if (cuts++ >= cuts_wanted)
 		return;
-	if (random() % 3 == 0) {
+	if (moving) {
+		if (peer_is_up(host.peer))
+			connect_both();
+	} else if (random() % 3 == 0) {
 		connect_both(); /* a newer connection fences the old one */
 	} else if (random() % 2) {
 		peer_drop_connection(host.peer, "cut by the test");
@@ -274,7 +309,8 @@ static int setup(void **state)
 	loop = loop_new();
 	host = guest = (struct end){0};
 	cuts = cuts_wanted = greeted_wrong = 0;
-	reconnect_at_once = false;
+	reconnect_at_once = moving = false;
+	moves = 0;
 	hello = (struct session_hello){.timeout_s = 60, .agent_version = "1.2.3"};
 	memset(hello.id, 7, sizeof(hello.id));
 	memset(hello.secret, 9, sizeof(hello.secret));
@@ -294,6 +330,10 @@ static int teardown(void **state)
 	peer_free(guest.peer);
 	chan_free(greeter.chan);
 	greeter.chan = NULL;
+	for (int i = 0; i < 2; i++) {
+		anchor_free(anchors[i]);
+		anchors[i] = NULL;
+	}
 	loop_timer_free(cutter);
 	loop_timer_free(reader);
 	loop_timer_free(deadline);
@@ -366,6 +406,40 @@ static void streams_arrive_whole_over_a_connection_cut_again_and_again(void **st
 	assert_true(host.downs > 20);
 	assert_true(host.resumes > 20);
 	assert_int_equal(host.deads + guest.deads, 0);
+}
+
+static void streams_arrive_whole_while_the_connection_is_changed_for_another(void **state)
+{
+	(void)state;
+	moving = true;
+	cuts_wanted = 300;
+	connect_both();
+	loop_timer_set(cutter, 1000);
+	start_flows(3000000);
+	assert_int_equal(loop_run(loop), 0);
+	check_flows();
+	assert_true(moves > 20);
+	assert_int_equal(host.downs + guest.downs, 0);
+	assert_int_equal(host.deads + guest.deads, 0);
+}
+
+/* The end of the old connection was seen already: what is moved to would hang on nothing. */
+static void a_connection_that_has_ended_is_not_moved_from(void **state)
+{
+	struct chan *old;
+	int sv[2];
+
+	(void)state;
+	connect_both();
+	run_for(50);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	peer_drop_connection(host.peer, "it has ended");
+	assert_int_equal(peer_move(host.peer, chan_fd_new(loop, sv[0], sv[0]), NULL, NULL, 0, &old), -ENOTCONN);
+	assert_null(old);
+	close(sv[1]);
+	run_for(50);
+	assert_int_equal(host.downs, 1);
+	assert_string_equal(host.why, "it has ended");
 }
 
 static void the_round_trip_is_measured_soon_after_up(void **state)
@@ -506,6 +580,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(streams_arrive_whole_over_a_good_connection),
 		TEST(streams_arrive_whole_over_a_connection_cut_again_and_again),
+		TEST(streams_arrive_whole_while_the_connection_is_changed_for_another),
+		TEST(a_connection_that_has_ended_is_not_moved_from),
 		TEST(the_round_trip_is_measured_soon_after_up),
 		TEST(goodbye_reaches_the_other_side_with_its_words),
 		TEST(an_idle_pair_hardly_wakes),

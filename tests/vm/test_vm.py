@@ -166,6 +166,7 @@ def test_enabled_with_lingering_it_is_up_and_ready(host, guest):
     of_both = helpers(guest)
     assert len(of_both) == 2  # of the mount, and of the watch of ports
     assert {unit_says(guest, helper, "ActiveState") for helper in of_both} == {"active"}
+    wait_until(lambda: status(host)["guest"]["direct"], what="the session goes beside ssh")
 
 
 def test_the_tree_is_the_same_in_the_guest(host, guest):
