@@ -16,6 +16,7 @@
 
 #include "log.h"
 #include "wire.h"
+#include "wire_fields.h"
 
 struct message {
 	const char *name;
@@ -24,82 +25,6 @@ struct message {
 	/* Marks the reader bad when a field is; returns 0 or -ENOMEM. */
 	int (*get)(struct wire_reader *r, struct control_msg *msg);
 };
-
-/* --- fields ---------------------------------------------------------------------------------------------------- */
-
-/* Into a field of `size` bytes, with its NUL. */
-static void get_text(struct wire_reader *r, char *dst, size_t size)
-{
-	size_t len;
-	const uint8_t *at = wire_get_string(r, &len, size - 1);
-
-	if (r->bad || (len && memchr(at, 0, len))) {
-		r->bad = true;
-		return;
-	}
-	if (len)
-		memcpy(dst, at, len);
-	dst[len] = '\0';
-}
-
-/* A string of its own, of at most `max` bytes, for the caller to free. */
-static int get_new_text(struct wire_reader *r, char **dst, size_t max)
-{
-	size_t len;
-	const uint8_t *at = wire_get_string(r, &len, max);
-
-	if (r->bad || (len && memchr(at, 0, len))) {
-		r->bad = true;
-		return 0;
-	}
-	*dst = malloc(len + 1);
-	if (!*dst)
-		return -ENOMEM;
-	if (len)
-		memcpy(*dst, at, len);
-	(*dst)[len] = '\0';
-	return 0;
-}
-
-static void get_bool(struct wire_reader *r, bool *dst)
-{
-	uint8_t v = wire_get_u8(r);
-
-	r->bad |= v > 1;
-	*dst = v == 1;
-}
-
-/* 16 bytes of which family 4 uses the first four. */
-static void get_address(struct wire_reader *r, uint8_t family, uint8_t addr[16])
-{
-	static const uint8_t zero[12];
-	const uint8_t *at = wire_get_bytes(r, 16);
-
-	r->bad |= family != 4 && family != 6;
-	if (r->bad)
-		return;
-	r->bad = family == 4 && memcmp(at + 4, zero, sizeof(zero)) != 0;
-	memcpy(addr, at, 16);
-}
-
-/* One or more components separated by single slashes, none of them "." or "..". */
-static bool path_is_relative(const char *path)
-{
-	for (;;) {
-		size_t n = strcspn(path, "/");
-
-		if (n == 0 || (n == 1 && path[0] == '.') || (n == 2 && path[0] == '.' && path[1] == '.'))
-			return false;
-		if (path[n] == '\0')
-			return true;
-		path += n + 1;
-	}
-}
-
-static bool path_is_absolute(const char *path)
-{
-	return path[0] == '/' && (path[1] == '\0' || path_is_relative(path + 1));
-}
 
 /* --- bodies ---------------------------------------------------------------------------------------------------- */
 
@@ -116,9 +41,9 @@ static int get_config(struct wire_reader *r, struct control_msg *msg)
 {
 	msg->config.host_uid = wire_get_u32(r);
 	msg->config.host_gid = wire_get_u32(r);
-	get_text(r, msg->config.host_user, sizeof(msg->config.host_user));
-	get_text(r, msg->config.instance_name, sizeof(msg->config.instance_name));
-	get_bool(r, &msg->config.report_ports);
+	wire_get_text(r, msg->config.host_user, sizeof(msg->config.host_user));
+	wire_get_text(r, msg->config.instance_name, sizeof(msg->config.instance_name));
+	wire_get_bool(r, &msg->config.report_ports);
 	return 0;
 }
 
@@ -175,13 +100,13 @@ static void put_mount(struct wire_buf *out, const struct control_msg *msg)
 static int get_share(struct wire_reader *r, struct control_mount *m, uint32_t i)
 {
 	struct control_share *share = &m->shares[i];
-	int rc = get_new_text(r, &share->point, SFTP_PATH_MAX - 1);
+	int rc = wire_get_new_text(r, &share->point, SFTP_PATH_MAX - 1);
 
 	if (rc == 0)
-		rc = get_new_text(r, &share->source, SFTP_PATH_MAX - 1);
+		rc = wire_get_new_text(r, &share->source, SFTP_PATH_MAX - 1);
 	share->number = wire_get_u32(r);
-	get_bool(r, &share->writable);
-	get_bool(r, &share->virtual_owners);
+	wire_get_bool(r, &share->writable);
+	wire_get_bool(r, &share->virtual_owners);
 	if (rc == 0)
 		rc = get_id_map(r, &share->uids);
 	if (rc == 0)
@@ -192,7 +117,7 @@ static int get_share(struct wire_reader *r, struct control_mount *m, uint32_t i)
 	if (i == 0)
 		r->bad = share->point[0] != '\0';
 	else
-		r->bad = !path_is_relative(share->point) || strcmp(m->shares[i - 1].point, share->point) >= 0;
+		r->bad = !wire_path_is_relative(share->point) || strcmp(m->shares[i - 1].point, share->point) >= 0;
 	return 0;
 }
 
@@ -203,13 +128,13 @@ static int get_mount(struct wire_reader *r, struct control_msg *msg)
 	int rc;
 
 	m->id = wire_get_u32(r);
-	rc = get_new_text(r, &m->target, SFTP_PATH_MAX - 1);
-	get_bool(r, &m->host_locks);
-	get_bool(r, &m->acl);
+	rc = wire_get_new_text(r, &m->target, SFTP_PATH_MAX - 1);
+	wire_get_bool(r, &m->host_locks);
+	wire_get_bool(r, &m->acl);
 	if (rc < 0 || r->bad)
 		return rc;
 	count = wire_get_u32(r);
-	r->bad |= !path_is_absolute(m->target) || count == 0 || count > CONTROL_MOUNTS_MAX;
+	r->bad |= !wire_path_is_absolute(m->target) || count == 0 || count > CONTROL_MOUNTS_MAX;
 	for (uint32_t i = 0; i < count && !r->bad && rc == 0; i++) {
 		m->share_count = i + 1;
 		rc = get_share(r, m, i);
@@ -241,11 +166,11 @@ static void put_guest(struct wire_buf *out, const struct control_msg *msg)
 
 static int get_guest(struct wire_reader *r, struct control_msg *msg)
 {
-	get_text(r, msg->guest.agent_version, sizeof(msg->guest.agent_version));
-	get_text(r, msg->guest.user, sizeof(msg->guest.user));
-	get_text(r, msg->guest.hostname, sizeof(msg->guest.hostname));
-	get_text(r, msg->guest.home, sizeof(msg->guest.home));
-	r->bad |= !path_is_absolute(msg->guest.home);
+	wire_get_text(r, msg->guest.agent_version, sizeof(msg->guest.agent_version));
+	wire_get_text(r, msg->guest.user, sizeof(msg->guest.user));
+	wire_get_text(r, msg->guest.hostname, sizeof(msg->guest.hostname));
+	wire_get_text(r, msg->guest.home, sizeof(msg->guest.home));
+	r->bad |= !wire_path_is_absolute(msg->guest.home);
 	msg->guest.uid = wire_get_u32(r);
 	msg->guest.gid = wire_get_u32(r);
 	msg->guest.ssh_port = wire_get_u16(r);
@@ -268,9 +193,9 @@ static int get_mount_state(struct wire_reader *r, struct control_msg *msg)
 	msg->mount_state.id = wire_get_u32(r);
 	status = wire_get_u8(r);
 	msg->mount_state.error = wire_get_u32(r);
-	get_text(r, msg->mount_state.target, sizeof(msg->mount_state.target));
-	get_text(r, msg->mount_state.text, sizeof(msg->mount_state.text));
-	r->bad |= status >= MOUNT_STATUS_COUNT || !path_is_absolute(msg->mount_state.target);
+	wire_get_text(r, msg->mount_state.target, sizeof(msg->mount_state.target));
+	wire_get_text(r, msg->mount_state.text, sizeof(msg->mount_state.text));
+	r->bad |= status >= MOUNT_STATUS_COUNT || !wire_path_is_absolute(msg->mount_state.target);
 	if (!r->bad)
 		msg->mount_state.status = (enum control_mount_status)status;
 	return 0;
@@ -314,17 +239,17 @@ static int get_port(struct wire_reader *r, struct control_msg *msg)
 	port->key = wire_get_u64(r);
 	port->proto = wire_get_u8(r);
 	port->family = wire_get_u8(r);
-	get_address(r, port->family, port->addr);
+	wire_get_address(r, port->family, port->addr);
 	port->scope = wire_get_u32(r);
 	port->port = wire_get_u16(r);
-	get_bool(r, &port->v6only);
-	get_bool(r, &port->ephemeral);
+	wire_get_bool(r, &port->v6only);
+	wire_get_bool(r, &port->ephemeral);
 	port->uid = wire_get_u32(r);
 	port->inode = wire_get_u64(r);
 	port->pid = wire_get_u32(r);
-	get_text(r, port->process, sizeof(port->process));
-	get_text(r, port->user, sizeof(port->user));
-	get_text(r, port->unit, sizeof(port->unit));
+	wire_get_text(r, port->process, sizeof(port->process));
+	wire_get_text(r, port->user, sizeof(port->user));
+	wire_get_text(r, port->unit, sizeof(port->unit));
 	r->bad |= port->port == 0 || (port->proto != LISTENER_TCP && port->proto != LISTENER_UDP);
 	return 0;
 }
@@ -350,7 +275,7 @@ static int get_log(struct wire_reader *r, struct control_msg *msg)
 {
 	msg->log.level = wire_get_u8(r);
 	r->bad |= msg->log.level >= LOG_LEVEL_COUNT;
-	get_text(r, msg->log.text, sizeof(msg->log.text));
+	wire_get_text(r, msg->log.text, sizeof(msg->log.text));
 	return 0;
 }
 
@@ -377,11 +302,11 @@ static int get_listen(struct wire_reader *r, struct control_msg *msg)
 	l->proto = wire_get_u8(r);
 	l->family = wire_get_u8(r);
 	if (l->family != 0)
-		get_address(r, l->family, l->addr);
+		wire_get_address(r, l->family, l->addr);
 	else if ((addr = wire_get_bytes(r, sizeof(l->addr))))
 		r->bad |= memcmp(addr, zero, sizeof(zero)) != 0;
 	l->port = wire_get_u16(r);
-	get_text(r, l->path, sizeof(l->path));
+	wire_get_text(r, l->path, sizeof(l->path));
 	r->bad |= l->proto != LISTENER_TCP && (l->proto != LISTENER_UDP || l->family == 0);
 	if (!r->bad)
 		r->bad = l->family != 0 ? l->port == 0 || l->path[0] : l->port != 0 || l->path[0] != '/';
@@ -436,7 +361,7 @@ static int get_environment(struct wire_reader *r, struct control_msg *msg)
 
 	r->bad |= count > ENVIRONMENT_MAX;
 	while (e->count < count && !r->bad && rc == 0) {
-		rc = get_new_text(r, &e->variables[e->count], ENVIRONMENT_TEXT_MAX);
+		rc = wire_get_new_text(r, &e->variables[e->count], ENVIRONMENT_TEXT_MAX);
 		if (rc == 0 && !r->bad)
 			r->bad = !is_variable(e->variables[e->count++]);
 	}
@@ -618,6 +543,11 @@ static const struct message messages[] = {
 };
 _Static_assert(sizeof(messages) / sizeof(messages[0]) == CONTROL_TYPE_END, "a row for each message");
 
+const char *listener_proto_name(uint8_t proto)
+{
+	return proto == LISTENER_UDP ? "udp" : "tcp";
+}
+
 const char *control_type_name(enum control_type type)
 {
 	return type > 0 && type < CONTROL_TYPE_END ? messages[type].name : "?";
@@ -689,84 +619,4 @@ void control_msg_clear(struct control_msg *msg)
 		free(msg->mount.shares[i].gids);
 	}
 	memset(&msg->mount, 0, sizeof(msg->mount));
-}
-
-/* --- arguments of OPEN ----------------------------------------------------------------------------------------- */
-
-void sftp_target_put(struct wire_buf *out, const struct sftp_target *t)
-{
-	wire_put_u32(out, t->mount_id);
-	wire_put_u32(out, t->share);
-}
-
-int sftp_target_get(const uint8_t *data, size_t len, struct sftp_target *t)
-{
-	struct wire_reader r = wire_reader(data, len);
-	struct sftp_target got = {.mount_id = wire_get_u32(&r)};
-
-	got.share = wire_get_u32(&r);
-	if (!wire_read_done(&r))
-		return -EPROTO;
-	*t = got;
-	return 0;
-}
-
-const char *listener_proto_name(uint8_t proto)
-{
-	return proto == LISTENER_UDP ? "udp" : "tcp";
-}
-
-void tcp_target_put(struct wire_buf *out, const struct tcp_target *t)
-{
-	wire_put_u8(out, t->family);
-	wire_put_bytes(out, t->addr, sizeof(t->addr));
-	wire_put_u32(out, t->scope);
-	wire_put_u16(out, t->port);
-}
-
-int tcp_target_get(const uint8_t *data, size_t len, struct tcp_target *t)
-{
-	struct wire_reader r = wire_reader(data, len);
-	struct tcp_target got = {.family = wire_get_u8(&r)};
-
-	get_address(&r, got.family, got.addr);
-	got.scope = wire_get_u32(&r);
-	got.port = wire_get_u16(&r);
-	if (!wire_read_done(&r) || got.port == 0)
-		return -EPROTO;
-	*t = got;
-	return 0;
-}
-
-void unix_target_put(struct wire_buf *out, const struct unix_target *t)
-{
-	wire_put_cstring(out, t->path);
-}
-
-int unix_target_get(const uint8_t *data, size_t len, struct unix_target *t)
-{
-	struct wire_reader r = wire_reader(data, len);
-	struct unix_target got = {.path = ""};
-
-	get_text(&r, got.path, sizeof(got.path));
-	if (!wire_read_done(&r) || got.path[0] != '/')
-		return -EPROTO;
-	*t = got;
-	return 0;
-}
-
-void reverse_target_put(struct wire_buf *out, uint32_t id)
-{
-	wire_put_u32(out, id);
-}
-
-int reverse_target_get(const uint8_t *data, size_t len, uint32_t *id)
-{
-	struct wire_reader r = wire_reader(data, len);
-	uint32_t got = wire_get_u32(&r);
-
-	if (!wire_read_done(&r))
-		return -EPROTO;
-	*id = got;
-	return 0;
 }

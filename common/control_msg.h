@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * control_msg: the messages of the control stream and the arguments of OPEN, to and from bytes. Pure. PROTOCOL.md,
- * "Control". Both sides are ours and of one version: a message that does not parse ends the session.
+ * control_msg: the messages of the control stream, to and from bytes. Pure. PROTOCOL.md, "Control". Both sides are ours
+ * and of one version: a message that does not parse ends the session.
  */
 #ifndef HOMEPORT_CONTROL_MSG_H
 #define HOMEPORT_CONTROL_MSG_H
@@ -218,33 +218,5 @@ ssize_t control_msg_get(const uint8_t *data, size_t len, struct control_msg *msg
 
 /* Frees what a message read by control_msg_get() owns. */
 void control_msg_clear(struct control_msg *msg);
-
-/* OPEN(sftp): which share, by its number, of which mount. */
-struct sftp_target {
-	uint32_t mount_id, share;
-};
-void sftp_target_put(struct wire_buf *out, const struct sftp_target *t);
-int sftp_target_get(const uint8_t *data, size_t len, struct sftp_target *t); /* -EPROTO */
-
-/* OPEN(tcp), OPEN(udp): where the guest connects to. */
-struct tcp_target {
-	uint8_t family; /* 4 or 6 */
-	uint8_t addr[16];
-	uint32_t scope;
-	uint16_t port;
-};
-void tcp_target_put(struct wire_buf *out, const struct tcp_target *t);
-int tcp_target_get(const uint8_t *data, size_t len, struct tcp_target *t); /* -EPROTO */
-
-/* OPEN(unix): the socket the guest connects to, by its absolute path. */
-struct unix_target {
-	char path[SOCKET_PATH_MAX];
-};
-void unix_target_put(struct wire_buf *out, const struct unix_target *t);
-int unix_target_get(const uint8_t *data, size_t len, struct unix_target *t); /* -EPROTO */
-
-/* OPEN(reverse): which LISTEN of the host's it is a connection of. */
-void reverse_target_put(struct wire_buf *out, uint32_t id);
-int reverse_target_get(const uint8_t *data, size_t len, uint32_t *id); /* -EPROTO */
 
 #endif

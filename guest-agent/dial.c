@@ -13,6 +13,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
+#include "open_args.h"
 #include "ports.h"
 #include "sock_address.h"
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "control_msg.h"
+#include "open_args.h"
 
 struct listener_source;
 struct loop;

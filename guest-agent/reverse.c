@@ -21,6 +21,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
+#include "open_args.h"
 #include "relay.h"
 #include "sock_address.h"
 #include "stream_listener.h"

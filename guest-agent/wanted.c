@@ -21,6 +21,7 @@
 #include "mount.h"
 #include "mount_target.h"
 #include "mux.h"
+#include "open_args.h"
 #include "wire.h"
 
 /* A polite unmount waits for nobody: what is still busy then is detached. */

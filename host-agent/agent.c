@@ -40,6 +40,7 @@
 #include "nofile.h"
 #include "notify.h"
 #include "offload.h"
+#include "open_args.h"
 #include "peer.h"
 #include "port_command.h"
 #include "reverse.h"

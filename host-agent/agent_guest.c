@@ -19,6 +19,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mux.h"
+#include "open_args.h"
 #include "peer.h"
 #include "port_command.h"
 #include "reverse.h"

@@ -49,6 +49,7 @@ struct reverse;
 struct rules;
 struct runtime_dir;
 struct served;
+struct sftp_target;
 struct shares;
 
 /*

@@ -21,6 +21,7 @@
 #include <sys/queue.h>
 
 #include "control_msg.h"
+#include "open_args.h"
 #include "rules.h"
 #include "udp_port.h"
 

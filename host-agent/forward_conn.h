@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "control_msg.h"
+#include "open_args.h"
 #include "relay.h"
 
 struct forward_conns;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control_msg.h"
+#include "open_args.h"
 #include "wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

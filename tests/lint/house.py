@@ -13,8 +13,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 FOLDERS = {"common": ["common"], "host-agent": ["host-agent", "common"], "guest-agent": ["guest-agent", "common"]}
 
 # Functions over bytes and structs: no descriptor, no clock, no loop. (<sys/socket.h> is fine: it names the families.)
-PURE = {"mux", "session", "sftp_wire", "control_msg", "node", "rules", "rule", "lease", "wire", "datagram",
-        "histogram", "op_counters"}
+PURE = {"mux", "session", "sftp_wire", "control_msg", "open_args", "wire_fields", "node", "rules", "rule", "lease", "wire",
+        "datagram", "histogram", "op_counters"}
 IMPURE = re.compile(r"^(unistd|fcntl|poll|time|pthread|loop|event2/.*|sys/(time|timerfd|epoll|eventfd|ioctl|un))\.h$")
 IMPURE_CALL = re.compile(r"\b(socket|open|openat|close|read|write|recv|send|poll|time|gettimeofday|clock_gettime)\(")
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "control_msg.h"
+#include "open_args.h"
 #include "wire.h"
 
 /* Puts the message, reads it back from a block of exactly its size (and from none shorter), and puts that again. */

@@ -22,6 +22,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mux_pair.h"
+#include "open_args.h"
 #include "ports.h"
 #include "wire.h"
 

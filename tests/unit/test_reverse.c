@@ -20,6 +20,7 @@
 #include "forward_world.h"
 #include "log.h"
 #include "mux_pair.h"
+#include "open_args.h"
 #include "reverse.h"
 #include "wire.h"
 

@@ -20,6 +20,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mux_pair.h"
+#include "open_args.h"
 #include "reverse.h"
 #include "sock_address.h"
 
