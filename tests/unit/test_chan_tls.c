@@ -406,6 +406,30 @@ static void bytes_that_came_without_an_owner_are_the_next_ones(void **state)
 	pair_end(&p);
 }
 
+/* What was taken may not have left yet: then an end would lose it, as it would lose a GOODBYE. */
+static void what_has_not_left_is_known(void **state)
+{
+	struct pair p = {.server = {.owned = true}, .client = {.wanted = 1}};
+
+	(void)state;
+	pair_begin(&p, key);
+	run(p.loop, 300);
+	assert_true(p.client.ready && p.server.ready);
+	assert_true(chan_is_flushed(p.client.chan));
+	p.client.left = 8u << 20;
+	send_more(&p.client);
+	run(p.loop, 50);
+	assert_false(chan_is_flushed(p.client.chan));
+	p.client.left = 0;
+	p.server.wanted = p.client.sent;
+	own(&p.server);
+	run(p.loop, 5000);
+	run(p.loop, 50);
+	assert_int_equal(p.server.got, p.client.sent);
+	assert_true(chan_is_flushed(p.client.chan));
+	pair_end(&p);
+}
+
 /* Some 380 GiB are the most for one key; each has 256 MiB here. */
 static void the_key_changes_under_way(void **state)
 {
@@ -453,6 +477,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(an_end_that_was_not_announced_is_an_error),
 	cmocka_unit_test(an_end_that_was_announced_is_none),
 	cmocka_unit_test(bytes_that_came_without_an_owner_are_the_next_ones),
+	cmocka_unit_test(what_has_not_left_is_known),
 	cmocka_unit_test(the_key_changes_under_way),
 	cmocka_unit_test(the_key_is_never_sent),
 };
