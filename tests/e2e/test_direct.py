@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -71,7 +72,7 @@ def sshd_read(guest):
     """Bytes that the login's sshd has read so far."""
     total = 0
     for pid, (_, line) in guest.processes().items():
-        if line.startswith("sshd: me"):
+        if re.match(r"sshd: (me|root)\b", line):
             with contextlib.suppress(OSError):
                 total += int(open(f"/proc/{pid}/io").read().split("rchar: ")[1].split()[0])
     return total
@@ -95,17 +96,18 @@ def firewall(host, guest):
         machine.cmd(["nft", "flush", "ruleset"])
 
 
-def test_the_bytes_go_there_and_nothing_listens_for_it_any_more(homeport, host, guest, host_home):
+@pytest.mark.parametrize("alias", ["guest", "guest6", "guest-root"])
+def test_the_bytes_go_there_and_nothing_listens_for_it_any_more(homeport, host, guest, host_home, alias):
     wanted = a_file(host_home)
     before = set(guest.listeners()) | set(host.listeners())
-    homeport.up("--mount", f"{host_home.inside}:/srv/home")
+    homeport.up("--mount", f"{host_home.inside}:/srv/home", host=alias)
     direct(homeport)
     assert link(homeport)["direct_reason"] is None
     assert set(guest.listeners()) | set(host.listeners()) == before
     read = sshd_read(guest)
     assert digest(guest, "/srv/home/big") == wanted
     assert sshd_read(guest) - read < SIZE // 100
-    assert "reached directly" in homeport.run("status", "guest").stdout
+    assert "reached directly" in homeport.run("status", alias).stdout
     assert homeport.status()["reconnects"] == 0
     ours = [p for p in homeport.status()["ports"] if p["process"] and "homeport" in p["process"]]
     assert not ours
@@ -137,10 +139,11 @@ def test_without_it_all_goes_through_ssh(homeport, guest, host_home):
     assert "reached directly" not in homeport.run("status", "vm").stdout
 
 
-def test_a_guest_that_lets_nobody_in_comes_to_the_host(homeport, guest, host_home, firewall):
+@pytest.mark.parametrize("alias", ["guest", "guest6"])
+def test_a_guest_that_lets_nobody_in_comes_to_the_host(homeport, guest, host_home, firewall, alias):
     wanted = a_file(host_home)
     nft(guest, CLOSED)
-    homeport.up("--mount", f"{host_home.inside}:/srv/home")
+    homeport.up("--mount", f"{host_home.inside}:/srv/home", host=alias)
     direct(homeport)
     assert digest(guest, "/srv/home/big") == wanted
 
