@@ -516,13 +516,14 @@ static int begin(struct agent *a)
 	a->sigusr1 = loop_signal_new(a->loop, SIGUSR1, on_signal, a);
 	a->turn = loop_timer_new(a->loop, agent_turn, a);
 	a->doubt_timer = loop_timer_new(a->loop, on_doubt_timer, a);
+	a->direct_timer = loop_timer_new(a->loop, agent_direct_again, a);
 	a->stop_timer = loop_timer_new(a->loop, on_stop_timer, a);
 	a->watchdog = loop_timer_new(a->loop, on_watchdog, a);
 	a->shares = shares_new(a->loop, &shares_events, a);
 	a->base = config_clone(a->start->desired->config);
 	a->config = config_clone(a->start->desired->config);
 	if (!a->sigterm || !a->sigint || !a->sighup || !a->sigusr1 || !a->base || !a->config || !a->turn ||
-	    !a->doubt_timer || !a->stop_timer || !a->watchdog || !a->shares)
+	    !a->doubt_timer || !a->direct_timer || !a->stop_timer || !a->watchdog || !a->shares)
 		return -ENOMEM;
 	rc = know_user(a);
 	if (!rc)
@@ -561,6 +562,7 @@ static void end(struct agent *a)
 	wire_buf_free(&a->control_in);
 	loop_timer_free(a->turn);
 	loop_timer_free(a->doubt_timer);
+	loop_timer_free(a->direct_timer);
 	loop_timer_free(a->stop_timer);
 	loop_timer_free(a->watchdog);
 	loop_signal_free(a->sigterm);

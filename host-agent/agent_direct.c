@@ -77,9 +77,18 @@ static const char *obstacle(const struct agent *a)
 
 static void stay(struct agent *a, const char *why)
 {
+	if (!strcmp(a->direct.why, why))
+		return;
 	snprintf(a->direct.why, sizeof(a->direct.why), "%s", why);
 	log_info("session %s: through ssh: %s", a->dir->name, why);
 	agent_changed(a);
+}
+
+/* For now: a firewall may be opened, a network mended. */
+static void stay_for_now(struct agent *a, const char *why)
+{
+	stay(a, why);
+	loop_timer_set(a->direct_timer, DIRECT_PAUSE_US);
 }
 
 static void on_done(void *ctx, struct chan *chan, const char *why);
@@ -103,7 +112,7 @@ static void try_way(struct agent *a, enum direct_way way)
 	if (way == DIRECT_HOST_LISTENS)
 		rc = direct_listen(a->loop, &d->local, d->key, on_done, a, &d->attempt, &msg.direct.port, &inode);
 	if (rc < 0) {
-		stay(a, strerror(-rc));
+		stay_for_now(a, strerror(-rc));
 		return;
 	}
 	d->asked = true;
@@ -118,7 +127,12 @@ static void try_next(struct agent *a, const char *why)
 	if (a->direct.way == DIRECT_GUEST_LISTENS)
 		try_way(a, DIRECT_HOST_LISTENS);
 	else
-		stay(a, why);
+		stay_for_now(a, why);
+}
+
+void agent_direct_again(void *ctx)
+{
+	agent_direct_begin(ctx);
 }
 
 void agent_direct_begin(struct agent *a)
@@ -127,7 +141,9 @@ void agent_direct_begin(struct agent *a)
 
 	if (!a->guest_known || a->direct.attempt || a->direct.anchor)
 		return;
-	if (why)
+	if (why && a->direct.not_before_us > loop_now_us(a->loop))
+		stay_for_now(a, why);
+	else if (why)
 		stay(a, why);
 	else
 		try_way(a,
@@ -201,6 +217,7 @@ bool agent_direct_moved(struct agent *a)
 		return false;
 	a->direct.moving = false;
 	a->direct.up = true;
+	a->direct.why[0] = '\0';
 	log_info("session %s: connected directly, beside ssh", a->dir->name);
 	agent_changed(a);
 	return true;
@@ -213,6 +230,8 @@ void agent_direct_end(struct agent *a, bool lost)
 
 	if (lost && d->began_us && now_us - d->began_us < DIRECT_SHORT_US)
 		d->not_before_us = now_us + DIRECT_PAUSE_US;
+	if (a->direct_timer)
+		loop_timer_stop(a->direct_timer);
 	direct_free(d->attempt);
 	anchor_free(d->anchor);
 	explicit_bzero(d->key, sizeof(d->key));

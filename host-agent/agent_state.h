@@ -154,6 +154,7 @@ struct agent {
 	struct guest_builds builds; /* what the link brings along; none with a guestCommand */
 	struct peer *peer;          /* NULL: no session */
 	struct agent_direct direct;
+	struct loop_timer *direct_timer; /* it is tried again */
 	struct shares *shares;
 	struct proxy_env proxies; /* of whoever started the session, or last had it read again */
 	struct rules *rules; /* these three from the first GUEST on: they need to know the guest's ssh port and home */
@@ -267,7 +268,8 @@ void agent_services_tell(struct agent *a); /* the guest: its variables */
 int agent_services_set_proxies(struct agent *a, struct proxy_env *proxies);
 
 /* agent_direct.c */
-void agent_direct_begin(struct agent *a);                                          /* the session is up, through ssh */
+void agent_direct_begin(struct agent *a); /* the session is up, through ssh */
+void agent_direct_again(void *ctx);       /* the same, of an agent, later: what was in the way may have gone */
 int agent_direct_state(struct agent *a, const struct control_direct_state *state); /* -EPROTO: nobody asked */
 bool agent_direct_moved(struct agent *a); /* the session is up: whether that is all the move was waiting for */
 /* The connection is gone, lost or for good; the SSH connection is closed, too. */

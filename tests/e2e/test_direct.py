@@ -14,7 +14,7 @@ import pytest
 
 from conftest import wait_until
 
-SIZE = 24 << 20
+SIZE = 8 << 20
 
 # Everything new but ssh is dropped, without a word.
 CLOSED = """table inet closed {
