@@ -463,4 +463,5 @@ clean: ## removes $(BUILD)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
--include $(shell test -d $(BUILD) && find $(BUILD) -path $(BUILD)/vm -prune -o -name '*.d' -print)
+-include $(shell test -d $(BUILD) && find $(BUILD) \( -path $(BUILD)/vm -o -path $(BUILD)/deb \) -prune -o \
+	-name '*.d' -print)
