@@ -138,7 +138,8 @@ endef
 $(foreach f,rel san fuzz $(CROSS),$(eval $(call flavour,$f)))
 # What the guest's program has in it, to install itself.
 $(foreach f,rel san fuzz $(CROSS),$(eval $(BUILD)/$f/guest-agent/embedded.o: systemd/homeport-guest@.service \
-	systemd/homeport-helper.socket systemd/homeport-helper@.service guest-agent/homeport-guest.8))
+	systemd/homeport-guest-hardened.conf systemd/homeport-helper.socket systemd/homeport-helper@.service \
+	guest-agent/homeport-guest.8))
 
 TEST_FLAGS = -Itests/unit -Itests/fuzz -Wno-missing-prototypes
 $(foreach f,san fuzz,$(foreach s,$(HELPER_SRC),\

@@ -67,16 +67,20 @@ extern const struct change_row change_service;                                  
 /* Puts the sentence into why; returns -error. */
 int change_fail(char *why, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* What a file will hold: fills in the detail. 0 or a negative errno. */
+/* What a file will hold: fills in the detail. 0 or a negative errno; -ENOENT: no version of ours writes such a unit any
+ * more. */
 int change_file_prepare(struct change *c);
 
 /* Where each goes. */
-#define CHANGE_PROGRAM_PATH   "/usr/local/bin/homeport-guest"
-#define CHANGE_MANUAL_PATH    "/usr/local/share/man/man8/homeport-guest.8"
-#define CHANGE_UNIT_PATH      "/usr/local/lib/systemd/system/homeport-guest@.service"
-#define CHANGE_HELPER_SOCKET  "homeport-helper.socket"
-#define CHANGE_SOCKET_PATH    "/usr/local/lib/systemd/system/" CHANGE_HELPER_SOCKET
-#define CHANGE_HELPER_PATH    "/usr/local/lib/systemd/system/homeport-helper@.service"
+#define CHANGE_PROGRAM_PATH  "/usr/local/bin/homeport-guest"
+#define CHANGE_MANUAL_PATH   "/usr/local/share/man/man8/homeport-guest.8"
+#define CHANGE_UNIT_PATH     "/usr/local/lib/systemd/system/homeport-guest@.service"
+#define CHANGE_HELPER_SOCKET "homeport-helper.socket"
+#define CHANGE_SOCKET_PATH   "/usr/local/lib/systemd/system/" CHANGE_HELPER_SOCKET
+#define CHANGE_HELPER_PATH   "/usr/local/lib/systemd/system/homeport-helper@.service"
+/* The drop-in of one user's unit: of its name, with these around it. */
+#define CHANGE_HARDENED_PATH  "/etc/systemd/system/homeport-guest@"
+#define CHANGE_HARDENED_END   ".service.d/hardened.conf"
 #define CHANGE_FUSE_CONF_PATH "/etc/fuse.conf"
 #define CHANGE_APPARMOR_PATH  "/etc/apparmor.d/local/fusermount3"
 

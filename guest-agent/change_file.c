@@ -96,19 +96,30 @@ static int read_self(struct wire_buf *data)
 }
 
 static const struct text_file {
-	const char *path, *text, *what;
+	const char *path, *text, *what; /* the path, or how that of a drop-in begins */
 } texts[] = {
 	{CHANGE_MANUAL_PATH, embedded_manual, "its manual"},
 	{CHANGE_UNIT_PATH, embedded_unit, "its systemd unit"},
+	{CHANGE_HARDENED_PATH, embedded_hardened, "what keeps its service in"},
 	{CHANGE_SOCKET_PATH, embedded_helper_socket, "the socket of its helper"},
 	{CHANGE_HELPER_PATH, embedded_helper_unit, "the unit of its helper"},
 };
 
+static bool is_hardened(const char *path)
+{
+	size_t len = strlen(path), start = strlen(CHANGE_HARDENED_PATH), end = strlen(CHANGE_HARDENED_END);
+
+	return len > start + end && strncmp(path, CHANGE_HARDENED_PATH, start) == 0 &&
+	       strcmp(path + len - end, CHANGE_HARDENED_END) == 0;
+}
+
 /* NULL: the program, or what another version wrote. */
 static const struct text_file *text_of(const struct change *c)
 {
+	const char *path = is_hardened(c->path) ? CHANGE_HARDENED_PATH : c->path;
+
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		if (strcmp(texts[i].path, c->path) == 0)
+		if (strcmp(texts[i].path, path) == 0)
 			return &texts[i];
 	return NULL;
 }
@@ -137,7 +148,7 @@ static void put_hash(const struct wire_buf *data, char *text)
 int change_file_prepare(struct change *c)
 {
 	struct wire_buf data = {0};
-	int rc = content(c, &data);
+	int rc = c->kind == CHANGE_UNIT && !text_of(c) ? -ENOENT : content(c, &data);
 
 	if (rc == 0)
 		put_hash(&data, c->detail);

@@ -323,6 +323,42 @@ static void plan_mounts_conf(const struct request *r)
 	plan_change(&c);
 }
 
+/* Who needs nothing but the helper to mount has an agent that may do nothing else. Root mounts by itself, and whom
+ * /etc/passwd does not have is no name in mounts.conf. */
+static void plan_hardening(const struct request *r)
+{
+	char path[CHANGE_PATH_MAX];
+	struct etc_user user;
+
+	if (etc_passwd_by_name(r->user, &user) < 0 || user.uid == 0)
+		return;
+	snprintf(path, sizeof(path), CHANGE_HARDENED_PATH "%s" CHANGE_HARDENED_END, r->user);
+	plan_file(CHANGE_UNIT, path);
+}
+
+static bool is_planned_for(const struct change *c)
+{
+	for (size_t i = 0; i < plan.count; i++)
+		if (plan.changes[i].kind == c->kind && strcmp(plan.changes[i].path, c->path) == 0)
+			return true;
+	return false;
+}
+
+/* The units of earlier installs, whoever they were for, are of the program's version too; but not those that are no
+ * more as we left them. */
+static void plan_renewal(void)
+{
+	for (size_t i = 0; i < plan.in.count; i++) {
+		struct change now = {.kind = CHANGE_UNIT};
+		char why[CHANGE_WHY_MAX];
+
+		memcpy(now.path, plan.in.changes[i].path, sizeof(now.path));
+		if (plan.in.changes[i].kind == CHANGE_UNIT && !is_planned_for(&now) && access(now.path, F_OK) == 0 &&
+		    change_file_prepare(&now) == 0 && change_unit.look(&now, &plan.in, why) == CHANGE_DO)
+			plan_verdict(&now, CHANGE_DO, false, NULL);
+	}
+}
+
 /* Root asks nobody. */
 static void plan_helper(const struct request *r)
 {
@@ -333,6 +369,7 @@ static void plan_helper(const struct request *r)
 	plan_file(CHANGE_UNIT, CHANGE_SOCKET_PATH);
 	plan_file(CHANGE_UNIT, CHANGE_HELPER_PATH);
 	plan_mounts_conf(r);
+	plan_hardening(r);
 }
 
 /* Below a home fusermount3 may mount already. */
@@ -410,6 +447,7 @@ static void plan_install(const struct request *r)
 		plan_file(CHANGE_UNIT, CHANGE_UNIT_PATH);
 	if (r->helper)
 		plan_helper(r);
+	plan_renewal();
 	if (r->allow_other)
 		plan_fuse_conf();
 	plan_apparmor(r);

@@ -10,6 +10,7 @@
 		".popsection\n")
 
 EMBED("embedded_unit", "systemd/homeport-guest@.service");
+EMBED("embedded_hardened", "systemd/homeport-guest-hardened.conf");
 EMBED("embedded_helper_socket", "systemd/homeport-helper.socket");
 EMBED("embedded_helper_unit", "systemd/homeport-helper@.service");
 EMBED("embedded_manual", "guest-agent/homeport-guest.8");

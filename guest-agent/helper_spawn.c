@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -110,6 +111,11 @@ static pid_t spawn_on(char *const argv[], int end)
 	return rc ? -rc : pid;
 }
 
+bool helper_may_gain(void)
+{
+	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1;
+}
+
 pid_t helper_spawn(enum helper_by by, int *sock)
 {
 	static char self[4096];
@@ -120,6 +126,8 @@ pid_t helper_spawn(enum helper_by by, int *sock)
 	int pair[2];
 	pid_t pid;
 
+	if (by != HELPER_BY_ROOT && !helper_may_gain())
+		return -EPERM;
 	if (!own_program(by, self, sizeof(self)) ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return -errno;

@@ -3,6 +3,7 @@
 #ifndef HOMEPORT_HELPER_SPAWN_H
 #define HOMEPORT_HELPER_SPAWN_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct helper_child;
@@ -14,8 +15,12 @@ enum helper_by {
 	HELPER_BY_USER, /* by fusermount3 */
 };
 
+/* Whether a set-user-ID program would become root for us, as sudo and fusermount3 must: not where our unit has
+ * NoNewPrivileges. */
+bool helper_may_gain(void);
+
 /* Starts a helper. Its pid, with our end of its socket in *sock, which is the caller's and does not block; or a
- * negative errno, and *sock is as it was. */
+ * negative errno, and *sock is as it was. -EPERM: not helper_may_gain(). */
 pid_t helper_spawn(enum helper_by by, int *sock);
 
 /* Connects to the one that systemd starts: our end, as above; -ENOENT, -ECONNREFUSED: there is none. */

@@ -268,7 +268,12 @@ static void mounter_try(struct mounter *m)
 	if (m->way == WAY_NONE) {
 		if (!m->text[0])
 			snprintf(m->text, sizeof(m->text),
-				 "%.500s: neither root, nor sudo, nor fusermount3 could mount it", m->request.target);
+				 helper_may_gain() ? "%.400s: neither root, nor sudo, nor fusermount3 could mount it"
+						   : "%.400s: " HELPER_SOCKET
+						     " does not answer, and what starts the agent "
+						     "lets it mount in no other way (NoNewPrivileges): see "
+						     "homeport-guest(8), SERVICE",
+				 m->request.target);
 		m->events->failed(m->ctx, m->error ? m->error : EPERM, m->text);
 		return;
 	}

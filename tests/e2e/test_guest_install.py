@@ -405,22 +405,32 @@ def test_a_service_whose_home_moves_is_started_anew_and_ended_before_it_moves_ba
     assert said.index("homeport-guest@me.service: stopped") < said.index("/home/me: the mount point, removed")
 
 
+def hardened_of(user):
+    return f"/etc/systemd/system/homeport-guest@{user}.service.d/hardened.conf"
+
+
 def test_a_login_user_without_sudo_gets_the_helper(homeport, guest, systemd):
     """The units, the socket, and the users one after the other; all of it goes again."""
     conf, units = "/etc/homeport/mounts.conf", "/usr/local/lib/systemd/system"
     said = install(homeport, "--helper")
     assert f"  {conf}: says for whom root mounts: me\n" in said
     assert "  homeport-helper.socket: enabled and started: root mounts for who may ask, from boot on\n" in said
-    assert "enable homeport-helper.socket" in systemd()
-    for unit in ("homeport-helper.socket", "homeport-helper@.service"):
+    assert f"  {hardened_of('me')}: written, what keeps its service in (root's, mode 0644)\n" in said
+    asked = systemd()
+    assert "enable homeport-helper.socket" in asked
+    assert asked.index("daemon-reload") < asked.index("restart homeport-guest@me.service --no-block")
+    for unit, path in (("homeport-helper.socket", f"{units}/homeport-helper.socket"),
+                       ("homeport-helper@.service", f"{units}/homeport-helper@.service"),
+                       ("homeport-guest-hardened.conf", hardened_of("me"))):
         with open(os.path.join(os.path.dirname(__file__), "../../systemd", unit)) as f:
-            assert guest.cmd(["cat", f"{units}/{unit}"]).stdout == f.read()
+            assert guest.cmd(["cat", path]).stdout == f.read()
     assert install(homeport, "--helper").startswith("Nothing to do")
     assert install(homeport).startswith("Nothing to do")
     systemd()
     guest.cmd(["sh", "-c", f"echo other /srv >> {conf}"])
     said = guest.cmd([GUEST, "install", "--user", "plain", "--yes", "--helper"]).stdout
     assert f"  {conf}: says for whom root mounts: me plain\n" in said
+    assert f"  {hardened_of('plain')}: written" in said and hardened_of("me") not in said
     lines = guest.cmd(["cat", conf]).stdout.splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["me", "plain", "other /srv"]
     assert guest.cmd(["stat", "-c", "%a %u", conf]).stdout == "644 0\n"
@@ -428,6 +438,37 @@ def test_a_login_user_without_sudo_gets_the_helper(homeport, guest, systemd):
     uninstall(homeport)
     assert "disable homeport-helper.socket --now" in systemd()
     assert not os.path.exists(guest.path("/etc/homeport"))
+
+
+def test_who_needs_more_than_the_helper_is_not_kept_in(guest, systemd):
+    """Root mounts by itself; whom /etc/passwd does not have is no name to the helper."""
+    for user in ("root", "of-ldap"):
+        said = guest.cmd([GUEST, "install", "--user", user, "--yes", "--helper"]).stdout
+        assert f"homeport-guest@{user}.service: enabled" in said and "hardened" not in said
+    guest.cmd([GUEST, "uninstall", "--yes"])
+
+
+def test_an_upgrade_renews_what_keeps_services_in_but_nothing_that_was_taken_away_or_changed(guest, systemd):
+    """It may need a system call that an older one does not let through, whatever is asked for this time."""
+    with open(guest.path(GUEST), "rb") as f:
+        data = f.read()
+    with open(guest.path("/tmp/older"), "wb") as f:
+        f.write(data.replace(b"LockPersonality=yes\nMemory", b"LockPersonality=no \nMemory"))
+        os.fchmod(f.fileno(), 0o755)
+    users = ("me", "plain", "mail", "news")
+    for user in users:
+        guest.cmd(["/tmp/older", "install", "--user", user, "--yes", "--helper"])
+    guest.cmd(["rm", hardened_of("plain")])
+    guest.cmd(f"echo '# mine' >>{hardened_of('mail')}")
+    said = guest.cmd([GUEST, "install", "--user", "news", "--yes"]).stdout
+    assert re.findall("/etc/systemd/system/homeport-guest@(.*).service.d/hardened.conf: written", said) == ["me", "news"]
+    assert "LockPersonality=yes" in guest.cmd(["cat", hardened_of("me")]).stdout
+    assert not os.path.exists(guest.path(hardened_of("plain")))
+    assert "LockPersonality=no" in guest.cmd(["cat", hardened_of("mail")]).stdout
+    assert guest.cmd([GUEST, "install", "--user", "news", "--yes"]).stdout.startswith("Nothing to do")
+    said = guest.cmd([GUEST, "uninstall", "--yes"]).stdout
+    assert f"  {hardened_of('mail')}: stays: it was changed since it was installed\n" in said
+    guest.cmd(["rm", "-r", os.path.dirname(hardened_of("mail"))])
 
 
 def test_without_systemd_there_is_no_helper(homeport):

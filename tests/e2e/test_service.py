@@ -8,6 +8,7 @@ start, mount, be watched and be restricted as it is written.
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,9 +20,13 @@ from lab import BUILD_AT, REPOSITORY
 
 UNITS = {"homeport@.service": ("host-agent/homeport.1", ["--user"]),
          "homeport-guest@.service": ("guest-agent/homeport-guest.8", []),
+         "homeport-guest@me.service": ("guest-agent/homeport-guest.8", []),
          "homeport-helper@.service": ("guest-agent/homeport-guest.8", [])}
+# Of a unit of one user's alone: its template, and what `homeport-guest install` lays beside it.
+DROP_INS = {"homeport-guest@me.service": ("homeport-guest@.service", "homeport-guest-hardened.conf")}
 # What `systemd-analyze security` of systemd 252 says of each; less is welcome.
-EXPOSED = {"homeport@.service": 6.7, "homeport-guest@.service": 7.9, "homeport-helper@.service": 3.2}
+EXPOSED = {"homeport@.service": 6.7, "homeport-guest@.service": 7.9, "homeport-guest@me.service": 1.9,
+           "homeport-helper@.service": 3.2}
 
 
 def in_guest(guest, command, user="me"):
@@ -210,10 +215,14 @@ def units(lab):
     folder = "/root/units"
     os.makedirs(lab.host.path(folder))
     for unit in UNITS:
-        text = open(f"{REPOSITORY}/systemd/{unit}").read().replace("/usr/local/bin", BUILD_AT)
+        template, drop_in = DROP_INS.get(unit, (unit, None))
+        text = open(f"{REPOSITORY}/systemd/{template}").read().replace("/usr/local/bin", BUILD_AT)
         assert BUILD_AT in text
         with open(lab.host.path(f"{folder}/{unit}"), "w") as f:
             f.write(text)
+        if drop_in:
+            os.mkdir(lab.host.path(f"{folder}/{unit}.d"))
+            shutil.copy(f"{REPOSITORY}/systemd/{drop_in}", lab.host.path(f"{folder}/{unit}.d/hardened.conf"))
     return folder
 
 
