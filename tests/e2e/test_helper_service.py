@@ -316,6 +316,7 @@ portForwards:
     done = homeport.run("up", "guest-plain")
     assert done.returncode == 0, done.stderr + homeport.logs()
     serves(agent, guest)
+    wait_until(lambda: homeport.status()["guest"]["direct"], what="a way beside ssh")
     wait_until(lambda: watched(guest))
     assert named == "named" or "polled" in watched(guest)
     wait_until(lambda: answers(host, 8471))
