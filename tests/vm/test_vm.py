@@ -192,7 +192,9 @@ def test_a_web_server_of_the_guest_answers_on_the_hosts_localhost(host, guest):
     assert "Debian" in answers(host, 8124, "os-release")
 
 
-def test_doctor_finds_nothing_wrong(host):
+def test_doctor_finds_nothing_wrong(host, guest):
+    for machine in (host, guest):  # a clock that QEMU emulates on a busy machine is late by seconds, as doctor would say
+        machine.cmd(f"date -s @{time.time():.3f}")
     assert doctor(host) == {}
 
 
