@@ -310,8 +310,9 @@ static void on_peer_turn(void *ctx)
 	peer_write(p);
 	if (p->dropping)
 		peer_down(p);
-	/* GOODBYE may still be on its way out; goodbye_us ends the waiting. */
-	if (session_state(p->session) == SESSION_DEAD && p->chan && (p->parting || !chan_is_flushed(p->chan)))
+	/* Our GOODBYE may still be on its way out; goodbye_us ends the waiting. */
+	if (session_state(p->session) == SESSION_DEAD && p->chan && p->goodbye_us != UINT64_MAX &&
+	    (p->parting || !chan_is_flushed(p->chan)))
 		return;
 	if (session_state(p->session) == SESSION_DEAD)
 		peer_die(p);

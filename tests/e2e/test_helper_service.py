@@ -281,7 +281,8 @@ def test_a_signal_to_another_users_program_interrupts_nothing(agent, policy, hom
     serves(agent, guest)
     guest.cmd("cat /far/away/a", user="me")
     script = ("import os,signal; signal.signal(signal.SIGALRM, lambda *a: None);"
-              "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05); print(flush=True); os.link('/far/away/x', '/far/away/y')")
+              "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05); print(flush=True); os.link('/far/away/x', '/far/away/y');"
+              "signal.setitimer(signal.ITIMER_REAL, 0)")
     guest.cmd("touch /far/away/x", user="plain")
     lab.link_cut()
     linker = guest.popen(["python3", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
