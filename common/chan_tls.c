@@ -44,8 +44,8 @@ struct chan_tls {
 	struct loop_fd *watch;
 	SSL_CTX *context;
 	SSL *ssl;
-	uint8_t key[CHAN_TLS_KEY_SIZE]; /* until `ready` */
-	chan_tls_ready_cb *ready;       /* NULL: it was called */
+	uint8_t key[DIRECT_KEY_SIZE]; /* until `ready` */
+	chan_tls_ready_cb *ready;     /* NULL: it was called */
 	void *ready_ctx;
 	uint64_t sealed; /* with the present key */
 	int write_error;
@@ -494,7 +494,7 @@ static void on_begin(void *ctx)
 		watch_what_matters(c);
 }
 
-struct chan *chan_tls_new(struct loop *loop, int fd, enum chan_tls_role role, const uint8_t key[CHAN_TLS_KEY_SIZE],
+struct chan *chan_tls_new(struct loop *loop, int fd, enum chan_tls_role role, const uint8_t key[DIRECT_KEY_SIZE],
 			  chan_tls_ready_cb *ready, void *ctx)
 {
 	/* Not calloc: the buffers' pages are touched only when they are used. */

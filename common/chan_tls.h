@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#define CHAN_TLS_KEY_SIZE 32
+#include "bounds.h"
 
 struct chan;
 struct loop;
@@ -28,7 +28,7 @@ typedef void chan_tls_ready_cb(void *ctx, const char *why);
  * fd is a TCP socket, not blocking, connected or about to be; it becomes the chan's. The process must ignore SIGPIPE.
  * How long `ready` is waited for is the caller's matter. NULL (fd closed): out of memory or descriptors.
  */
-struct chan *chan_tls_new(struct loop *loop, int fd, enum chan_tls_role role, const uint8_t key[CHAN_TLS_KEY_SIZE],
+struct chan *chan_tls_new(struct loop *loop, int fd, enum chan_tls_role role, const uint8_t key[DIRECT_KEY_SIZE],
 			  chan_tls_ready_cb *ready, void *ctx);
 
 #endif

@@ -23,8 +23,6 @@
 #include "sock_address.h"
 #include "stream_listener.h"
 
-_Static_assert(DIRECT_KEY_SIZE == CHAN_TLS_KEY_SIZE, "one key");
-
 struct caller {
 	struct direct *direct;
 	struct chan *chan; /* NULL: nobody */

@@ -28,6 +28,7 @@
 #include "instance_priv.h"
 #include "log.h"
 #include "loop.h"
+#include "move.h"
 #include "mux.h"
 #include "op_meter.h"
 #include "peer.h"
@@ -124,7 +125,8 @@ static void on_linger_timer(void *ctx)
 
 static void seat_leave_connection(struct seat *seat, const char *why)
 {
-	instance_control_stay(seat);
+	move_free(seat->move);
+	seat->move = NULL;
 	attachment_close(seat->attachment, why);
 	seat->attachment = NULL;
 }

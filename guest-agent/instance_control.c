@@ -334,12 +334,6 @@ void instance_control_undo(struct instance *i)
 	seat->clock = NULL;
 }
 
-void instance_control_stay(struct seat *seat)
-{
-	move_free(seat->move);
-	seat->move = NULL;
-}
-
 void instance_control_begin(struct seat *seat, struct mux_stream *stream)
 {
 	seat->control = stream;

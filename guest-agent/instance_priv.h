@@ -52,7 +52,6 @@ int instance_send(struct instance *i, const struct control_msg *msg);
 
 /* instance_control.c */
 void instance_control_begin(struct seat *seat, struct mux_stream *stream); /* takes the control stream */
-void instance_control_stay(struct seat *seat);  /* the connection is gone: it is not moved any more */
 void instance_control_undo(struct instance *i); /* what the host had asked of this guest for its session */
 
 #endif

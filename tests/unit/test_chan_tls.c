@@ -24,8 +24,8 @@
 #include "chan_tls.h"
 #include "loop.h"
 
-static const uint8_t key[CHAN_TLS_KEY_SIZE] = "a key that both ends have, of 32";
-static const uint8_t another[CHAN_TLS_KEY_SIZE] = "a key that only one end has: 32.";
+static const uint8_t key[DIRECT_KEY_SIZE] = "a key that both ends have, of 32";
+static const uint8_t another[DIRECT_KEY_SIZE] = "a key that only one end has: 32.";
 
 /* One end. It sends `left` bytes of a pattern as they are taken, and checks those that come. */
 struct end {
