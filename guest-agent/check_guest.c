@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -24,6 +25,7 @@
 #include "change.h"
 #include "commands.h"
 #include "helper.h"
+#include "meet.h"
 #include "mount_policy.h"
 #include "outlive.h"
 #include "sock_address.h"
@@ -137,6 +139,29 @@ bool check_service_is_there(void)
 	return there;
 }
 
+/* By the one who listens: sudo may help this login where it does not help the agent. */
+bool check_agent_is_kept_in(void)
+{
+	struct ucred agent = {.pid = 0};
+	socklen_t len = sizeof(agent);
+	char path[64], line[256];
+	int fd = meet_connect(), kept_in = 0;
+	FILE *status;
+
+	if (fd < 0)
+		return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &agent, &len) < 0)
+		agent.pid = 0;
+	close(fd);
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)agent.pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status) && sscanf(line, "NoNewPrivs: %d", &kept_in) != 1)
+		;
+	if (status)
+		fclose(status);
+	return kept_in != 0;
+}
+
 static void say_no_way(struct check *check)
 {
 	char path[4096];
@@ -166,13 +191,19 @@ static bool check_way(const struct check_guest *guest, struct check *check)
 		[CHECK_WAY_NONE] = "not at all",
 	};
 
-	if (guest->service)
+	if (guest->service) {
 		check_say(check, CHECK_OK, "by homeport-helper.socket, where " MOUNT_POLICY_PATH " allows it, else %s",
 			  ways[guest->way]);
-	else if (guest->way != CHECK_WAY_NONE)
+	} else if (guest->kept_in) {
+		check_say(check, CHECK_PROBLEM,
+			  "no mounts, ports only: the agent's unit lets it have no privileges, and "
+			  "homeport-helper.socket, which mounts for it, does not answer");
+		check_advise(check, "sudo systemctl start homeport-helper.socket");
+	} else if (guest->way != CHECK_WAY_NONE) {
 		check_say(check, CHECK_OK, "%s", ways[guest->way]);
-	else
+	} else {
 		say_no_way(check);
+	}
 	return true;
 }
 

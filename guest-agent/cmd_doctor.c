@@ -80,10 +80,11 @@ static int examine(struct doctor *d, char *const *targets, int count)
 		.home = home && home[0] == '/' ? home : "/",
 		.targets = (const char *const *)targets,
 		.target_count = (size_t)count,
-		.way = check_way_find(),
+		.kept_in = geteuid() != 0 && check_agent_is_kept_in(),
 		.service = geteuid() != 0 && check_service_is_there(),
 	};
 
+	guest.way = guest.kept_in ? CHECK_WAY_NONE : check_way_find();
 	if (d->form == FORM_JSON)
 		json_open(&d->json, NULL, '[');
 	check_guest_all(&guest, on_check, d);

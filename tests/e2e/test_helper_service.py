@@ -3,6 +3,7 @@
 And the agent that needs nothing else, as the drop-in of `homeport-guest install --helper` keeps it in.
 
 The units run as they are, under a real systemd: a manager of root's own in the guest, as it has no systemd as pid 1."""
+import json
 import os
 import re
 import shutil
@@ -222,6 +223,12 @@ def test_a_hardened_agent_mounts_by_the_helper_for_all_to_see(agent, policy, hom
     assert not guest.mounts("fuse") and not sees(guest, pid, "/far/away")
 
 
+def way_to_mount(guest):
+    """What doctor says to plain, whose login could mount by fusermount3."""
+    done = guest.cmd([f"{BUILD_AT}/homeport-guest", "doctor", "--json"], user="plain", check=False)
+    return next([c["verdict"], c["what"], c["do"]] for c in json.loads(done.stdout) if c["name"] == "way to mount")
+
+
 def test_where_the_helper_does_not_mount_a_hardened_agent_does_not_either(agent, policy, homeport, guest, host_home):
     """Neither sudo nor fusermount3 would: it says whose word it is."""
     policy("plain /far\n")
@@ -230,8 +237,11 @@ def test_where_the_helper_does_not_mount_a_hardened_agent_does_not_either(agent,
     mount = homeport.status()["mounts"][0]
     assert (mount["state"], mount["error"]) == (
         "failed", "/home/plain.guest/x: /etc/homeport/mounts.conf does not give it to plain")
+    assert way_to_mount(guest) == ["ok", "by homeport-helper.socket, where /etc/homeport/mounts.conf allows it, else not at all", None]
     homeport.down()
     agent("stop", "homeport-helper.socket")
+    verdict, what, todo = way_to_mount(guest)
+    assert verdict == "problem" and "does not answer" in what and todo == "sudo systemctl start homeport-helper.socket"
     homeport.run("up", "-F", homeport.lab.ssh_config("me"), "--mount", "~:/far", "guest-plain")
     assert "/run/homeport-helper does not answer" in homeport.status()["mounts"][0]["error"]
     homeport.down()
