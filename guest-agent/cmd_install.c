@@ -29,6 +29,7 @@
 #include "etc_passwd.h"
 #include "installed.h"
 #include "mount_policy.h"
+#include "run_program.h"
 #include "teller.h"
 
 #define POINTS_MAX 64
@@ -303,18 +304,40 @@ static bool has_word(const char *words, const char *word)
 	return false;
 }
 
+/* How the helper, which knows no name service, is told of the user: by the name that /etc/passwd has, else by the
+ * number that the system's own id(1) knows (LDAP). False: nobody knows this user. */
+static bool user_for_helper(const char *user, char word[ETC_PASSWD_USER])
+{
+	const char *const argv[] = {"id", "-u", "--", user, NULL};
+	char said[RUN_PROGRAM_SAID];
+	struct etc_user known;
+
+	snprintf(word, ETC_PASSWD_USER, "%s", user);
+	if (etc_passwd_by_name(user, &known) == 0)
+		return true;
+	if (run_program(argv, said) != 0 || !said[0] || said[strspn(said, "0123456789")] != '\n')
+		return false;
+	said[strcspn(said, "\n")] = '\0';
+	return snprintf(word, ETC_PASSWD_USER, "%s", said) < ETC_PASSWD_USER;
+}
+
 /* The users of earlier installs, and this one. */
 static void plan_mounts_conf(const struct request *r)
 {
 	const struct change *earlier = installed_find(&plan.in, CHANGE_MOUNTS_CONF, MOUNT_POLICY_PATH, NULL);
 	struct change c = {.kind = CHANGE_MOUNTS_CONF, .path = MOUNT_POLICY_PATH};
+	char user[ETC_PASSWD_USER];
 	int len;
 
-	if (earlier && has_word(earlier->detail + strlen("new "), r->user))
+	if (!user_for_helper(r->user, user)) {
+		refuse("--helper: nobody here knows the login user: say who it is with --user");
+		return;
+	}
+	if (earlier && has_word(earlier->detail + strlen("new "), user))
 		len = snprintf(c.detail, sizeof(c.detail), "%s", earlier->detail);
 	else
 		len = snprintf(c.detail, sizeof(c.detail), "%s %s",
-			       earlier ? earlier->detail : block_origin(c.kind, c.path), r->user);
+			       earlier ? earlier->detail : block_origin(c.kind, c.path), user);
 	if (len >= (int)sizeof(c.detail)) {
 		refuse("there are more users than can be remembered");
 		return;
@@ -323,14 +346,13 @@ static void plan_mounts_conf(const struct request *r)
 	plan_change(&c);
 }
 
-/* Who needs nothing but the helper to mount has an agent that may do nothing else. Root mounts by itself, and whom
- * /etc/passwd does not have is no name in mounts.conf. */
+/* Who needs nothing but the helper to mount has an agent that may do nothing else. Root mounts by itself. */
 static void plan_hardening(const struct request *r)
 {
 	char path[CHANGE_PATH_MAX];
 	struct etc_user user;
 
-	if (etc_passwd_by_name(r->user, &user) < 0 || user.uid == 0)
+	if (etc_passwd_by_name(r->user, &user) == 0 && user.uid == 0)
 		return;
 	snprintf(path, sizeof(path), CHANGE_HARDENED_PATH "%s" CHANGE_HARDENED_END, r->user);
 	plan_file(CHANGE_UNIT, path);

@@ -440,12 +440,28 @@ def test_a_login_user_without_sudo_gets_the_helper(homeport, guest, systemd):
     assert not os.path.exists(guest.path("/etc/homeport"))
 
 
-def test_who_needs_more_than_the_helper_is_not_kept_in(guest, systemd):
-    """Root mounts by itself; whom /etc/passwd does not have is no name to the helper."""
-    for user in ("root", "of-ldap"):
-        said = guest.cmd([GUEST, "install", "--user", user, "--yes", "--helper"]).stdout
-        assert f"homeport-guest@{user}.service: enabled" in said and "hardened" not in said
+def test_root_who_mounts_by_itself_is_not_kept_in(guest, systemd):
+    said = guest.cmd([GUEST, "install", "--user", "root", "--yes", "--helper"]).stdout
+    assert "homeport-guest@root.service: enabled" in said and "hardened" not in said
     guest.cmd([GUEST, "uninstall", "--yes"])
+
+
+def test_a_user_of_a_name_service_is_told_to_the_helper_by_number(guest, systemd):
+    """It is a static program, and knows /etc/passwd alone: the system's id(1) knows more."""
+    done = guest.cmd([GUEST, "install", "--user", "of-ldap", "--yes", "--helper"], check=False)
+    assert done.returncode == 1 and "--helper: nobody here knows the login user" in done.stderr
+    with open(guest.path("/usr/local/sbin/id"), "w") as f:
+        f.write('#!/bin/sh\n[ "$*" = "-u -- of-ldap" ] && echo 424242\n')
+        os.fchmod(f.fileno(), 0o755)
+    try:
+        for said in ("says for whom root mounts: 424242\n", "Nothing to do"):
+            assert said in guest.cmd([GUEST, "install", "--user", "of-ldap", "--yes", "--helper"]).stdout
+        assert "424242\n" in guest.cmd(["cat", "/etc/homeport/mounts.conf"]).stdout
+        assert os.path.exists(guest.path(hardened_of("of-ldap")))
+        guest.cmd([GUEST, "uninstall", "--yes"])
+        assert not os.path.exists(guest.path("/etc/homeport"))
+    finally:
+        os.unlink(guest.path("/usr/local/sbin/id"))
 
 
 def test_an_upgrade_renews_what_keeps_services_in_but_nothing_that_was_taken_away_or_changed(guest, systemd):
