@@ -30,11 +30,16 @@
 
 /* ---------------------------------------------------------------------------------------------------- to the guest */
 
-/* A message that cannot be queued means that the guest has long stopped reading: the connection is given up. */
+/*
+ * A message that cannot be queued means that the guest has long stopped reading: the connection is given up. Where the
+ * guest has ended the control stream, the session's end is on its way, and may be for seconds: nothing is said.
+ */
 void agent_guest_send(struct agent *a, const struct control_msg *msg)
 {
 	struct wire_buf out = {0};
 
+	if (!a->control)
+		return;
 	control_msg_put(&out, msg);
 	if (out.failed || mux_stream_write_all(a->control, out.data, out.len) < 0)
 		peer_drop_connection(a->peer, "the guest does not read its control messages");
@@ -134,7 +139,7 @@ void agent_guest_check_clock(struct agent *a)
 {
 	const struct control_msg msg = {.type = CONTROL_CLOCK_CHECK};
 
-	if (a->config->step_clock && a->control && a->guest_known)
+	if (a->config->step_clock && a->guest_known)
 		agent_guest_send(a, &msg);
 }
 
@@ -172,8 +177,7 @@ static void on_reverse_send(void *ctx, const struct control_msg *msg)
 {
 	struct agent *a = ctx;
 
-	if (a->control)
-		agent_guest_send(a, msg);
+	agent_guest_send(a, msg);
 }
 
 static void on_reverse_resolve(void *ctx, struct mux_stream *stream, uint8_t proto, const struct relay_caller *caller)
