@@ -43,8 +43,9 @@ class Place:
         """What the script prints; its working folder and HOME are the folder."""
         env = {"PATH": os.environ["PATH"], "HOME": folder, "LC_ALL": "C.UTF-8", "TZ": "UTC", "USER": "me"}
         inside = self.inside if folder.startswith(self.mounted.guest) else []
-        done = subprocess.run([*inside, *self.before, "bash", "-euo", "pipefail", "-c", 'cd "$0"\n' + script, folder,
-                               *args], env=env,
+        # System V's semaphores are one machine's, and a program beside this one may have them all.
+        done = subprocess.run(["unshare", "--ipc", *inside, *self.before, "bash", "-euo", "pipefail", "-c",
+                               'cd "$0"\n' + script, folder, *args], env=env,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="backslashreplace", timeout=140)
         if done.returncode:
