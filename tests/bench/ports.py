@@ -123,7 +123,10 @@ def latency_rows(bench, c, note):
     if c.name == "native":
         return
     with bench.load(c.port, STREAMS):
-        note(f"echo beside {STREAMS} bulk streams, p99", c, p99(bench.echo(side, "byte", c.echo_port, 300)))
+        row = f"echo beside {STREAMS} bulk streams, p99"
+        note(row, c, p99(bench.echo(side, "byte", c.echo_port, 300)))
+        if c.name == "homeport":  # what waiting for a processor alone costs there
+            note(row, Native, p99(bench.echo("guest", "byte", c.echo_port, 300)))
 
 
 def far_row(bench, turn, note):
