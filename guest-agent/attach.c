@@ -4,9 +4,9 @@
  * the channel when it exits. The agent that owns the mounts must outlive the connection, so it is another process,
  * serve; this one passes it the two descriptors and waits. No byte of the connection passes through here.
  *
- * Where no service manager has started serve, it is started here, detached: its own session, no terminal, nothing of
- * this connection open, so that neither sshd nor the shell waits for it. Where systemd-logind ends what a login leaves
- * behind, it is put out of the login's reach: see outlive.h.
+ * Where no service manager has started serve, or is about to, it is started here, detached: its own session, no
+ * terminal, nothing of this connection open, so that neither sshd nor the shell waits for it. Where systemd-logind ends
+ * what a login leaves behind, it is put out of the login's reach: see outlive.h.
  *
  * An agent of another build, left by a host's older version, is another process with a socket of its own. It may have
  * mounts of this very host: it gives them up before the new one begins.
@@ -31,9 +31,11 @@
 #include "log.h"
 #include "meet.h"
 #include "outlive.h"
+#include "own_unit.h"
 
 #define ATTACH_PIPE_SIZE (1 << 20) /* a channel through sshd carries 1.1 GiB/s with these */
 #define ATTACH_WAIT_MS   5000      /* for a serve just started to listen */
+#define UNIT_LOOK_MS     250       /* how often systemd is asked */
 
 /* In the child: nothing here belongs to the connection any more. */
 static void serve_exec(const char *file, char *const argv[])
@@ -50,15 +52,27 @@ static void serve_exec(const char *file, char *const argv[])
 	_exit(1);
 }
 
+/* Waits for the socket of a serve that was started; while `child` lives, if there is one. -ENOENT: it did not come. */
+static int serve_await(int ms, pid_t child)
+{
+	const struct timespec pause = {.tv_nsec = 5000000};
+	bool ended = false;
+	int fd = -ENOENT;
+
+	for (int waited = 0; fd == -ENOENT && !ended && waited < ms; waited += 5) {
+		nanosleep(&pause, NULL);
+		ended = child && waitpid(child, NULL, WNOHANG) == child;
+		fd = meet_connect();
+	}
+	return fd;
+}
+
 /*
  * Starts serve, and waits for its socket: -ENOENT when this way of starting it led nowhere. serve stays a child of this
  * process, which ends soon after it: when serve closes the connection.
  */
 static int serve_start(const char *file, char *const argv[])
 {
-	const struct timespec pause = {.tv_nsec = 5000000};
-	bool ended = false;
-	int fd = -ENOENT;
 	pid_t child = fork();
 
 	if (child < 0)
@@ -67,11 +81,17 @@ static int serve_start(const char *file, char *const argv[])
 		setsid();
 		serve_exec(file, argv);
 	}
-	for (int waited = 0; fd == -ENOENT && !ended && waited < ATTACH_WAIT_MS; waited += 5) {
-		nanosleep(&pause, NULL);
-		ended = waitpid(child, NULL, WNOHANG) == child;
-		fd = meet_connect();
-	}
+	return serve_await(ATTACH_WAIT_MS, child);
+}
+
+/* The one that systemd is about to start: what serves is kept in as its unit says. Its build may be another one, with a
+ * socket of its own: then there is nothing to wait for once it runs. */
+static int serve_of_unit(void)
+{
+	int fd = -ENOENT;
+
+	for (int waited = 0; fd == -ENOENT && waited < ATTACH_WAIT_MS && own_unit_is_coming(); waited += UNIT_LOOK_MS)
+		fd = serve_await(UNIT_LOOK_MS, 0);
 	return fd;
 }
 
@@ -83,6 +103,8 @@ static int serve_connect(void)
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int fd = meet_connect();
 
+	if (fd == -ENOENT)
+		fd = serve_of_unit();
 	if (fd != -ENOENT)
 		return fd;
 	if (len < 0)

@@ -5,9 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +13,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
@@ -28,6 +23,7 @@
 #include "meet.h"
 #include "mount_policy.h"
 #include "outlive.h"
+#include "run_program.h"
 #include "sock_address.h"
 #include "sockdiag.h"
 
@@ -37,43 +33,18 @@
 
 /* ------------------------------------------------------------------------------------------------- the way to mount */
 
-/* The exit status of a command that says nothing; -1: it ended otherwise, or not in time. */
-static int status_of(char *const argv[], int timeout_ms)
-{
-	posix_spawn_file_actions_t actions;
-	struct pollfd ended = {.fd = -1, .events = POLLIN};
-	int status = -1, rc;
-	pid_t pid;
-
-	posix_spawn_file_actions_init(&actions);
-	for (int fd = 0; fd < 3; fd++)
-		posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
-	rc = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (rc)
-		return -1;
-	ended.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (ended.fd < 0 || poll(&ended, 1, timeout_ms) <= 0)
-		kill(pid, SIGKILL);
-	if (ended.fd >= 0)
-		close(ended.fd);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 /* By the very command that mounts: its helper ends at once, with status 2, where its stdin is no agent's. What sudo
  * says of its rules (-l) is not what it asks a password for. */
 static bool sudo_helps(void)
 {
-	char self[4096];
-	char *argv[] = {(char *)"sudo", (char *)"-n", self, (char *)"helper", NULL};
+	char self[4096], said[RUN_PROGRAM_SAID];
+	const char *const argv[] = {"sudo", "-n", self, "helper", NULL};
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (len < 0)
 		return false;
 	self[len] = '\0';
-	return status_of(argv, SUDO_MS) == EXIT_USAGE;
+	return run_program_within(SUDO_MS, argv, said) == EXIT_USAGE;
 }
 
 /* fusermount3 in PATH; false: it is nowhere. */

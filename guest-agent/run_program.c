@@ -4,10 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static void child(const char *const argv[], int out)
@@ -23,14 +27,38 @@ static void child(const char *const argv[], int out)
 	_exit(RUN_PROGRAM_NONE);
 }
 
-/* All is read, so that the program can end; the beginning is kept. */
-static void read_all(int fd, char *said)
+static int64_t now_ms(void)
 {
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Until something can be read, or the end of it; false: not before the time, if there is one. */
+static bool wait_for(int fd, int64_t until_ms)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	int rc;
+
+	do {
+		int64_t left = until_ms - now_ms();
+
+		rc = poll(&ready, 1, until_ms < 0 ? -1 : left > 0 ? (int)left : 0);
+	} while (rc < 0 && errno == EINTR);
+	return rc != 0;
+}
+
+/* All is read, so that the program can end; the beginning is kept. False: the time was over. */
+static bool read_all(int fd, int64_t until_ms, char *said)
+{
+	bool in_time;
 	char chunk[512];
 	size_t len = 0;
-	ssize_t n;
+	ssize_t n = 0;
 
-	while ((n = read(fd, chunk, sizeof(chunk))) > 0 || (n < 0 && errno == EINTR)) {
+	while ((in_time = wait_for(fd, until_ms)) &&
+	       ((n = read(fd, chunk, sizeof(chunk))) > 0 || (n < 0 && errno == EINTR))) {
 		size_t take = n < 0 ? 0 : (size_t)n;
 
 		if (take > RUN_PROGRAM_SAID - 1 - len)
@@ -39,10 +67,13 @@ static void read_all(int fd, char *said)
 		len += take;
 	}
 	said[len] = '\0';
+	return in_time;
 }
 
-int run_program(const char *const argv[], char *said)
+int run_program_within(int timeout_ms, const char *const argv[], char *said)
 {
+	int64_t until_ms = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	bool in_time = true;
 	int out[2], status;
 	pid_t pid;
 
@@ -53,12 +84,21 @@ int run_program(const char *const argv[], char *said)
 		child(argv, out[1]);
 	close(out[1]);
 	if (pid > 0)
-		read_all(out[0], said);
+		in_time = read_all(out[0], until_ms, said);
 	close(out[0]);
 	if (pid < 0)
 		return -EAGAIN;
+	if (!in_time)
+		kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
+	if (!in_time)
+		return -ETIMEDOUT;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int run_program(const char *const argv[], char *said)
+{
+	return run_program_within(-1, argv, said);
 }

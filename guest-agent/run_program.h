@@ -15,4 +15,8 @@
  */
 int run_program(const char *const argv[], char *said);
 
+/* The same of one that may hang: what has not closed stdout and stderr in so many milliseconds is killed, -ETIMEDOUT.
+ */
+int run_program_within(int timeout_ms, const char *const argv[], char *said);
+
 #endif

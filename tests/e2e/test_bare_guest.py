@@ -331,6 +331,42 @@ def test_where_logins_are_cleaned_up_and_no_scope_can_be_had_it_is_started_all_t
         guest.cmd("rmdir /run/systemd/system; rm /usr/local/bin/loginctl")
 
 
+@pytest.fixture
+def systemctl(guest):
+    """systemctl(text): a guest that looks booted by systemd, of whose units `systemctl show` says this. Gives what it was
+    asked."""
+    def says(text):
+        guest.cmd(f"mkdir -p /run/systemd/system; echo '{text}' >/tmp/says; chmod 644 /tmp/says")
+        with open(guest.path("/usr/local/bin/systemctl"), "w") as f:
+            f.write('#!/bin/sh\necho "$*" >>/tmp/asked\ncat /tmp/says\n')
+            os.fchmod(f.fileno(), 0o755)
+        return lambda: guest.cmd("cat /tmp/asked", check=False).stdout.splitlines()
+    yield says
+    guest.cmd("rm -rf /run/systemd/system /usr/local/bin/systemctl /tmp/says /tmp/asked")
+
+
+def test_an_agent_that_systemd_is_about_to_start_is_waited_for(homeport, guest, host_home, systemctl):
+    """As its unit's it is kept in and kept up; one that is started beside it would be neither."""
+    homeport.up("--no-mount")
+    homeport.down()
+    wait_until(lambda: not serves(guest))
+    asked = systemctl("SubState=auto-restart")
+    up = homeport.popen("up", "-F", homeport.lab.ssh_config("me"), "--no-mount", "guest")
+    homeport.name = "guest"
+    wait_until(asked)
+    assert not serves(guest)
+    guest.popen([f"{CACHE}/homeport/{build(homeport)[1]}/homeport-guest", "serve"], user="me", stderr=subprocess.DEVNULL)
+    assert up.wait(timeout=20) == 0
+    assert [line.split()[1:] for line in serves(guest).values()] == [["serve"]]
+    assert set(asked()) == {"show --property=SubState --property=Job homeport-guest@me.service"}
+
+
+def test_an_agent_that_systemd_runs_and_is_of_another_build_is_not_waited_for(homeport, guest, host_home, systemctl):
+    asked = systemctl("SubState=running")
+    homeport.up("--no-mount")
+    assert len(asked()) == 1 and len(serves(guest)) == 1
+
+
 OTHER_ARCH = f"{BUILD_AT}/guests/aarch64/homeport-guest"
 if os.uname().machine != "aarch64" and os.path.exists(f"{HERE_BUILD}/guests/aarch64/homeport-guest"):
 

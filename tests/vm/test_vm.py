@@ -39,6 +39,14 @@ for n in range(int(sys.argv[2])):
     assert open(sys.argv[1]).read().split()[-1] == str(n)
     time.sleep(0.1)
 """
+# An open file and a listing, over and over.
+READER = r"""
+import os, time
+f = open("/home/me/note", "rb")
+for _ in range(60):
+    assert os.pread(f.fileno(), 4, 0) == b"from" and os.listdir("/home/me")
+    time.sleep(0.1)
+"""
 
 
 def python(machine, program, *args, user="me", **kw):
@@ -83,6 +91,11 @@ def unit_says(machine, unit, prop, user="root"):
 def helpers(guest):
     """The units that stand behind mounts, and behind the watch of ports."""
     return guest.cmd(f"systemctl list-units --plain --no-legend '{HELPER}' | cut -d' ' -f1").stdout.split()
+
+
+def agents(guest):
+    """The pids of the agents that serve there."""
+    return guest.cmd("pgrep -f '^[^ ]*homeport-guest serve'", check=False).stdout.split()
 
 
 def answers(host, port, path="", timeout=240):
@@ -252,6 +265,22 @@ def test_after_a_reboot_of_the_guest_all_is_back_by_itself(host, guest):
     lines = shutdown_of(guest)
     gone = max(n for n, line in enumerate(lines) if AGENT in line and "Stopped" in line)
     assert gone < min(n for n, line in enumerate(lines) if "Stopped target network.target" in line)
+    assert agents(guest) == [unit_says(guest, AGENT, "MainPID")], "the host, which is back first, has waited for the unit"
+
+
+def test_after_a_crash_of_the_agent_it_is_the_units_again(host, guest):
+    """Under what keeps that in; a program that reads waits for it."""
+    first = unit_says(guest, AGENT, "MainPID")
+    ended = []
+    work = threading.Thread(target=lambda: ended.append(python(guest, READER, check=False)))
+    work.start()
+    time.sleep(1)
+    guest.cmd(f"kill -9 {first}")
+    wait_until(lambda: unit_says(guest, AGENT, "MainPID") not in ("0", first) and is_whole(host), what="all is back")
+    work.join()
+    assert (ended[0].returncode, ended[0].stderr) == (0, "")
+    assert agents(guest) == [unit_says(guest, AGENT, "MainPID")]
+    assert guest.cmd(f"grep NoNewPrivs: /proc/{agents(guest)[0]}/status").stdout.split()[1] == "1"
 
 
 def test_a_guest_shuts_down_while_its_host_is_away(host, guest):
