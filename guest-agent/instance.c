@@ -47,15 +47,7 @@ static void check_ended(struct instance *i)
 
 int instance_send(struct instance *i, const struct control_msg *msg)
 {
-	struct wire_buf out = {0};
-	int rc = -ENOTCONN;
-
-	if (i->seat && i->seat->control) {
-		control_msg_put(&out, msg);
-		rc = out.failed ? -ENOMEM : mux_stream_write_all(i->seat->control, out.data, out.len);
-		wire_buf_free(&out);
-	}
-	return rc;
+	return i->seat ? control_stream_send(&i->seat->control, msg) : -ENOTCONN;
 }
 
 void instance_log(struct instance *i, int level, const char *line)
@@ -137,7 +129,7 @@ static void seat_free(void *ctx)
 
 	seat_leave_connection(seat, NULL);
 	peer_free(seat->peer);
-	wire_buf_free(&seat->in);
+	control_stream_free(&seat->control);
 	free(seat);
 }
 
@@ -221,7 +213,7 @@ static void on_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, co
 	struct seat *seat = ctx;
 	struct instance *i = seat->instance;
 
-	if (i && kind == MUX_KIND_CONTROL && !seat->control && !seat->configured) {
+	if (i && kind == MUX_KIND_CONTROL && !control_stream_is_open(&seat->control) && !seat->configured) {
 		instance_control_begin(seat, stream);
 	} else if (i && (kind == MUX_KIND_TCP || kind == MUX_KIND_UDP) && i->dial) {
 		dial_open(i->dial, stream, kind, args, len);
@@ -241,9 +233,7 @@ static void replace_seat(struct instance *i)
 	struct seat *old = i->seat;
 
 	leave_seat(i);
-	if (old->control)
-		mux_stream_reset(old->control, MUX_REASON_CANCELLED);
-	old->control = NULL;
+	control_stream_reset(&old->control);
 	if (peer_is_up(old->peer))
 		peer_goodbye(old->peer, SESSION_REASON_REPLACED, "");
 	else

@@ -25,7 +25,6 @@
 #include "log.h"
 #include "loop.h"
 #include "move.h"
-#include "mux.h"
 #include "op_meter.h"
 #include "peer.h"
 #include "ports.h"
@@ -234,8 +233,11 @@ static int on_direct(struct instance *i, const struct control_direct *direct)
 
 /* ------------------------------------------------------------------------------------------------------ the stream */
 
-static int on_message(struct instance *i, struct control_msg *msg)
+static int on_message(void *ctx, struct control_msg *msg)
 {
+	struct seat *seat = ctx;
+	struct instance *i = seat->instance;
+
 	if (msg->type != CONTROL_CONFIG && !i->seat->configured)
 		return -EPROTO;
 	switch (msg->type) {
@@ -268,56 +270,7 @@ static int on_message(struct instance *i, struct control_msg *msg)
 	}
 }
 
-static int take_messages(struct seat *seat)
-{
-	struct control_msg msg;
-	size_t at = 0;
-	ssize_t used = 0;
-	int rc = 0;
-
-	while (!rc && (used = control_msg_get(seat->in.data + at, seat->in.len - at, &msg)) > 0) {
-		at += (size_t)used;
-		rc = on_message(seat->instance, &msg);
-		control_msg_clear(&msg);
-	}
-	wire_buf_consume(&seat->in, at);
-	return used < 0 ? (int)used : rc;
-}
-
-static void on_control_data(void *ctx, const uint8_t *data, size_t len)
-{
-	struct seat *seat = ctx;
-	int rc;
-
-	wire_put_bytes(&seat->in, data, len);
-	mux_stream_consumed(seat->control, len);
-	rc = seat->in.failed ? -ENOMEM : take_messages(seat);
-	if (rc < 0)
-		peer_goodbye(seat->peer, rc == -EPROTO ? SESSION_REASON_PROTOCOL : SESSION_REASON_RESOURCES,
-			     "a control message of the host could not be taken");
-}
-
-static void on_control_fin(void *ctx)
-{
-	struct seat *seat = ctx;
-
-	peer_goodbye(seat->peer, SESSION_REASON_PROTOCOL, "the host ended the control stream");
-}
-
-static void on_control_closed(void *ctx, enum mux_reason reason)
-{
-	struct seat *seat = ctx;
-
-	seat->control = NULL;
-	if (reason != MUX_REASON_LOST)
-		on_control_fin(seat);
-}
-
-static const struct mux_stream_events control_events = {
-	.data = on_control_data,
-	.fin = on_control_fin,
-	.closed = on_control_closed,
-};
+static const struct control_stream_events control_events = {.other = "host", .message = on_message};
 
 void instance_control_undo(struct instance *i)
 {
@@ -336,6 +289,5 @@ void instance_control_undo(struct instance *i)
 
 void instance_control_begin(struct seat *seat, struct mux_stream *stream)
 {
-	seat->control = stream;
-	mux_stream_accept(stream, &control_events, seat);
+	control_stream_accept(&seat->control, seat->peer, stream, &control_events, seat);
 }

@@ -5,8 +5,8 @@
 #define HOMEPORT_INSTANCE_PRIV_H
 
 #include "control_msg.h"
+#include "control_stream.h"
 #include "instance.h"
-#include "wire.h"
 
 #define CLAIM_US \
 	5000000u /* what a host does not ask for within so long, of what an earlier session had mounted, goes */
@@ -21,8 +21,7 @@ struct seat {
 	struct attachment *attachment; /* of the present connection; NULL: none */
 	struct move *move;             /* of it, to a direct one; NULL: there was none */
 	uint16_t ssh_port;
-	struct mux_stream *control;
-	struct wire_buf in;
+	struct control_stream control;
 	struct reverse *reverse;  /* from the first LISTEN on; NULL: it listens for nobody */
 	struct clock_step *clock; /* from the first CLOCK_CHECK on; NULL: the clock is no matter of this host's */
 	bool named;               /* and the host has its name in /etc/hosts */

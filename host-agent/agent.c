@@ -559,7 +559,7 @@ static void end(struct agent *a)
 	config_free(a->base);
 	config_free(a->config);
 	proxy_env_clear(&a->proxies);
-	wire_buf_free(&a->control_in);
+	control_stream_free(&a->control);
 	loop_timer_free(a->turn);
 	loop_timer_free(a->doubt_timer);
 	loop_timer_free(a->direct_timer);

@@ -101,7 +101,7 @@ static void try_way(struct agent *a, enum direct_way way)
 	int rc = 0;
 
 	/* The session is ending. */
-	if (!a->control)
+	if (!control_stream_is_open(&a->control))
 		return;
 	d->way = way;
 	if (getrandom(d->key, sizeof(d->key), 0) != sizeof(d->key)) {

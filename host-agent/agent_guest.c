@@ -18,7 +18,6 @@
 #include "forward.h"
 #include "log.h"
 #include "loop.h"
-#include "mux.h"
 #include "open_args.h"
 #include "peer.h"
 #include "port_command.h"
@@ -30,20 +29,13 @@
 
 /* ---------------------------------------------------------------------------------------------------- to the guest */
 
-/*
- * A message that cannot be queued means that the guest has long stopped reading: the connection is given up. Where the
- * guest has ended the control stream, the session's end is on its way, and may be for seconds: nothing is said.
- */
+/* A message that cannot be queued means that the guest has long stopped reading: the connection is given up. */
 void agent_guest_send(struct agent *a, const struct control_msg *msg)
 {
-	struct wire_buf out = {0};
+	int rc = control_stream_send(&a->control, msg);
 
-	if (!a->control)
-		return;
-	control_msg_put(&out, msg);
-	if (out.failed || mux_stream_write_all(a->control, out.data, out.len) < 0)
+	if (rc < 0 && rc != -ENOTCONN)
 		peer_drop_connection(a->peer, "the guest does not read its control messages");
-	wire_buf_free(&out);
 }
 
 static void send_config(struct agent *a)
@@ -107,11 +99,11 @@ void agent_guest_reconcile(struct agent *a)
 {
 	struct agent_leaving *leaving;
 
-	if (!a->control || !a->guest_known)
+	if (!control_stream_is_open(&a->control) || !a->guest_known)
 		return;
 	TAILQ_FOREACH(leaving, &a->leaving, next)
 	send_unmount(a, leaving->id, &leaving->unmount_sent);
-	for (size_t i = 0; i < a->plan.count && a->control; i++) {
+	for (size_t i = 0; i < a->plan.count && control_stream_is_open(&a->control); i++) {
 		struct agent_mount *mount = &a->mounts[i];
 
 		if (a->stopping && mount->sent && !a->restarting)
@@ -375,9 +367,10 @@ static void on_log(const struct agent *a, uint8_t level, const char *raw)
 	log_at((enum log_level)level, "guest: %s", text);
 }
 
-/* One row a message the guest may send. `early`: also before GUEST. */
-static int on_message(struct agent *a, const struct control_msg *msg)
+/* What the guest may say, and before it has said who it is. */
+static int on_message(void *ctx, struct control_msg *msg)
 {
+	struct agent *a = ctx;
 	int rc = 0;
 
 	if (msg->type != CONTROL_GUEST && msg->type != CONTROL_LOG && !a->guest_known)
@@ -419,63 +412,12 @@ static int on_message(struct agent *a, const struct control_msg *msg)
 	return rc;
 }
 
-static int take_messages(struct agent *a)
-{
-	struct control_msg msg;
-	size_t at = 0;
-	ssize_t used = 0;
-	int rc = 0;
-
-	while (!rc && (used = control_msg_get(a->control_in.data + at, a->control_in.len - at, &msg)) > 0) {
-		at += (size_t)used;
-		rc = on_message(a, &msg);
-		control_msg_clear(&msg);
-	}
-	wire_buf_consume(&a->control_in, at);
-	return used < 0 ? (int)used : rc;
-}
-
-static void on_control_data(void *ctx, const uint8_t *data, size_t len)
-{
-	struct agent *a = ctx;
-	int rc;
-
-	wire_put_bytes(&a->control_in, data, len);
-	mux_stream_consumed(a->control, len);
-	rc = a->control_in.failed ? -ENOMEM : take_messages(a);
-	if (rc < 0)
-		peer_goodbye(a->peer, rc == -EPROTO ? SESSION_REASON_PROTOCOL : SESSION_REASON_RESOURCES,
-			     "a control message of the guest could not be taken");
-}
-
-/* The guest never ends it while the session lives. */
-static void on_control_fin(void *ctx)
-{
-	struct agent *a = ctx;
-
-	peer_goodbye(a->peer, SESSION_REASON_PROTOCOL, "the guest ended the control stream");
-}
-
-static void on_control_closed(void *ctx, enum mux_reason reason)
-{
-	struct agent *a = ctx;
-
-	a->control = NULL;
-	if (reason != MUX_REASON_LOST)
-		on_control_fin(a);
-}
-
-static const struct mux_stream_events control_events = {
-	.data = on_control_data,
-	.fin = on_control_fin,
-	.closed = on_control_closed,
-};
+static const struct control_stream_events control_events = {.other = "guest", .message = on_message};
 
 /* ----------------------------------------------------------------------------------------------- begin, end, shares */
 
 int agent_guest_begin(struct agent *a)
 {
-	wire_buf_reset(&a->control_in);
 	a->guest_known = a->ports_known = false;
 	a->environment_told = 0;
 	for (size_t i = 0; i < a->plan.count; i++) {
@@ -486,8 +428,7 @@ int agent_guest_begin(struct agent *a)
 	}
 	if (agent_mounts_set(a, a->config) < 0) /* what was refused once may be taken now */
 		return -ENOMEM;
-	a->control = mux_open(peer_mux(a->peer), MUX_KIND_CONTROL, NULL, 0, &control_events, a);
-	if (!a->control)
+	if (control_stream_open(&a->control, a->peer, &control_events, a) < 0)
 		return -ENOMEM;
 	send_config(a);
 	return 0;
@@ -495,7 +436,7 @@ int agent_guest_begin(struct agent *a)
 
 void agent_guest_end(struct agent *a)
 {
-	a->control = NULL;
+	control_stream_forget(&a->control);
 	a->guest_known = a->ports_known = false;
 	agent_top_session(a);
 	/* The guest unmounts what the next session does not ask for. */

@@ -300,7 +300,7 @@ void agent_services_tell(struct agent *a)
 	struct row_look looks[PROXY_VARIABLES];
 	struct guest_env env;
 
-	if (!a->control || !a->guest_known || make_env(a, a->config, &env) < 0)
+	if (!control_stream_is_open(&a->control) || !a->guest_known || make_env(a, a->config, &env) < 0)
 		return;
 	for (size_t i = 0; i < env.tunnel_count; i++)
 		look_at_tunnel(a, &env.tunnels[i], &looks[i]);

@@ -18,6 +18,7 @@
 
 #include "by_hand.h"
 #include "control_msg.h"
+#include "control_stream.h"
 #include "guest_builds.h"
 #include "guest_env.h"
 #include "link.h"
@@ -25,7 +26,6 @@
 #include "session.h"
 #include "sock_address.h"
 #include "socket_path.h"
-#include "wire.h"
 
 struct anchor;
 struct change;
@@ -172,9 +172,7 @@ struct agent {
 		struct loop_timer *patience, *timed;
 	} top;
 
-	/* The control stream; NULL when the session has none (yet). */
-	struct mux_stream *control;
-	struct wire_buf control_in;
+	struct control_stream control;
 
 	enum agent_state state;
 	time_t since; /* of this state */

@@ -187,7 +187,7 @@ bool agent_top_request(struct agent *a, struct ctl_client *client, const char *l
 	}
 	shares_time(a->shares, true);
 	loop_timer_set(a->top.timed, (uint64_t)seconds * 1000000);
-	if (!a->control || !a->guest_known || a->state != AGENT_CONNECTED) {
+	if (!control_stream_is_open(&a->control) || !a->guest_known || a->state != AGENT_CONNECTED) {
 		answer(a, w, NULL);
 		return true;
 	}
