@@ -34,18 +34,19 @@ uint32_t open_flags_to_native(int flags)
 	uint32_t out = 0;
 
 	switch (flags & O_ACCMODE) {
-	case O_RDONLY:
-		out = NATIVE_O_READ;
-		break;
 	case O_WRONLY:
 		out = NATIVE_O_WRITE;
 		break;
-	default:
+	case O_RDWR:
 		out = NATIVE_O_READ | NATIVE_O_WRITE;
+		break;
+	default: /* O_ACCMODE too, which asks for both rights and may do neither (open(2)) */
+		out = NATIVE_O_READ;
 	}
-	out |= flags & O_APPEND ? NATIVE_O_APPEND : 0;
 	/* Linux truncates also where the file is opened to be read. */
 	out |= flags & O_TRUNC ? NATIVE_O_TRUNC | NATIVE_O_WRITE : 0;
+	/* Who only reads may ask for it too. */
+	out |= flags & O_APPEND && out & NATIVE_O_WRITE ? NATIVE_O_APPEND : 0;
 	out |= flags & O_EXCL ? NATIVE_O_EXCL : 0;
 	if ((flags & O_SYNC) == O_SYNC)
 		out |= NATIVE_O_SYNC;

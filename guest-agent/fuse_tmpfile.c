@@ -50,7 +50,8 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, const struct fus
 
 	if (!call)
 		return;
-	call->make.flags = open_flags_to_native(fi->flags);
+	/* The kernel lets nobody through who does not ask for writing. */
+	call->make.flags = open_flags_to_native(fi->flags) | NATIVE_O_WRITE;
 	call_set_mode(call, mode);
 	call_start(call);
 }

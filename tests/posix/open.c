@@ -289,6 +289,55 @@ CASE(open_append_pwrite, "pwrite(2) BUGS: O_APPEND appends")
 	show_fd(fd);
 }
 
+CASE(open_append_to_read, "open(2) O_APPEND: what is open to be read alone may have it")
+{
+	char data[8] = "";
+
+	put("f", "0123", 0644);
+	int fd = F(open("f", O_RDONLY | O_APPEND));
+
+	R(read(fd, data, 8));
+	tell("%s", data);
+	R(write(fd, "x", 1));
+	F(open("f", O_RDONLY | O_APPEND | O_CREAT, 0644));
+	F(open("g", O_RDONLY | O_APPEND | O_CREAT, 0644));
+	F(open("f", O_RDONLY | O_APPEND | O_TRUNC));
+	F(open("f", O_ACCMODE | O_APPEND));
+	look("f"), look("g");
+}
+
+static void open_with(const char *path, int flags)
+{
+	int fd = open(path, flags, 0640);
+
+	if (fd >= 0)
+		close(fd);
+	tell("%s %#x = %s", path, flags, fd < 0 ? strerrorname_np(errno) : "open");
+}
+
+CASE(open_every_combination, "open(2): each pair of flags with each access mode, of each kind of file")
+{
+	const int modes[] = {O_RDONLY, O_WRONLY, O_RDWR, O_ACCMODE};
+	const int more[] = {0,          O_APPEND,   O_TRUNC, O_CREAT, O_EXCL,    O_DIRECTORY, O_NOFOLLOW,
+			    O_NONBLOCK, O_SYNC,     O_DSYNC, O_PATH,  O_NOATIME, O_CLOEXEC,   O_NOCTTY,
+			    O_LARGEFILE, O_TMPFILE, O_ASYNC};
+	const char *paths[] = {"f", "d", "l", "m", "dangling", "none", "none/x", "f/x"};
+	const size_t count = sizeof(more) / sizeof(more[0]);
+
+	put("f", "text", 0644);
+	make_folder("d", 0755);
+	must(symlink("f", "l") == 0 && symlink("d", "m") == 0 && symlink("n/n", "dangling") == 0, "symlink");
+	for (size_t p = 0; p < sizeof(paths) / sizeof(paths[0]); p++)
+		for (size_t i = 0; i < count; i++)
+			for (size_t j = i; j < count; j++)
+				for (size_t m = 0; m < 4; m++) {
+					open_with(paths[p], modes[m] | more[i] | more[j]);
+					unlink("none");
+				}
+	look("f");
+	list(".");
+}
+
 CASE(open_append_after_truncate, "open(2) O_APPEND")
 {
 	put("f", "0123456789", 0644);
