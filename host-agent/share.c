@@ -2,7 +2,8 @@
 /*
  * From a node to a descriptor: the cache first; else its names are walked from the root, by one openat2(2) a name, and
  * what is found must have the node's identity, or the next name is tried. Starting at the root each time, never at a
- * cached folder, is what notices that something was moved out of the share.
+ * cached folder, is what notices that something was moved out of the share; where that leads nowhere, a cached folder
+ * is started at whose way up still comes to the root.
  */
 #include "share.h"
 
@@ -16,6 +17,8 @@
 #include <unistd.h>
 
 #include "sftp_wire.h"
+
+#define STEPS_DOWN_MAX 16u /* from a folder at hand to a node below it */
 
 int share_init(struct share *share, size_t descriptors, bool locks)
 {
@@ -111,6 +114,90 @@ static int node_walk(struct share *share, uint64_t node, const struct node_info 
 	return r;
 }
 
+/* The folder is still below the root: one that the host moved out of the share has another way up. */
+static bool folder_is_beneath(const struct share *share, int folder)
+{
+	int at = folder, up = -1;
+	struct stat root, st, last;
+	bool found = false;
+
+	if (fstat(share->root.fd, &root) < 0 || fstat(folder, &last) < 0)
+		return false;
+	for (unsigned steps = 0; steps < SFTP_NODE_PATH_MAX && !found; steps++) {
+		up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (at != folder)
+			close(at);
+		at = up;
+		if (up < 0 || fstat(up, &st) < 0 || (st.st_ino == last.st_ino && st.st_dev == last.st_dev))
+			break; /* the system's own root, at the latest */
+		found = st.st_ino == root.st_ino && st.st_dev == root.st_dev;
+		last = st;
+	}
+	if (up >= 0)
+		close(up);
+	return found;
+}
+
+static int node_below(struct share *share, uint64_t parent, const char *name, const struct node_info *info,
+		      unsigned steps);
+
+/* A descriptor of a folder that is at hand, or lies below one that is. */
+static int folder_at_hand(struct share *share, uint64_t node, unsigned steps, struct fd_ref *ref)
+{
+	char name[SFTP_NAME_MAX + 1];
+	struct node_info info;
+	uint64_t parent;
+	int fd;
+
+	if (fdcache_get(share->fds, node, ref) == 0) {
+		if (folder_is_beneath(share, ref->fd))
+			return 0;
+		fdcache_release(share->fds, ref);
+		return -ESTALE;
+	}
+	if (!steps || nodes_info(share->nodes, node, &info) < 0 || nodes_name(share->nodes, node, 0, &parent, name) < 0)
+		return -ESTALE;
+	fd = node_below(share, parent, name, &info, steps - 1);
+	if (fd < 0)
+		return fd;
+	fdcache_put(share->fds, node, fd, ref);
+	return 0;
+}
+
+static int node_below(struct share *share, uint64_t parent, const char *name, const struct node_info *info,
+		      unsigned steps)
+{
+	struct fsop_stat st;
+	struct fd_ref ref;
+	int fd, r = folder_at_hand(share, parent, steps, &ref);
+
+	if (r < 0)
+		return r;
+	fd = root_open_beneath(ref.fd, name, O_PATH);
+	fdcache_release(share->fds, &ref);
+	if (fd < 0)
+		return -ESTALE;
+	if (fsop_stat(&share->root, fd, NULL, true, &st) == 0 && node_identity_same(&st.identity, &info->identity))
+		return fd;
+	close(fd);
+	return -ESTALE;
+}
+
+/*
+ * Names lead nowhere once the host has moved a folder above, until that is seen under its new one; and no further than
+ * paths may be long. What lies below a folder at hand, a program's working folder as a rule, is found from there.
+ */
+static int node_from_above(struct share *share, uint64_t node, const struct node_info *info)
+{
+	char name[SFTP_NAME_MAX + 1];
+	uint64_t parent;
+	int r = -ESTALE;
+
+	for (unsigned nth = 0; r == -ESTALE && nodes_name(share->nodes, node, nth, &parent, name) == 0; nth++)
+		r = node_below(share, parent, name, info, STEPS_DOWN_MAX);
+	return r;
+}
+
 /* An open file whose names are gone is reached by its handle's own descriptor. */
 static int node_from_handle(struct share *share, const struct node_info *info, struct fd_ref *ref)
 {
@@ -149,7 +236,15 @@ int share_node_get(struct share *share, uint64_t node, bool enter, struct node_i
 		fdcache_put(share->fds, node, r, ref);
 		return 0;
 	}
-	return r == -ESTALE ? node_from_handle(share, info, ref) : r;
+	if (r == -ESTALE)
+		r = node_from_handle(share, info, ref);
+	if (r != -ESTALE)
+		return r;
+	r = node_from_above(share, node, info);
+	if (r < 0)
+		return r;
+	fdcache_put(share->fds, node, r, ref);
+	return 0;
 }
 
 void share_node_forget(struct share *share, uint64_t node, uint64_t lookups)
