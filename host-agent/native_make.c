@@ -47,7 +47,9 @@ int native_give_to_caller(struct sftp_job *job, const struct sftp_attr *folder, 
 		return virtual_owner_give(fd, folder, caller, made->mode, made->rdev_major, made->rdev_minor);
 	if (!job->share->root.privileged)
 		return 0;
-	if (fchownat(fd, "", caller->uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
+	/* What is ours already stays as it was born, with one time for all its times. */
+	if ((caller->uid != geteuid() || (gid != (gid_t)-1 && gid != getegid())) &&
+	    fchownat(fd, "", caller->uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (!(made->mode & (S_ISUID | S_ISGID)))
 		return 0;
