@@ -20,6 +20,9 @@
 #define INTERRUPT_AGAIN_US 100000u
 #define PF_SIGNALED        0x400u /* linux/sched.h: killed by a signal */
 
+/* ESTALE and the path that the kernel walks once more for it lie closer together. */
+#define WALK_AGAIN_US 300000u
+
 static void on_interrupt(fuse_req_t req, void *data)
 {
 	struct call *call = data;
@@ -73,19 +76,60 @@ void call_free(struct call *call)
 	free(call);
 }
 
-/* The kernel looks the name up again: what was listed is of no use to that. */
-static void doubt_name(struct mount *m, const struct node *n)
+/* The kernel looks the path up again, name by name: what was listed is of no use to that. */
+static void doubt_path(struct mount *m, const struct node *n)
 {
-	if (n && n->parent && n->name)
+	for (; n && n->parent && n->name; n = n->parent)
 		listing_memory_doubt(&m->listings, n->parent, n->name);
+}
+
+#define GONE(m, tid) (&(m)->gone[(unsigned)(tid) % (sizeof((m)->gone) / sizeof((m)->gone[0]))])
+
+static void path_is_gone(struct call *call)
+{
+	struct mount *m = call->mount;
+	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
+
+	doubt_path(m, call->node);
+	doubt_path(m, call->other);
+	m->gone_us = loop_now_us(m->loop);
+	GONE(m, tid)->tid = tid;
+	GONE(m, tid)->us = m->gone_us;
+	GONE(m, tid)->looked_up = false;
+}
+
+bool call_walks_again(const struct call *call)
+{
+	return loop_now_us(call->mount->loop) - call->mount->gone_us < WALK_AGAIN_US;
+}
+
+bool call_is_second_walk(const struct call *call, bool lookup)
+{
+	struct mount *m = call->mount;
+	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
+
+	if (GONE(m, tid)->tid != tid || loop_now_us(m->loop) - GONE(m, tid)->us >= WALK_AGAIN_US ||
+	    (lookup && GONE(m, tid)->looked_up))
+		return false;
+	/* What was looked up in vain may be made next, in the same walk. */
+	if (lookup)
+		GONE(m, tid)->looked_up = true;
+	else
+		GONE(m, tid)->tid = 0;
+	return true;
+}
+
+/* The second walk came to a folder that has gone since it began: what is below that is not there, as locally. Nor is
+ * what has no name any more to be linked. */
+static bool folder_is_gone(const struct call *call)
+{
+	return (call->node->flags & NODE_IS_DIR || call->other) && !call->file && call_is_second_walk(call, false);
 }
 
 void call_reply_err(struct call *call, int err)
 {
-	if (err == ESTALE) {
-		doubt_name(call->mount, call->node);
-		doubt_name(call->mount, call->other);
-	}
+	if (err == ESTALE)
+		path_is_gone(call);
 	if (call->req)
 		fuse_reply_err(call->req, err);
 	call_free(call);
@@ -95,7 +139,7 @@ bool call_reply_failed(struct call *call, const struct sftp_reply *reply)
 {
 	if (!reply->error)
 		return false;
-	call_reply_err(call, reply->error);
+	call_reply_err(call, reply->error == ESTALE && folder_is_gone(call) ? ENOENT : reply->error);
 	return true;
 }
 

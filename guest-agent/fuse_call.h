@@ -140,6 +140,13 @@ bool call_set_other(struct call *call, fuse_ino_t ino);
 bool call_set_name(struct call *call, const char *name);
 bool call_set_other_name(struct call *call, const char *name);
 
+/* Whether somebody may walk a path the second time (ESTALE): then what is remembered is no answer. */
+bool call_walks_again(const struct call *call);
+
+/* Whether the caller was told ESTALE just now. The kernel then walks the path again, once: what it finds must do.
+ * True once for a lookup and once for what follows it. */
+bool call_is_second_walk(const struct call *call, bool lookup);
+
 /* Answers with the reply's error, where it is one: true, answered and freed. */
 bool call_reply_failed(struct call *call, const struct sftp_reply *reply);
 

@@ -151,6 +151,14 @@ static void fetched(struct dir *d)
 	}
 }
 
+/* A folder that is gone has nothing to be listed (getdents(2)); one of a lost server may be there all the same. */
+static int reply_error(const struct sftp_reply *reply)
+{
+	if (reply->lost)
+		return ESTALE;
+	return reply->error == ESTALE ? ENOENT : reply->error;
+}
+
 static void fetch_done(void *ctx, const struct sftp_reply *reply)
 {
 	struct dir *d = ctx;
@@ -158,7 +166,7 @@ static void fetch_done(void *ctx, const struct sftp_reply *reply)
 	uint64_t cookie = d->cookie;
 	struct listing *l = NULL;
 
-	d->error = reply->lost ? ESTALE : reply->error;
+	d->error = reply_error(reply);
 	if (!d->error)
 		l = listing_take(d->share->mount, d->node, &told, reply->body, &d->error);
 	/* Nothing more, and no end: it would be asked for without end. */
@@ -199,7 +207,7 @@ static void reopen_done(void *ctx, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 
 	d->fetching = false;
-	d->error = reply->lost ? ESTALE : reply->error;
+	d->error = reply_error(reply);
 	if (!d->error) {
 		d->fh = wire_get_u64(&r);
 		d->error = r.bad ? EIO : 0;

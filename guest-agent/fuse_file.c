@@ -25,9 +25,7 @@
 #define FETCH_MAX     (64u << 10) /* PROTOCOL.md, OPEN: want */
 #define FETCH_KEEP_US 1000000u
 #define FETCHED_MAX   (16u << 20) /* of all files that were opened and not read yet */
-#define RETRY_US      100000u     /* ESTALE, the new lookup and the second OPEN of one open(2) lie closer together */
 #define RETRIES_MAX   16u
-#define RETRYING      (sizeof(((struct mount *)NULL)->retrying) / sizeof(((struct mount *)NULL)->retrying[0]))
 
 uint32_t open_flags_to_native(int flags)
 {
@@ -219,32 +217,6 @@ static void open_reply(struct call *call, const struct sftp_attr *attr)
 	call_free(call);
 }
 
-/* ESTALE has the kernel look the name up again, once in one open(2): then what it has found must do. */
-static void open_reply_replaced(struct call *call)
-{
-	struct mount *m = call->mount;
-	int tid;
-
-	if (call->req) {
-		tid = fuse_req_ctx(call->req)->pid;
-		m->retrying[(unsigned)tid % RETRYING].tid = tid;
-		m->retrying[(unsigned)tid % RETRYING].us = loop_now_us(m->loop);
-	}
-	call_reply_err(call, ESTALE);
-}
-
-static bool open_is_retry(struct call *call)
-{
-	struct mount *m = call->mount;
-	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
-	bool is = m->retrying[(unsigned)tid % RETRYING].tid == tid &&
-		  loop_now_us(m->loop) - m->retrying[(unsigned)tid % RETRYING].us < RETRY_US;
-
-	if (is)
-		m->retrying[(unsigned)tid % RETRYING].tid = 0;
-	return is;
-}
-
 static void open_named_done(struct call *call, const struct sftp_reply *reply)
 {
 	struct wire_reader r = reply->body;
@@ -252,7 +224,7 @@ static void open_named_done(struct call *call, const struct sftp_reply *reply)
 	uint64_t server;
 
 	if (reply->error) {
-		open_reply_replaced(call);
+		call_reply_err(call, ESTALE);
 		return;
 	}
 	server = wire_get_u64(&r);
@@ -265,7 +237,7 @@ static void open_named_done(struct call *call, const struct sftp_reply *reply)
 	if (server == call->node->server)
 		open_reply(call, &call->open.attr);
 	else
-		open_reply_replaced(call);
+		call_reply_err(call, ESTALE);
 }
 
 /*
@@ -297,8 +269,10 @@ static void open_again_done(struct call *call, const struct sftp_reply *reply)
 	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 
-	if (call_reply_failed(call, reply))
+	if (reply->error) {
+		call_reply_err(call, reply->error == ESTALE ? ENOENT : reply->error); /* the folder has gone as well */
 		return;
+	}
 	call->open.server = wire_get_u64(&r);
 	sftp_attr_get(&r, &attr);
 	if (!wire_read_done(&r))
@@ -333,7 +307,7 @@ static void open_failed(struct call *call, int error)
 	else if (call->open.retry && call->open.tries < RETRIES_MAX && call->req && n->parent && n->name)
 		open_again(call);
 	else
-		open_reply_replaced(call);
+		call_reply_err(call, ESTALE);
 }
 
 static void open_done(struct call *call, const struct sftp_reply *reply)
@@ -410,7 +384,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!call)
 		return;
 	call->open.flags = fi->flags & ~(O_CREAT | O_EXCL);
-	call->open.retry = open_is_retry(call);
+	call->open.retry = call_is_second_walk(call, false);
 	call_start(call);
 }
 

@@ -41,6 +41,10 @@ static void lookup_done(struct call *call, const struct sftp_reply *reply)
 	struct sftp_attr attr;
 	uint64_t server;
 
+	if (reply->error == ESTALE && call_is_second_walk(call, true)) {
+		call_reply_err(call, ENOENT); /* the folder has gone since the walk began */
+		return;
+	}
 	if (call_reply_failed(call, reply))
 		return;
 	lookahead_found(call->node);
@@ -93,11 +97,13 @@ static void lookup_issue(struct call *call)
 {
 	struct wire_buf *b;
 
-	if (lookup_remembered(call))
-		return;
-	lookahead_asked(call->mount, call->node);
-	if (lookahead_wait(call, call->node))
-		return;
+	if (!call_walks_again(call)) {
+		if (lookup_remembered(call))
+			return;
+		lookahead_asked(call->mount, call->node);
+		if (lookahead_wait(call, call->node))
+			return;
+	}
 	b = call_begin(call, NATIVE_LOOKUP);
 	wire_put_u64(b, call->node->server);
 	wire_put_cstring(b, call->name);
@@ -304,6 +310,15 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	call_start(call);
 }
 
+/* bind(2) walks no path twice: of a folder that is gone it is told so, as locally. */
+static void mknod_done(struct call *call, const struct sftp_reply *reply)
+{
+	if (reply->error == ESTALE && S_ISSOCK(call->make.mode))
+		call_reply_err(call, ENOENT);
+	else
+		made_done(call, reply);
+}
+
 static void mknod_issue(struct call *call)
 {
 	struct wire_buf *b = make_begin(call, NATIVE_MKNOD);
@@ -311,7 +326,7 @@ static void mknod_issue(struct call *call)
 	call_put_mode(call, b);
 	wire_put_u32(b, major(call->make.rdev));
 	wire_put_u32(b, minor(call->make.rdev));
-	call_send(call, made_done);
+	call_send(call, mknod_done);
 }
 
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)

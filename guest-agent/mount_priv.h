@@ -82,12 +82,13 @@ struct mount {
 	TAILQ_HEAD(, file) fetched; /* those that hold what came with their OPEN, */
 	size_t fetched_bytes;       /* and how much that is */
 	LIST_HEAD(, dir) dirs;
-	/* Who was told ESTALE by OPEN, and when: the kernel looks the name up again, once, and what it finds must do.
-	 */
+	/* Who was told ESTALE, and when: the kernel walks the path again, once. And when anybody was. */
 	struct {
 		int tid;
+		bool looked_up;
 		uint64_t us;
-	} retrying[64];
+	} gone[64];
+	uint64_t gone_us;
 	size_t write_bytes; /* written behind, of all nodes */
 	uint64_t requests;
 	uint64_t next_request; /* the number in `caller` */

@@ -58,6 +58,8 @@ int native_place_put(struct sftp_job *job, struct native_place *p, int r)
 		r = fsop_change_after(&job->share->root, p->ref.fd, &p->change);
 	if (r == 0)
 		sftp_change_put(&job->out, &p->change);
+	else if (r == -ENOENT)
+		r = native_missing_in(p->ref.fd);
 	share_node_put(job->share, &p->ref);
 	return r;
 }

@@ -58,6 +58,7 @@ int native_put_found(struct sftp_job *job, uint64_t parent, const struct node_in
 	r = nodes_look_up(share->nodes, parent, name, &st.identity, st.type, child_flags(folder, mask), &node);
 	if (r < 0)
 		return r;
+	share_node_hold(share, node, dirfd, name, &st.identity);
 	native_tell_moved(job, node, &st);
 	wire_put_u64(&job->out, node);
 	st.attr.flags |= attr_flags;
@@ -65,12 +66,24 @@ int native_put_found(struct sftp_job *job, uint64_t parent, const struct node_in
 	return 0;
 }
 
-/* A folder that was removed answers ENOENT for every name; its node is what is gone. */
-static int missing_in(struct share *share, int dirfd)
+int native_missing_in(int dirfd)
 {
-	struct fsop_stat st;
+	struct stat st;
 
-	return fsop_stat(&share->root, dirfd, NULL, true, &st) == 0 && st.attr.nlink == 0 ? -ESTALE : -ENOENT;
+	return fstat(dirfd, &st) == 0 && st.st_nlink == 0 ? -ESTALE : -ENOENT;
+}
+
+/*
+ * A name in a folder that is gone. The kernel walks the path again after ESTALE, but not where the name was looked up
+ * in order to be made: that would fail. So ESTALE is for a name that the path has now, ENOENT for one it has not; then
+ * making it answers ESTALE, after which the kernel does walk again.
+ */
+static int lookup_in_gone(struct sftp_job *job, uint64_t parent, const char *name)
+{
+	if (share_name_elsewhere(job->share, parent, name))
+		return -ESTALE;
+	native_tell_gone(job, parent);
+	return -ENOENT;
 }
 
 static int native_lookup(struct sftp_job *job)
@@ -86,14 +99,14 @@ static int native_lookup(struct sftp_job *job)
 	if (r < 0 || !wire_read_done(&in))
 		return r < 0 ? r : -EBADMSG;
 	r = share_node_get(job->share, parent, true, &folder, &ref);
-	if (r < 0)
-		return r;
-	mask = share_mask(job->share, ref.fd, name);
-	r = mask == MASK_HIDDEN ? -ENOENT : native_put_found(job, parent, &folder, ref.fd, name, mask, 0);
-	if (r == -ENOENT)
-		r = missing_in(job->share, ref.fd);
-	share_node_put(job->share, &ref);
-	return r;
+	if (r == 0) {
+		mask = share_mask(job->share, ref.fd, name);
+		r = mask == MASK_HIDDEN ? -ENOENT : native_put_found(job, parent, &folder, ref.fd, name, mask, 0);
+		if (r == -ENOENT)
+			r = native_missing_in(ref.fd);
+		share_node_put(job->share, &ref);
+	}
+	return r == -ESTALE ? lookup_in_gone(job, parent, name) : r;
 }
 
 static int native_forget(struct sftp_job *job)

@@ -48,7 +48,13 @@ static inline int native_body_end(const struct wire_reader *in, int r)
  */
 int native_place_get(struct sftp_job *job, struct native_place *p, bool folder_ok);
 
-/* Gives the folder back; where r is 0 puts its change into the reply. Returns r, or what failed. */
+/* What is not in the folder: -ENOENT, or -ESTALE where the folder itself was removed. */
+int native_missing_in(int dirfd);
+
+/*
+ * Gives the folder back; where r is 0 puts its change into the reply. Returns r, or what failed. -ENOENT is -ESTALE
+ * where the folder was removed, so that the kernel looks for the one that has its place.
+ */
 int native_place_put(struct sftp_job *job, struct native_place *p, int r);
 
 /* The attributes of the node with this identity changed, if the client has one, and the reply does not say to what. */

@@ -235,8 +235,10 @@ static void job_carry_out(struct sftp_job *job)
 		r = job->row->run(job);
 	assert(r <= 0);
 	share_counters_done(counters, job->type, begun);
-	if (r == -ESTALE && native)
+	if (r == -ESTALE && native) {
+		share_node_lost(s->share);
 		native_tell_gone(job, body_u64(job, job->row->node_at));
+	}
 	if (native)
 		put_native_reply(job, r);
 	else

@@ -14,11 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sftp_wire.h"
 
 #define STEPS_DOWN_MAX 16u /* from a folder at hand to a node below it */
+#define HOLD_MS        300 /* ESTALE and the path that is walked again lie closer together */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 int share_init(struct share *share, size_t descriptors, bool locks)
 {
@@ -48,6 +58,7 @@ int share_init(struct share *share, size_t descriptors, bool locks)
 	if (!share->counters)
 		share->counters = &share->own_counters;
 	share->stamp = 1;
+	share->lost_ms = INT64_MIN / 2;
 	return share->nodes && share->fds && share->handles && (share->locks || !locks) ? 0 : -ENOMEM;
 }
 
@@ -245,6 +256,52 @@ int share_node_get(struct share *share, uint64_t node, bool enter, struct node_i
 		return r;
 	fdcache_put(share->fds, node, r, ref);
 	return 0;
+}
+
+bool share_name_elsewhere(struct share *share, uint64_t parent, const char *name)
+{
+	struct wire_buf path = {0};
+	struct node_info info;
+	struct stat st;
+	bool there;
+	int fd;
+
+	/* What is mounted there is not asked; the client may. */
+	if (nodes_info(share->nodes, parent, &info) < 0 || share->root.devices[info.identity.device].remote)
+		return true;
+	fd = nodes_path(share->nodes, parent, 0, &path) == 0 ? open_path(&share->root, (char *)path.data) : -1;
+	there = fd >= 0 && share_mask(share, fd, name) != MASK_HIDDEN &&
+		fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (fd >= 0)
+		close(fd);
+	wire_buf_free(&path);
+	return there;
+}
+
+void share_node_lost(struct share *share)
+{
+	share->lost_ms = now_ms();
+}
+
+void share_node_hold(struct share *share, uint64_t node, int dirfd, const char *name,
+		     const struct node_identity *identity)
+{
+	struct fsop_stat st;
+	struct fd_ref ref;
+	int fd;
+
+	/* A mount is not opened: that would ask its server. */
+	if (now_ms() - share->lost_ms > HOLD_MS || share->root.devices[identity->device].remote)
+		return;
+	fd = root_open_beneath(dirfd, name, O_PATH);
+	if (fd < 0)
+		return;
+	if (fsop_stat(&share->root, fd, NULL, true, &st) == 0 && node_identity_same(&st.identity, identity)) {
+		fdcache_put(share->fds, node, fd, &ref);
+		fdcache_release(share->fds, &ref);
+	} else {
+		close(fd);
+	}
 }
 
 void share_node_forget(struct share *share, uint64_t node, uint64_t lookups)

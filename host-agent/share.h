@@ -30,7 +30,8 @@ struct share {
 	struct share_counters own_counters; /* where nobody else looks */
 	_Atomic uint64_t stamp;             /* advanced by each change we learn of */
 	atomic_bool root_gone;              /* the client was told */
-	uint32_t umask;                     /* for what stock clients make; native ones have applied their own */
+	_Atomic int64_t lost_ms; /* when a node was last found to be no more, on the coarse monotonic clock */
+	uint32_t umask;          /* for what stock clients make; native ones have applied their own */
 	bool writable;
 	bool acl;    /* the client has POSIX ACLs */
 	bool native; /* agreed on in INIT: no paths from then on */
@@ -50,6 +51,18 @@ static inline void share_node_put(struct share *share, struct fd_ref *ref)
 {
 	fdcache_release(share->fds, ref);
 }
+
+/* Whether the path by which the client knows a folder, that one being gone, now leads to one that has the name. */
+bool share_name_elsewhere(struct share *share, uint64_t parent, const char *name);
+
+/*
+ * Once a node was lost (ESTALE), the client walks the path again, and what it finds now has to do. So for a moment each
+ * name that is looked up brings its descriptor: what that leads to stays, whatever the host removes, moves or replaces
+ * on.
+ */
+void share_node_lost(struct share *share);
+void share_node_hold(struct share *share, uint64_t node, int dirfd, const char *name,
+		     const struct node_identity *identity);
 
 /* Gives lookups of the client back; a node nothing holds any more goes, with its descriptor. */
 void share_node_forget(struct share *share, uint64_t node, uint64_t lookups);

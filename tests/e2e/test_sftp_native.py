@@ -92,16 +92,22 @@ def test_a_replaced_file_is_stale_and_its_name_means_another_node(serve, tmp_pat
     assert other != node and attr.size == 5
 
 
-def test_a_replaced_folder_is_stale_with_all_below(serve, tmp_path):
+@pytest.mark.parametrize("there", [False, True])
+def test_a_replaced_folder_is_stale_with_all_below(serve, tmp_path, there):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "f").write_text("x")
-    c = serve()
+    c = serve(None, "--writable")
     folder, _ = c.lookup(ROOT, b"d")
     os.rename(tmp_path / "d", tmp_path / "elsewhere")
     os.mkdir(tmp_path / "d")
     os.unlink(tmp_path / "elsewhere" / "f")
     os.rmdir(tmp_path / "elsewhere")
-    assert errno_of(c.lookup, folder, b"f") == errno.ESTALE
+    if there:
+        (tmp_path / "d" / "f").write_text("y")
+    # What took its place has no such name: it is to be made there, and the path walked again then.
+    assert errno_of(c.lookup, folder, b"f") == (errno.ESTALE if there else errno.ENOENT)
+    assert errno_of(c.mkdir, folder, b"f") == errno.ESTALE
+    assert errno_of(c.getattr, folder) == errno.ESTALE
 
 
 def test_an_unknown_node_is_stale_and_an_unknown_handle_bad(serve):

@@ -318,9 +318,9 @@ static void open_with(const char *path, int flags)
 CASE(open_every_combination, "open(2): each pair of flags with each access mode, of each kind of file")
 {
 	const int modes[] = {O_RDONLY, O_WRONLY, O_RDWR, O_ACCMODE};
-	const int more[] = {0,          O_APPEND,   O_TRUNC, O_CREAT, O_EXCL,    O_DIRECTORY, O_NOFOLLOW,
-			    O_NONBLOCK, O_SYNC,     O_DSYNC, O_PATH,  O_NOATIME, O_CLOEXEC,   O_NOCTTY,
-			    O_LARGEFILE, O_TMPFILE, O_ASYNC};
+	const int more[] = {0,          O_APPEND,   O_TRUNC,     O_CREAT,   O_EXCL, O_DIRECTORY,
+			    O_NOFOLLOW, O_NONBLOCK, O_SYNC,      O_DSYNC,   O_PATH, O_NOATIME,
+			    O_CLOEXEC,  O_NOCTTY,   O_LARGEFILE, O_TMPFILE, O_ASYNC};
 	const char *paths[] = {"f", "d", "l", "m", "dangling", "none", "none/x", "f/x"};
 	const size_t count = sizeof(more) / sizeof(more[0]);
 
