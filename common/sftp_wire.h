@@ -152,7 +152,8 @@ enum {
 	NATIVE_O_EXCL = 1 << 4,
 	NATIVE_O_SYNC = 1 << 5,
 	NATIVE_O_DSYNC = 1 << 6,
-	NATIVE_O_ALL = (1 << 7) - 1,
+	NATIVE_O_NOATIME = 1 << 7,
+	NATIVE_O_ALL = (1 << 8) - 1,
 };
 
 /* WRITE: at the end of the file, through a handle opened with NATIVE_O_APPEND. */

@@ -33,6 +33,19 @@ void attr_memory_drop(struct attr_memory *m, uint64_t node)
 		m->slots[slot].node = 0;
 }
 
+static bool is_later(const struct sftp_time *a, const struct sftp_time *b)
+{
+	return a->sec > b->sec || (a->sec == b->sec && a->nsec > b->nsec);
+}
+
+void attr_memory_was_read(struct attr_memory *m, uint64_t node)
+{
+	const struct sftp_attr *attr = &m->slots[node % ATTR_MEMORY_SLOTS].attr;
+
+	if (!is_later(&attr->atime, &attr->mtime) || !is_later(&attr->atime, &attr->ctime))
+		attr_memory_drop(m, node);
+}
+
 void attr_memory_clear(struct attr_memory *m)
 {
 	memset(m, 0, sizeof(*m));

@@ -31,6 +31,9 @@ void attr_memory_put(struct attr_memory *m, uint64_t node, const struct sftp_att
 bool attr_memory_get(const struct attr_memory *m, uint64_t node, uint64_t now_us, uint64_t max_us,
 		     struct sftp_attr *attr, uint64_t *age_us);
 void attr_memory_drop(struct attr_memory *m, uint64_t node);
+
+/* The host reads it: what is remembered goes where that is the first time since a change (mount(8), relatime). */
+void attr_memory_was_read(struct attr_memory *m, uint64_t node);
 void attr_memory_clear(struct attr_memory *m);
 
 #endif

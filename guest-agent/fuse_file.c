@@ -50,6 +50,7 @@ uint32_t open_flags_to_native(int flags)
 		out |= NATIVE_O_SYNC;
 	else if (flags & O_DSYNC)
 		out |= NATIVE_O_DSYNC;
+	out |= flags & O_NOATIME ? NATIVE_O_NOATIME : 0;
 	return out;
 }
 
@@ -540,6 +541,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	struct file *f = file_of(fi);
 	struct call *call;
 
+	if (f->share->writable) /* else access times stay */
+		attr_memory_was_read(&m->attrs, f->node->id);
 	if (read_fetched(req, m, f, size, (uint64_t)off))
 		return;
 	call = call_new(req, ino, read_issue);

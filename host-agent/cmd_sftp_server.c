@@ -249,6 +249,7 @@ static int prepare(const struct sftp_options *o, struct share *share)
 	if (r < 0)
 		return fail(o->home ? o->home : "home folder", r);
 	share->writable = o->writable;
+	share->root.keep_atime = !o->writable; /* as in what is mounted read-only */
 	share->acl = o->acl;
 	r = share_init(share, (size_t)descriptors, o->locks);
 	if (r < 0)

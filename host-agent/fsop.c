@@ -311,6 +311,8 @@ int fsop_open_flags(uint32_t native, int *flags)
 		f |= O_SYNC;
 	if (native & NATIVE_O_DSYNC)
 		f |= O_DSYNC;
+	if (native & NATIVE_O_NOATIME)
+		f |= O_NOATIME;
 	*flags = f;
 	return 0;
 }

@@ -175,7 +175,7 @@ int root_open(struct root *root, const char *dir, bool cross, const char **what)
 	root->groups = NULL;
 	root->group_count = 0;
 	root->cross = cross;
-	root->virtual_owners = false;
+	root->virtual_owners = root->keep_atime = false;
 	root->privileged = geteuid() == 0;
 	root->device_count = 0;
 	*what = dir;
@@ -267,6 +267,11 @@ int root_reopen(const struct root *root, int fd, int flags)
 	int opened;
 
 	snprintf(name, sizeof(name), "%d", fd);
-	opened = openat(root->proc_fd, name, flags | O_CLOEXEC | O_NOCTTY);
+	flags |= O_CLOEXEC | O_NOCTTY;
+	if (root->keep_atime && !(flags & O_PATH))
+		flags |= O_NOATIME;
+	opened = openat(root->proc_fd, name, flags);
+	if (opened < 0 && errno == EPERM && flags & O_NOATIME)
+		opened = openat(root->proc_fd, name, flags & ~O_NOATIME);
 	return opened >= 0 ? opened : -errno;
 }

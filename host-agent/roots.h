@@ -26,6 +26,7 @@ struct root {
 	int mountinfo_fd;    /* what the types of file systems are read from; -1 without */
 	bool cross;          /* enter every file system */
 	bool privileged;     /* we are root: what is made for a caller is given to that caller */
+	bool keep_atime;     /* what is read here is not marked as read, where the host's kernel lets us */
 	bool virtual_owners; /* whose a file is to the guest is recorded with it (owner_record.h) */
 	gid_t *groups;       /* ours, sorted; NULL: none, or we are root, to whom they do not matter */
 	size_t group_count;
@@ -47,7 +48,8 @@ int root_record_owners(struct root *root);
 int root_open_beneath(int dirfd, const char *path, int flags);
 
 /* Opens again, for I/O, the regular file or folder fd stands for. The caller knows that it is one. A folder is listed
- * with the right to read it alone, as by its name: "." in it would need the right to search it too. */
+ * with the right to read it alone, as by its name: "." in it would need the right to search it too. O_NOATIME is done
+ * without where the file is another's. */
 int root_reopen(const struct root *root, int fd, int flags);
 
 /*

@@ -438,6 +438,27 @@ def test_the_same_as_on_a_local_folder(folders, name):
     assert mounted == local
 
 
+def test_a_read_only_share_keeps_its_access_times(read_only):
+    paths = [read_only.host + name for name in ("/f", "/d", "")]
+    for path in paths:
+        os.utime(path, (1000, 2000))  # relatime marks what was changed since it was read last
+    assert read(read_only.guest + "/f") == b"text"
+    assert sorted(os.listdir(read_only.guest)) == ["d", "f"] and os.listdir(read_only.guest + "/d") == []
+    assert [os.stat(path).st_atime for path in paths] == [1000] * 3
+
+
+def test_without_being_told_to_access_times_move_as_the_host_has_it(folders):
+    """The control of what a read-only share does not do."""
+    local, mounted = folders
+    write(local + "/read", b"text"), write(mounted + "/read", b"text")
+    for top in folders:
+        os.utime(top + "/read", (1000, 2000))
+        fd = os.open(top + "/read", os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.read(fd, 10), os.close(fd)
+        assert os.stat(top + "/read").st_atime > 1000
+
+
 CHANGES = {
     "chmod": lambda d: os.chmod(d + "/f", 0o600),
     "chown": lambda d: os.chown(d + "/f", 1, 1),

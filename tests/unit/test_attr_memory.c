@@ -40,11 +40,30 @@ static void another_node_is_not_taken_for_it(void **state)
 	assert_false(attr_memory_get(&memory, 5, 0, 100, &got, &age));
 }
 
+static void what_is_read_the_first_time_since_a_change_is_asked_for(void **state)
+{
+	struct sftp_attr attr = {.atime = {5, 0}, .mtime = {4, 9}, .ctime = {4, 9}}, got;
+	uint64_t age;
+
+	(void)state;
+	attr_memory_clear(&memory);
+	attr_memory_put(&memory, 5, &attr, 0);
+	attr_memory_was_read(&memory, 5);
+	assert_true(attr_memory_get(&memory, 5, 0, 100, &got, &age));
+	attr.ctime = (struct sftp_time){5, 0};
+	attr_memory_put(&memory, 5, &attr, 0);
+	attr_memory_was_read(&memory, 5 + ATTR_MEMORY_SLOTS);
+	assert_true(attr_memory_get(&memory, 5, 0, 100, &got, &age));
+	attr_memory_was_read(&memory, 5);
+	assert_false(attr_memory_get(&memory, 5, 0, 100, &got, &age));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_put_is_there_until_it_is_too_old),
 		cmocka_unit_test(another_node_is_not_taken_for_it),
+		cmocka_unit_test(what_is_read_the_first_time_since_a_change_is_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
