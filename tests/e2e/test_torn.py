@@ -3,6 +3,7 @@
 import mmap
 import multiprocessing
 import os
+import signal
 import time
 
 import pytest
@@ -176,3 +177,35 @@ def test_our_own_writes_are_seen_at_once_everywhere(m):
         os.close(fd)
         with open(m.host + "/own", "rb") as f:
             assert f.read() == data
+
+
+def test_a_map_ends_where_the_host_truncated_once_that_is_known(m):
+    """There is no watch: a map is as it was until somebody asks for the file. From then on it is as locally."""
+    with open(m.host + "/f", "wb") as f:
+        f.write(b"a" * 12288)
+    fd = os.open(m.guest + "/f", os.O_RDWR)
+    shared, private = mmap.mmap(fd, 12288), mmap.mmap(fd, 12288, flags=mmap.MAP_PRIVATE)
+    assert shared[9000:9001] == private[9000:9001] == b"a"
+    os.truncate(m.host + "/f", 5000)
+    time.sleep(1.1)
+    assert os.fstat(fd).st_size == 5000
+    for area in (shared, private):
+        assert [faults(area, at) for at in (100, 4999, 8191, 8192, 9000)] == [False] * 3 + [True] * 2
+        assert area[4999:5001] == b"a\0"
+    os.truncate(m.host + "/f", 12288)
+    time.sleep(1.1)
+    assert os.fstat(fd).st_size == 12288
+    assert shared[9000:9001] == b"\0" and not faults(shared, 9000)
+    shared.close(), private.close(), os.close(fd)
+
+
+def faults(area, at):
+    """Whether a byte of the map raises SIGBUS."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGBUS, signal.SIG_DFL)
+        area[at]
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in (0, -signal.SIGBUS)
+    return status != 0
