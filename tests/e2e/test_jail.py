@@ -2,6 +2,7 @@
 """What a hostile client of a share cannot do: leave it, change a read-only one, see what is masked, be anything else."""
 import errno
 import os
+import re
 import shutil
 import stat
 import struct
@@ -197,7 +198,17 @@ def modifying(c, node, fh):
         nc.CREATE: caller + struct.pack(">Q", ROOT) + string(b"new") + struct.pack(">II", nc.O_WRITE, 0o644),
         nc.WRITE: caller + struct.pack(">QQ", fh, 0) + string(b"changed"),
         nc.TMPFILE: caller + struct.pack(">QII", ROOT, nc.O_READ | nc.O_WRITE, 0o644),
+        nc.FALLOCATE: caller + struct.pack(">QIQQ", fh, 0, 0, 4096),
+        nc.COPY: caller + struct.pack(">QQQQQ", fh, 0, fh, 10, 10),
+        nc.SETXATTR: caller + struct.pack(">Q", node) + string(b"user.new") + string(b"value") + struct.pack(">I", 0),
+        nc.REMOVEXATTR: caller + struct.pack(">Q", node) + string(b"user.new"),
     }
+
+
+def modifying_by_the_protocol():
+    """The requests that PROTOCOL.md marks so."""
+    with open(REPOSITORY + "/common/PROTOCOL.md") as f:
+        return {int(number) for number in re.findall(r"^\| (\d+) \| [A-Z]+\* \|", f.read(), re.MULTILINE)}
 
 
 def test_every_modifying_request_is_refused_on_a_read_only_share(serve, home):
@@ -205,6 +216,7 @@ def test_every_modifying_request_is_refused_on_a_read_only_share(serve, home):
     node, _ = c.lookup(ROOT, b"file")
     fh, _, _ = c.open(node)
     before = snapshot(home)
+    assert set(modifying(c, node, fh)) == modifying_by_the_protocol()
     for kind, body in modifying(c, node, fh).items():
         assert c.raw(kind, body)[0] == errno.EROFS, kind
         assert c.raw(kind)[0] == errno.EROFS, "even when nothing of it can be read"
