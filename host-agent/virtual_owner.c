@@ -12,12 +12,18 @@
 
 #define OWNER ((uint32_t)(NATIVE_SET_UID | NATIVE_SET_GID))
 
-/* The record as it is, or as it would be: what the file shows as. */
-static void record_of(int fd, const struct stat *st, const struct sftp_attr *shown, struct owner_record *record)
+/* The record as it is, or as it would be: what the file shows as. -EACCES: there may be one, not to be read. */
+static int record_of(int fd, mode_t mode, struct owner_record *record)
 {
-	if (owner_record_read(fd, NULL, st->st_mode, record) < 0)
+	struct sftp_attr shown = {.mode = mode};
+	int r = owner_record_read(fd, NULL, mode, record);
+
+	if (r == 0)
+		owner_record_show(record, &shown);
+	else
 		*record = (struct owner_record){.uid = SFTP_OWNER_HOST, .gid = SFTP_OWNER_HOST};
-	record->mode = shown->mode;
+	record->mode = shown.mode;
+	return r == -EACCES ? r : 0;
 }
 
 /* Who is not recorded is the host's user: the file is given to it for real where it is somebody else's. */
@@ -31,45 +37,56 @@ static int give_to_host(int fd, const struct stat *st, uint32_t mask)
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
-/* Written first: a mode that is not the record's counts for more than the record. */
-static int record_keep(const struct root *root, int fd, const struct stat *st, const struct owner_record *record)
+/* Written first: a mode that is not the record's counts for more than the record. `mode` is the file's on the host. */
+static int record_keep(const struct root *root, int fd, mode_t mode, const struct owner_record *record)
 {
-	const struct fsop_set mode = {.mask = NATIVE_SET_MODE, .mode = owner_record_host_mode(record->mode)};
+	const struct fsop_set set = {.mask = NATIVE_SET_MODE, .mode = owner_record_host_mode(record->mode)};
 	const struct fsop_set nothing = {0};
-	uint8_t type = IFTODT(st->st_mode);
 	int r;
 
 	if (owner_record_is_needed(record))
 		r = owner_record_write(fd, record);
 	else if ((r = owner_record_remove(fd)) == -ENODATA)
-		r = fsop_set(root, fd, type, false, &nothing);
-	if (r == 0 && (mode.mode & 07777) != (st->st_mode & 07777u))
-		r = fsop_set(root, fd, type, false, &mode);
+		r = fsop_set(root, fd, IFTODT(mode), false, &nothing);
+	if (r == 0 && (set.mode & 07777) != (mode & 07777u))
+		r = fsop_set(root, fd, IFTODT(mode), false, &set);
 	return r;
 }
 
-static int set_recorded(struct root *root, int fd, const struct fsop_set *set)
+/* `st` is what the file was before, `mode` what it has on the host by now. */
+static int set_recorded(struct root *root, int fd, const struct stat *st, mode_t mode, const struct fsop_set *set)
 {
 	uint32_t to_host =
 		(set->uid == SFTP_OWNER_HOST ? NATIVE_SET_UID : 0) | (set->gid == SFTP_OWNER_HOST ? NATIVE_SET_GID : 0);
 	struct owner_record record;
-	struct fsop_stat shown;
-	struct stat st;
-	int r = fsop_stat(root, fd, NULL, false, &shown);
+	int r = record_of(fd, st->st_mode, &record);
 
 	if (r < 0)
 		return r;
-	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
-		return -errno;
-	record_of(fd, &st, &shown.attr, &record);
 	if (set->mask & NATIVE_SET_MODE)
 		record.mode = (record.mode & S_IFMT) | (set->mode & 07777);
 	if (set->mask & NATIVE_SET_UID)
 		record.uid = set->uid;
 	if (set->mask & NATIVE_SET_GID)
 		record.gid = set->gid;
-	r = give_to_host(fd, &st, set->mask & to_host);
-	return r < 0 ? r : record_keep(root, fd, &st, &record);
+	r = give_to_host(fd, st, set->mask & to_host);
+	return r < 0 ? r : record_keep(root, fd, mode, &record);
+}
+
+/* An attribute is read and written by who may the file; its owner may change its mode whatever that is. So what the
+ * host's user has shut to itself (git's objects, say) is opened to it for as long as this takes. */
+static int set_recorded_of_shut(struct root *root, int fd, const struct stat *st, const struct fsop_set *set)
+{
+	const struct fsop_set open = {.mask = NATIVE_SET_MODE, .mode = st->st_mode | S_IRUSR | S_IWUSR};
+	const struct fsop_set shut = {.mask = NATIVE_SET_MODE, .mode = st->st_mode};
+	int r = fsop_set(root, fd, IFTODT(st->st_mode), false, &open);
+
+	if (r < 0)
+		return r;
+	r = set_recorded(root, fd, st, open.mode, set);
+	if (r < 0)
+		(void)fsop_set(root, fd, IFTODT(st->st_mode), false, &shut);
+	return r;
 }
 
 /* A link, or what the host itself made beside files and folders, cannot have a record. */
@@ -81,11 +98,17 @@ static int set_unrecorded(const struct root *root, int fd, uint8_t type, const s
 	return type == DT_LNK || !(set->mask & OWNER) ? fsop_set(root, fd, type, false, &kept) : -EPERM;
 }
 
-static bool has_record(int fd)
+static int set_owner(struct root *root, int fd, uint8_t type, const struct fsop_set *set)
 {
 	struct stat st;
+	int r;
 
-	return fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return set_unrecorded(root, fd, type, set);
+	r = set_recorded(root, fd, &st, st.st_mode, set);
+	return r == -EACCES ? set_recorded_of_shut(root, fd, &st, set) : r;
 }
 
 int virtual_owner_set(struct root *root, int fd, uint8_t type, bool writable_fd, const struct fsop_set *set)
@@ -102,7 +125,7 @@ int virtual_owner_set(struct root *root, int fd, uint8_t type, bool writable_fd,
 	if (before.mask)
 		r = fsop_set(root, fd, type, writable_fd, &before);
 	if (r == 0)
-		r = has_record(fd) ? set_recorded(root, fd, &owner) : set_unrecorded(root, fd, type, &owner);
+		r = set_owner(root, fd, type, &owner);
 	if (r == 0 && after.mask)
 		r = fsop_set(root, fd, type, writable_fd, &after);
 	return r;

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from mounted import HOST, USER, Mounted, MountedVirtual, as_id, attempt
+from mounted import HOST, USER, Mounted, MountedVirtual, as_id, as_user, attempt
 
 pytestmark = pytest.mark.root
 
@@ -139,6 +139,60 @@ def test_what_the_hosts_user_changes_is_seen(m):
     while shown(m.guest + "/f")[0] == "-rw-------" and time.monotonic() < end:
         time.sleep(0.05)
     assert shown(m.guest + "/f") == ("-rw-r--r--", ALICE, ALICE)
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o400, 0o200, 0, 0o555])
+def test_what_the_hosts_user_has_shut_to_itself_is_given_and_opened_all_the_same(m, mode):
+    """git's objects, say. Its attributes may be neither read nor written at first."""
+    write(m.host + "/f")
+    os.mkdir(m.host + "/d")
+    for name in ("f", "d"):
+        here, there = f"{m.guest}/{name}", f"{m.host}/{name}"
+        os.chown(there, USER, USER)
+        os.chmod(there, mode)
+        os.chown(here, ALICE, BOB)
+        assert (stat.S_IMODE(os.lstat(here).st_mode), *shown(here)[1:]) == (mode, ALICE, BOB)
+        os.chmod(there, mode)
+        os.chmod(here, 0o4751)
+        assert (stat.S_IMODE(os.lstat(here).st_mode), *shown(here)[1:]) == (0o4751, ALICE, BOB), "its record was found"
+        os.chmod(there, mode)
+        os.chown(here, 0, 0)
+        os.chmod(here, 0o755)
+        assert record(there) is None and stat.S_IMODE(os.stat(there).st_mode) == 0o755
+    os.chown(m.host + "/f", BOB, BOB)
+    os.chmod(m.host + "/f", mode)
+    assert attempt(os.chown, m.guest + "/f", ALICE, ALICE) in (errno.EPERM, errno.EACCES), "who is not its owner"
+    assert shown(m.host + "/f")[1:] == (BOB, BOB) and stat.S_IMODE(os.stat(m.host + "/f").st_mode) == mode
+
+
+def test_what_is_shut_stays_so_where_there_is_no_room_for_its_record(top):
+    os.mkdir(top + "/host")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=8,mode=777", "full", top + "/host"], check=True)
+    try:
+        with MountedVirtual(top) as m:
+            write(m.host + "/f")
+            os.chown(m.host + "/f", USER, USER)
+            os.chmod(m.host + "/f", 0o404)
+            while not attempt(write, f"{m.host}/{len(os.listdir(m.host))}"):
+                pass
+            assert attempt(os.chown, m.guest + "/f", ALICE, ALICE) == errno.ENOSPC
+            assert shown(m.host + "/f") == ("-r-----r--", USER, USER)
+    finally:
+        subprocess.run(["umount", top + "/host"], check=True)
+
+
+@pytest.mark.parametrize("copy", ["cp -a {0}/. {1}", "rsync -aX {0}/ {1}", "tar -C {0} --xattrs -cf - . | tar -C {1} --xattrs -xpf -"])
+def test_what_the_host_copies_with_its_attributes_is_the_same_in_the_guest(m, copy):
+    os.mkdir(m.guest + "/from")
+    write(m.guest + "/from/su"), os.chmod(m.guest + "/from/su", 0o4711)
+    write(m.guest + "/from/hers"), os.chown(m.guest + "/from/hers", ALICE, BOB)
+    os.mknod(m.guest + "/from/null", stat.S_IFCHR | 0o620, os.makedev(1, 3))
+    os.mkdir(m.guest + "/from/d"), os.chown(m.guest + "/from/d", BOB, ALICE), os.chmod(m.guest + "/from/d", 0o3770)
+    os.mkdir(m.host + "/to"), os.chown(m.host + "/to", USER, USER)
+    subprocess.run([*as_user(), "sh", "-ec", copy.format(m.host + "/from", m.host + "/to")], check=True, timeout=30)
+    for name in os.listdir(m.guest + "/from"):
+        assert shown(f"{m.guest}/to/{name}") == shown(f"{m.guest}/from/{name}"), name
+    assert os.stat(m.guest + "/to/null").st_rdev == os.makedev(1, 3)
 
 
 def test_the_guest_neither_sees_nor_makes_records(m):
