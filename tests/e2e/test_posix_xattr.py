@@ -216,6 +216,46 @@ def test_set_id_bits_go_with_a_strangers_write(folders):
     assert results[1] == results[0] == (0, "-rwxrwxrwx")
 
 
+def copy_to(path):
+    with open(path, "r+b") as target, open(path + ".source", "w+b") as source:
+        source.write(b"other")
+        source.flush()
+        os.copy_file_range(source.fileno(), target.fileno(), 3, 0, 0)
+    os.unlink(path + ".source")
+
+
+# cap_net_raw+ep, as setcap(8) writes it.
+CAPABILITY = bytes.fromhex("0100000200200000" + "00" * 12)
+TO_A_FILE_WITH_CAPABILITIES = {
+    "write": (lambda path: with_open(path, os.O_RDWR, lambda fd: os.write(fd, b"z")), True),
+    "append": (lambda path: with_open(path, os.O_WRONLY | os.O_APPEND, lambda fd: os.write(fd, b"z")), True),
+    "truncate": (lambda path: os.truncate(path, 3), True),
+    "open to truncate": (lambda path: with_open(path, os.O_WRONLY | os.O_TRUNC, lambda fd: None), True),
+    "fallocate": (lambda path: with_open(path, os.O_RDWR, lambda fd: os.posix_fallocate(fd, 0, 9000)), True),
+    "copy": (copy_to, True),
+    "chown": (lambda path: os.chown(path, 77, -1), True),
+    "chmod": (lambda path: os.chmod(path, 0o700), False),
+    "utimes": (lambda path: os.utime(path, (1, 1)), False),
+    "read": (lambda path: with_open(path, os.O_RDONLY, lambda fd: os.read(fd, 4)), False),
+}
+
+
+@pytest.mark.parametrize("by", ["root", "nobody"])
+def test_capabilities_go_with_a_write_as_locally(folders, by):
+    """The guest does not see security.capability; the host's file loses it all the same."""
+    for what, (call, loses) in TO_A_FILE_WITH_CAPABILITIES.items():
+        results = []
+        for d in both(folders, f"cap {by} {what}"):
+            real = d.replace(folders[1], folders[2].host) + "/file"
+            os.chmod(d, 0o777), os.chmod(real, 0o777)
+            os.setxattr(real, "security.capability", CAPABILITY)
+            done = attempt(call, d + "/file") if by == "root" else as_nobody(lambda: call(d + "/file"))
+            results.append((done, attempt(get, real, "security.capability")))
+        assert results[1] == results[0], what
+        if results[0][0] in (None, 0):
+            assert results[0][1] == ("ENODATA" if loses else CAPABILITY), what
+
+
 LOSES_SETID = {
     "write": lambda path: with_open(path, os.O_RDWR, lambda fd: os.write(fd, b"z")),
     "truncate": lambda path: os.truncate(path, 3),
