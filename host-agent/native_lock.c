@@ -50,7 +50,7 @@ int native_lock(struct sftp_job *job)
 		return r;
 	sftp_job_may_block(job); /* a network file system asks its server */
 	if (what == NATIVE_LOCK_TEST) {
-		r = file_locks_test(share->locks, job->handle, &lock);
+		r = file_locks_test(share->locks, &share->root, job->handle, &lock);
 		if (r == 0)
 			sftp_lock_put(&job->out, &lock);
 		return r;

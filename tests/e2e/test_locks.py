@@ -5,17 +5,19 @@ import errno
 import fcntl
 import os
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 
 import native_client as native
 from conftest import stop_process
-from mounted import HOST, Mounted
+from mounted import HOST, USER, Mounted, as_user
 
 pytestmark = pytest.mark.root
 
@@ -299,6 +301,18 @@ def test_without_it_locks_stay_in_the_guest(tmp_path, holders):
             h.end()
 
 
+def test_locks_of_folders_stay_in_the_guest(m, holders):
+    """Its kernel has no request for them."""
+    here, there = os.open(m.guest, os.O_RDONLY), os.open(m.host, os.O_RDONLY)
+    fcntl.flock(here, fcntl.LOCK_EX)
+    again = os.open(m.guest, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for fd in (here, there, again):
+        os.close(fd)
+
+
 def test_a_read_only_share_can_be_locked_for_reading(tmp_path, holders):
     with Mounted(tmp_path, writable=False, options=["-o", "ro,locks"], server=["--locks"]) as m:
         with open(f"{m.host}/f", "w") as f:
@@ -353,6 +367,68 @@ def test_at_the_wire(tmp_path):
     with native.Client.spawn([HOST, "sftp-server", "--writable", str(tmp_path)]) as c:
         fh = c.open(c.lookup(native.ROOT, b"f")[0], native.O_READ | native.O_WRITE)[0]
         refused(errno.EOPNOTSUPP, c.lock, fh, SET, 7, FCNTL, READ, 0, 0)
+
+
+@pytest.fixture
+def of_a_user():
+    """A client of an ordinary user's server, and the folder."""
+    with tempfile.TemporaryDirectory(prefix="homeport-locks-") as top:
+        os.chmod(top, 0o755)
+        os.mkdir(top + "/share")
+        os.chown(top + "/share", USER, USER)
+        server = [*as_user(), shutil.copy(HOST, top), "sftp-server", "--writable", "--locks", top + "/share"]
+        with native.Client.spawn(server) as c:
+            yield c, top + "/share"
+
+
+def test_a_file_that_may_not_be_opened_again_is_locked_through_its_handle(of_a_user, holders):
+    """Its mode forbids it. One owner is lent the handle's own description; for the others there is no other."""
+    c, share = of_a_user
+    _, _, fh, _ = c.create(native.ROOT, b"f", mode=0o400)
+    c.lock(fh, SET, 7, FCNTL, WRITE, 0, 10)
+    host = holders(f"{share}/f")
+    assert host.ask("set f F_RDLCK 5 1") in ("EAGAIN", "EACCES")
+    assert c.lock(fh, TEST, 8, FCNTL, READ, 0, 0) == (8, FCNTL, WRITE, 0, 10)
+    c.lock(fh, SET, 8, FCNTL, READ, 20, 5)
+    for code, type_, start in ((errno.EAGAIN, READ, 0), (errno.ENOLCK, WRITE, 30)):
+        with pytest.raises(OSError) as e:
+            c.lock(fh, SET, 8, FCNTL, type_, start, 5)
+        assert e.value.errno == code
+    c.lock(fh, SET, 7, FLOCK, WRITE, 0, 0)
+    assert host.ask("flock f LOCK_SH|LOCK_NB") == "EAGAIN"
+    c.lock(fh, SET, 7, FLOCK, NONE, 0, 0)
+    assert host.ask("flock f LOCK_SH|LOCK_NB") == "ok"
+    # It goes with the last unlock, though the handle stays; then the next owner may have it.
+    c.lock(fh, SET, 7, FCNTL, NONE, 0, 0)
+    assert host.ask("set f F_WRLCK 0 15") == "ok"
+    c.lock(fh, SET, 8, FCNTL, WRITE, 30, 5)
+    assert host.ask("set f F_RDLCK 30 1") in ("EAGAIN", "EACCES")
+    assert host.ask("set f F_WRLCK 20 1") in ("EAGAIN", "EACCES"), "what it had is locked as before"
+    c.lock(fh, SET, 8, FCNTL, NONE, 0, 0)
+    assert host.ask("set f F_WRLCK 0 0") == "ok"
+
+
+@pytest.mark.parametrize("ranges, refused", [(16, False), (17, True)])
+def test_what_was_locked_to_read_is_still_when_it_can_be_written(of_a_user, holders, ranges, refused):
+    c, share = of_a_user
+    node, _, fh, _ = c.create(native.ROOT, b"f", mode=0o400)
+    c.release(fh)
+    reader = c.open(node, native.O_READ)[0]
+    for i in range(ranges):
+        c.lock(reader, SET, 7, FCNTL, READ, 10 * i, 5)
+    os.chmod(share + "/f", 0o600)
+    writer = c.open(node, native.O_READ | native.O_WRITE)[0]
+    if refused:
+        with pytest.raises(OSError) as e:
+            c.lock(writer, SET, 7, FCNTL, WRITE, 1000, 1)
+        assert e.value.errno == errno.ENOLCK
+    else:
+        c.lock(writer, SET, 7, FCNTL, WRITE, 1000, 1)
+    host = holders(f"{share}/f")
+    for i in range(ranges):
+        assert host.ask(f"set f F_WRLCK {10 * i + 4} 1") in ("EAGAIN", "EACCES")
+        assert host.ask(f"set f F_WRLCK {10 * i + 5} 5") == "ok"
+    assert host.ask("set f F_RDLCK 1000 1") in (("ok",) if refused else ("EAGAIN", "EACCES"))
 
 
 @pytest.mark.timeout(90)

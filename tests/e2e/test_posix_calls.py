@@ -110,14 +110,19 @@ def test_as_a_user_on_both_sides_the_mount_does_what_the_local_folder_does(top, 
         assert compare(expected, told(m.guest, [*m.inside(), *as_user()], conform=conform), differing) == ""
 
 
-def test_with_locks_on_the_host_the_mount_does_what_the_local_folder_does(top, local):
-    """But for deadlocks, which are not looked for there, and for the process that holds a lock, which is not told."""
+@pytest.mark.parametrize("who", ["root", "a user"])
+def test_with_locks_on_the_host_the_mount_does_what_the_local_folder_does(top, local, who):
+    """But for deadlocks, which are not looked for there, and for the process that holds a lock, which is not told. A user
+    may not open anew whatever is open: modes mean something."""
     names = [name for name in table() if name.startswith(("flock_", "record_", "locks_")) and name != "record_deadlock"]
+    conform = shutil.copy(CONFORM, top)
+    before = as_user() if who == "a user" else []
     expected = {name: [re.sub("holder the [a-z]+", "holder another", line) for line in lines]
-                for name, lines in told(local, names=names).items()}
+                for name, lines in told(local, before, names, conform).items()}
     assert len(expected) > 10
-    with Mounted(top + "/mounted", options=["-o", "locks"], server=["--locks"]) as m:
-        assert compare(expected, told(m.guest, names=names), set()) == ""
+    with (MountedByUser if before else Mounted)(top + "/mounted", options=["-o", "locks"], server=["--locks"]) as m:
+        prefix = [*m.inside(), *before] if before else []
+        assert compare(expected, told(m.guest, prefix, names, conform), set()) == ""
 
 
 def test_with_virtual_ownership_an_ordinary_server_does_what_the_local_folder_does_for_root(top):

@@ -174,6 +174,67 @@ CASE(record_of_open_files, "fcntl(2) F_OFD_SETLK")
 	R(record(b, F_OFD_SETLK, F_WRLCK, 0, 5));
 }
 
+CASE(record_whatever_the_mode, "fcntl(2), open(2): how the file was opened counts, not what its mode is")
+{
+	static const struct {
+		const char *name;
+		mode_t mode;
+	} files[] = {{"readable", 0444}, {"writable", 0222}, {"shut", 0}};
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		int fd = open(files[i].name, O_RDWR | O_CREAT, files[i].mode), other;
+
+		must(fd >= 0, "open");
+		tell("%s", files[i].name);
+		R(record(fd, F_SETLK, F_RDLCK, 0, 10));
+		R(record(fd, F_SETLK, F_WRLCK, 5, 10));
+		R(flock(fd, LOCK_EX));
+		R(chmod(files[i].name, 0600));
+		other = must_open(files[i].name, O_RDWR);
+		R(flock(other, LOCK_SH | LOCK_NB));
+		R(record(other, F_OFD_SETLK, F_RDLCK, 0, 5));
+		R(record(other, F_OFD_SETLK, F_WRLCK, 0, 5));
+		R(record(other, F_OFD_SETLK, F_RDLCK, 5, 5));
+		R(record(fd, F_SETLK, F_UNLCK, 0, 0));
+		R(record(other, F_OFD_SETLK, F_WRLCK, 0, 0));
+		R(flock(fd, LOCK_UN));
+		R(flock(other, LOCK_EX | LOCK_NB));
+		R(record(other, F_OFD_SETLK, F_UNLCK, 0, 0));
+		R(record(fd, F_SETLK, F_WRLCK, 0, 0));
+		R(chmod(files[i].name, files[i].mode));
+		IN_CHILD
+		{
+			R(record(fd, F_SETLK, F_WRLCK, 3, 1));
+		}
+		R(close(fd));
+		R(record(other, F_OFD_SETLK, F_WRLCK, 0, 0));
+	}
+}
+
+CASE(record_upgraded_by_another_descriptor, "fcntl(2): a process's locks are one set, whichever descriptor it asks by")
+{
+	put("f", "0123456789", 0444);
+	int in = must_open("f", O_RDONLY), out, other;
+
+	R(record(in, F_SETLK, F_RDLCK, 0, 10));
+	R(record(in, F_SETLK, F_RDLCK, 20, 0));
+	R(record(in, F_SETLK, F_UNLCK, 4, 2));
+	R(chmod("f", 0644));
+	out = must_open("f", O_RDWR), other = must_open("f", O_RDWR);
+	R(record(other, F_OFD_SETLK, F_RDLCK, 2, 1));
+	R(record(out, F_SETLK, F_WRLCK, 2, 2));
+	R(record(out, F_SETLK, F_WRLCK, 8, 14));
+	R(record(other, F_OFD_SETLK, F_WRLCK, 0, 2));
+	R(record(other, F_OFD_SETLK, F_RDLCK, 0, 8));
+	R(record(other, F_OFD_SETLK, F_WRLCK, 4, 2));
+	R(record(other, F_OFD_SETLK, F_RDLCK, 8, 1));
+	R(record(other, F_OFD_SETLK, F_RDLCK, 21, 1));
+	R(record(other, F_OFD_SETLK, F_RDLCK, 22, 0));
+	R(record(other, F_OFD_SETLK, F_WRLCK, 100, 0));
+	R(close(in));
+	R(record(other, F_OFD_SETLK, F_WRLCK, 0, 0));
+}
+
 CASE(record_deadlock, "fcntl(2) EDEADLK")
 {
 	int ready[2];
