@@ -17,12 +17,55 @@
 
 /* -------------------------------------------------------------------------------------------------------- getattr */
 
+static void named_done(struct call *call, const struct sftp_reply *reply)
+{
+	struct wire_reader r = reply->body;
+	struct sftp_attr attr;
+	uint64_t server;
+
+	if (call_reply_failed(call, reply))
+		return;
+	server = wire_get_u64(&r);
+	sftp_attr_get(&r, &attr);
+	if (!wire_read_done(&r)) {
+		call_reply_malformed(call);
+		return;
+	}
+	share_forget(call->share, server, 1);
+	if (!S_ISREG(attr.mode)) {
+		call_reply_err(call, ESTALE);
+		return;
+	}
+	if (call->req)
+		call_answer_attr(call, call->node, &attr, 0);
+	call_free(call);
+}
+
+/*
+ * The kernel has walked the path a second time and asks for what it found: to see who may open it, say. Replaced once
+ * more since: it would not look again, so what the name means by now is told in its place, as OPEN does.
+ */
+static bool getattr_by_name(struct call *call)
+{
+	const struct node *n = call->node;
+	struct wire_buf *b;
+
+	if (!call->req || call->file || n->flags & (NODE_IS_DIR | NODE_ROOT) || !n->parent || !n->name ||
+	    !call_in_second_walk(call))
+		return false;
+	b = call_begin(call, NATIVE_LOOKUP);
+	wire_put_u64(b, n->parent->server);
+	wire_put_cstring(b, n->name);
+	call_send(call, named_done);
+	return true;
+}
+
 static void getattr_done(struct call *call, const struct sftp_reply *reply)
 {
 	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 
-	if (call_reply_failed(call, reply))
+	if ((reply->error == ESTALE && getattr_by_name(call)) || call_reply_failed(call, reply))
 		return;
 	sftp_attr_get(&r, &attr);
 	if (!wire_read_done(&r))

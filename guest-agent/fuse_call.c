@@ -103,13 +103,20 @@ bool call_walks_again(const struct call *call)
 	return loop_now_us(call->mount->loop) - call->mount->gone_us < WALK_AGAIN_US;
 }
 
+bool call_in_second_walk(const struct call *call)
+{
+	struct mount *m = call->mount;
+	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
+
+	return GONE(m, tid)->tid == tid && loop_now_us(m->loop) - GONE(m, tid)->us < WALK_AGAIN_US;
+}
+
 bool call_is_second_walk(const struct call *call, bool lookup)
 {
 	struct mount *m = call->mount;
 	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
 
-	if (GONE(m, tid)->tid != tid || loop_now_us(m->loop) - GONE(m, tid)->us >= WALK_AGAIN_US ||
-	    (lookup && GONE(m, tid)->looked_up))
+	if (!call_in_second_walk(call) || (lookup && GONE(m, tid)->looked_up))
 		return false;
 	/* What was looked up in vain may be made next, in the same walk. */
 	if (lookup)

@@ -147,6 +147,9 @@ bool call_walks_again(const struct call *call);
  * True once for a lookup and once for what follows it. */
 bool call_is_second_walk(const struct call *call, bool lookup);
 
+/* The same, as often as it is asked. */
+bool call_in_second_walk(const struct call *call);
+
 /* Answers with the reply's error, where it is one: true, answered and freed. */
 bool call_reply_failed(struct call *call, const struct sftp_reply *reply);
 

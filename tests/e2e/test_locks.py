@@ -463,6 +463,34 @@ def test_what_was_closed_is_free_for_the_next_one(m):
         os.close(other)
 
 
+GIT = r"""
+cd "$0"; export HOME=$PWD GIT_AUTHOR_NAME=me GIT_AUTHOR_EMAIL=me@example.org GIT_COMMITTER_NAME=me GIT_COMMITTER_EMAIL=me@example.org
+for i in $(seq "$2"); do
+    echo "$1 $i" >"$1-$i"
+    # A commit of some paths may undo what another process added meanwhile: locally, too.
+    until error=$(git add "$1-$i" 2>&1 && git commit -qm x -- "$1-$i" 2>&1); do
+        case $error in *.lock*|*"cannot lock ref"*|*"did not match any file"*) sleep 0.0$((RANDOM % 9 + 1));; *) echo "$error"; exit 1;; esac
+    done
+done
+"""
+
+
+def test_git_from_both_sides_at_once(m):
+    """Its lock files are made with O_EXCL, and what they protect is read behind them: no commit takes another's place."""
+    subprocess.run(["git", "init", "-q", m.host], check=True)
+    sides = [subprocess.Popen(["bash", "-c", GIT, getattr(m, side), side, "5"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True) for side in ("host", "guest")]
+    said = [side.communicate(timeout=50)[0] for side in sides]
+    assert [side.returncode for side in sides] == [0, 0] and said == ["", ""], said
+    for there in (m.host, m.guest):
+        def git(*args):
+            return subprocess.run(["git", "-c", "safe.directory=*", "-C", there, *args], capture_output=True, text=True, check=True).stdout
+        assert git("rev-list", "--count", "HEAD") == "10\n"
+        assert len(git("ls-tree", "--name-only", "HEAD").split()) == 10
+        assert git("status", "--porcelain") == "?? f\n"
+        git("fsck", "--strict", "--no-dangling")
+
+
 DPKG = """
 cd "$0"
 mkdir -p p/DEBIAN root/var/lib/dpkg/info root/var/lib/dpkg/updates; touch root/var/lib/dpkg/status

@@ -5,6 +5,8 @@ import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -166,3 +168,28 @@ def test_no_path_is_stale_while_the_host_replaces_the_tree(m):
     print({errno.errorcode.get(e, "ok"): n for e, n in seen.items()})
     # One in ten thousand is; it was one in six before a walk's second half could rely on its first.
     assert len(stale) * 1000 <= sum(seen.values()) and seen[0] > 100, stale
+
+
+READER = """
+import errno, os, sys, time
+path, until = sys.argv[1], time.monotonic() + 2
+while time.monotonic() < until:
+    for call in (lambda: os.close(os.open(path, os.O_RDONLY)), lambda: os.stat(path), lambda: os.close(os.open(path + ".new", os.O_RDONLY))):
+        try:
+            call()
+        except FileNotFoundError:
+            pass
+        except OSError as e:
+            print(errno.errorcode[e.errno])
+"""
+
+
+def test_no_file_is_stale_that_several_programs_open_while_the_host_replaces_it(m):
+    """As git's index is. What one of them finds out has the kernel ask anew for the others, in the midst of their walks."""
+    put(m.host + "/f")
+    readers = [subprocess.Popen([sys.executable, "-c", READER, m.guest + "/f"], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    while any(r.poll() is None for r in readers):
+        put(m.host + "/f.new")
+        os.rename(m.host + "/f.new", m.host + "/f")
+        time.sleep(0.0005)
+    assert [r.communicate()[0] for r in readers] == ["", "", ""]
