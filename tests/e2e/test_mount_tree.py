@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A tree on the host and through the mount compare equal, both ways: bytes, names, nanoseconds, links, holes."""
+import ctypes
 import hashlib
 import os
 import random
@@ -137,3 +138,66 @@ def test_tar_and_git_work_in_the_mount(m, tmp_path):
     assert status.stdout == ""
     subprocess.run(["git", "-C", m.host, "-c", "safe.directory=*", "fsck", "--strict"], check=True, timeout=60,
                    capture_output=True)
+
+
+def numbers(top):
+    """{path below: (inode, links)}"""
+    return {os.path.relpath(os.path.join(folder, name), top): (st.st_ino, st.st_nlink)
+            for folder, dirs, files in os.walk(top) for name in dirs + files
+            for st in [os.lstat(os.path.join(folder, name))]}
+
+
+def test_inode_numbers_and_links_are_the_hosts_and_outlast_the_mount(tmp_path):
+    with Mounted(tmp_path) as m:
+        make_tree(m.guest, 200, 5)
+        made = numbers(m.guest)
+        assert made == numbers(m.host) and any(links > 1 for _, links in made.values())
+    for i in range(50):  # the host goes on
+        with open(f"{m.host}/later-{i}", "w"):
+            pass
+    with Mounted(tmp_path) as m:
+        assert {path: one for path, one in numbers(m.guest).items() if not path.startswith("later-")} == made
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.opendir.restype = LIBC.readdir.restype = ctypes.c_void_p
+LIBC.telldir.restype = ctypes.c_long
+LIBC.readdir.argtypes = LIBC.telldir.argtypes = LIBC.closedir.argtypes = [ctypes.c_void_p]
+LIBC.seekdir.argtypes = [ctypes.c_void_p, ctypes.c_long]
+
+
+def next_name(listing):
+    entry = LIBC.readdir(listing)
+    return ctypes.string_at(entry + 19) if entry else None  # struct dirent
+
+
+def test_places_in_a_folder_hold_while_the_host_changes_it(m):
+    """What is there all the time is found once from the beginning, and from each place all that came after it."""
+    stays = {b"stays-%04d" % i for i in range(1500)}
+    for name in stays:
+        os.close(os.open(os.fsencode(m.host) + b"/" + name, os.O_CREAT | os.O_WRONLY))
+    listing = LIBC.opendir(os.fsencode(m.guest))
+    places, order = [], []
+    while True:
+        places.append(LIBC.telldir(listing))
+        name = next_name(listing)
+        if name is None:
+            break
+        order.append(name)
+        if len(order) % 5 == 0:
+            with open(f"{m.host}/comes-{len(order)}", "w"):
+                pass
+            if len(order) % 10 == 0:
+                os.unlink(f"{m.host}/comes-{len(order) - 5}")
+    assert sorted(name for name in order if name in stays) == sorted(stays)
+    r = random.Random(7)
+    for _ in range(25):
+        at = r.randrange(len(order))
+        LIBC.seekdir(listing, places[at])
+        rest = []
+        while (name := next_name(listing)) is not None:
+            rest.append(name)
+        assert [name for name in rest if name in stays] == [name for name in order[at:] if name in stays]
+        with open(f"{m.host}/after-{at}", "w"):
+            pass
+    LIBC.closedir(listing)

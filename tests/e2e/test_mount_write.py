@@ -154,6 +154,48 @@ def test_a_full_disk_is_told_once_to_each_description(full):
         assert attempt(os.close, fd) == 0
 
 
+@pytest.fixture
+def faulty(tmp_path, request):
+    """The first `count` calls of `call` on the host's disk end with `error`: request.param."""
+    call, error, count = request.param
+    library = f"{tmp_path}/faulty.so"
+    subprocess.run(["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library,
+                    HERE + "/faulty.c"], check=True, timeout=60)
+    served = ["env", f"LD_PRELOAD={library}", f"FAULT={call} {error} {count}", HOST, "sftp-server", "--writable",
+              f"{tmp_path}/host"]
+    with Mounted(tmp_path, command=served) as one:
+        yield one
+
+
+@pytest.mark.parametrize("faulty", [("pwrite", errno.EIO, 1), ("pwrite", errno.EDQUOT, 1)], indirect=True,
+                         ids=["error", "quota"])
+def test_what_the_disk_did_not_take_is_told_once_to_each_description(request, faulty):
+    _, error, _ = request.node.callspec.params["faulty"]
+    a, b = (os.open(faulty.guest + "/f", os.O_RDWR | os.O_CREAT, 0o644) for _ in "ab")
+    assert attempt(os.write, a, b"x" * 4096) == 0, "it is written behind"
+    assert [attempt(os.fsync, a) for _ in range(3)] == [error, 0, 0]
+    assert [attempt(os.fsync, b) for _ in range(3)] == [error, 0, 0]
+    assert attempt(os.pwrite, a, b"y" * 4096, 0) == attempt(os.fsync, a) == 0
+    assert on_host(faulty, "f") == b"y" * 4096
+    assert attempt(os.close, a) == attempt(os.close, b) == 0
+
+
+@pytest.mark.parametrize("faulty", [("pwrite", errno.EDQUOT, 1)], indirect=True, ids=["quota"])
+def test_a_quota_that_is_used_up_is_told_at_close_at_the_latest(faulty):
+    fd = os.open(faulty.guest + "/f", os.O_WRONLY | os.O_CREAT, 0o644)
+    os.write(fd, b"x" * 4096)
+    assert attempt(os.close, fd) == errno.EDQUOT
+
+
+@pytest.mark.parametrize("faulty", [("fsync", errno.EIO, 2)], indirect=True, ids=["error"])
+def test_what_the_disk_has_lost_is_what_the_hosts_kernel_tells_each_description(faulty):
+    """fsync(2): it tells each once, of two here."""
+    a, b = (os.open(faulty.guest + "/f", os.O_RDWR | os.O_CREAT, 0o644) for _ in "ab")
+    os.write(a, b"x")
+    assert [attempt(os.fsync, fd) for fd in (a, b, a, b)] == [errno.EIO, errno.EIO, 0, 0]
+    assert attempt(os.close, a) == attempt(os.close, b) == 0
+
+
 def test_a_full_disk_is_told_at_close_at_the_latest(full):
     fd = os.open(full.guest + "/f", os.O_WRONLY | os.O_CREAT, 0o644)
     os.write(fd, b"x" * (2 << 20))
