@@ -113,6 +113,25 @@ def test_a_unit_test_that_was_not_built_fails_the_run(tmp_path):
     assert run("tests/run.sh", "unit", cwd=tmp_path, BUILD="build").returncode == 1
 
 
+def test_every_request_of_the_protocol_has_a_test_and_a_place_in_the_fuzz_corpus():
+    with open(REPOSITORY + "/common/PROTOCOL.md") as f:
+        native = {int(number): name for number, name in re.findall(r"^\| (1[2-6]\d) \| ([A-Z]+)\*? \|", f.read(), re.MULTILINE)}
+    assert len(native) > 30 and native[157] == "LOCK"
+    corpus, seen = REPOSITORY + "/tests/fuzz/corpus/sftp_server", set()
+    for name in os.listdir(corpus):
+        with open(f"{corpus}/{name}", "rb") as f:
+            data = f.read()
+        at = 1
+        while at + 2 < len(data):  # u16 length, type, the rest: fuzz_sftp_server.c
+            seen.add(data[at + 2])
+            at += 2 + int.from_bytes(data[at:at + 2], "big")
+    stock = {1, *range(3, 21), 200}
+    assert not (set(native) | stock) - seen
+    tests = "".join(open(f"{REPOSITORY}/tests/e2e/{name}").read() for name in
+                    ("native_client.py", "test_sftp_native.py", "test_sftp_stock.py", "test_jail.py", "test_posix_data.py"))
+    assert [name for name in native.values() if not re.search(rf"\b{name}\b", tests)] == []
+
+
 def test_a_fuzz_target_without_a_corpus_fails(tmp_path):
     (tmp_path / "target.c").write_text("int LLVMFuzzerTestOneInput(const char *d, long n) { return 0; }\n")
     (tmp_path / "corpus").mkdir()
