@@ -425,6 +425,12 @@ struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, co
 	return r;
 }
 
+void relay_read_now(struct relay *r)
+{
+	relay_read(r);
+	relay_progress(r);
+}
+
 void relay_abort(struct relay *r, enum mux_reason reason)
 {
 	if (r->over)

@@ -36,6 +36,10 @@ struct relay_caller {
  */
 struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, const struct relay_caller *caller);
 
+/* Reads what a socket that was just accepted has by now: who connects mostly speaks at once, and what it says then
+ * leaves in one piece with OPEN. It may end the relay. */
+void relay_read_now(struct relay *r);
+
 /* Ends it at once from outside: resets the stream with reason, closes the socket; `done` is not called. */
 void relay_abort(struct relay *r, enum mux_reason reason);
 

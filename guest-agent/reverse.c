@@ -68,7 +68,10 @@ static void on_accepted(void *ctx, int fd)
 		stream = mux_open(r->mux, MUX_KIND_REVERSE, args.data, args.len, NULL, NULL);
 	wire_buf_free(&args);
 	if (stream) {
-		relay_new(r->loop, fd, stream, NULL);
+		struct relay *relay = relay_new(r->loop, fd, stream, NULL);
+
+		if (relay)
+			relay_read_now(relay);
 		return;
 	}
 	close(fd);

@@ -110,7 +110,9 @@ static bool conn_join(struct forward_conns *all, int fd, struct mux_stream *stre
 	TAILQ_INSERT_TAIL(&all->list, c, next);
 	caller = (struct relay_caller){.counters = c->traffic.counters, .done = on_relay_done, .ctx = c};
 	c->relay = relay_new(all->loop, fd, stream, &caller);
-	if (!c->relay)
+	if (c->relay)
+		relay_read_now(c->relay);
+	else
 		forward_conn_free(all, c);
 	return true;
 }

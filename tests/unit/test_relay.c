@@ -447,6 +447,31 @@ static void a_reset_that_another_call_was_told_of_is_no_end_of_file(void **state
 	close(link[1]);
 }
 
+static void what_was_said_by_the_time_it_is_accepted_leaves_with_open(void **state)
+{
+	char said[6] = "";
+
+	(void)state;
+	assert_int_equal(send(client, "hello", 5, 0), 5);
+	relay_read_now(near_relay);
+	assert_true(carry(near, far) > 0); /* before the loop has turned */
+	mux_deliver(far);
+	assert_int_equal(got(server, said, sizeof(said)), 5);
+	assert_string_equal(said, "hello");
+	assert_int_equal(near_counted.bytes_in, 5);
+}
+
+static void a_client_that_is_gone_by_then_ends_it(void **state)
+{
+	(void)state;
+	abort_fd(client);
+	client = -1;
+	relay_read_now(near_relay);
+	assert_int_equal(near_done, 1);
+	assert_int_equal(near_error, -ECONNRESET);
+	turns(10);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, connected, disconnected)
 
 int main(void)
@@ -464,6 +489,8 @@ int main(void)
 		TEST(a_reset_that_another_call_was_told_of_is_no_end_of_file),
 		TEST(an_abort_from_outside_is_not_told),
 		TEST(a_unix_socket_sees_an_end_of_file_where_tcp_sees_a_reset),
+		TEST(what_was_said_by_the_time_it_is_accepted_leaves_with_open),
+		TEST(a_client_that_is_gone_by_then_ends_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
