@@ -50,6 +50,7 @@ def test_down_returns_when_the_guest_listens_no_more(homeport, host, guest):
     for patient in (True, False):
         up(homeport, [reverse(guestPort=5432)])
         assert answers(guest, 5432)
+        wait_until(lambda: homeport.status()["guest"]["direct"], what="the session has found its way")
         serve = next(p for p, (_, line) in guest.processes().items() if "homeport-guest serve" in line)
         os.kill(serve, signal.SIGSTOP)
         down = homeport.popen("down", "guest", stdout=-1, stderr=-1, text=True)
