@@ -98,9 +98,9 @@ static const char *option_wrong(int error)
 static int parse_option(struct foreground *f, const char *option)
 {
 	if (strcmp(option, "ro") == 0)
-		f->params.read_only = true;
+		f->share.writable = false;
 	else if (strcmp(option, "rw") == 0)
-		f->params.read_only = false;
+		f->share.writable = true;
 	else if (strcmp(option, "allow_other") == 0)
 		f->params.allow_other = true;
 	else if (strcmp(option, "locks") == 0)
@@ -170,6 +170,7 @@ static int parse(struct foreground *f, int argc, char **argv)
 	f->params.ids = (struct idmap){
 		.host_uid = getuid(), .host_gid = getgid(), .guest_uid = getuid(), .guest_gid = getgid()};
 	f->params.allow_other = geteuid() == 0;
+	f->share.writable = true;
 	opterr = 0;
 	while ((opt = getopt(argc, argv, "+o:v")) != -1) {
 		if (opt == 'v') {
@@ -381,7 +382,6 @@ static void run(struct foreground *f)
 	f->params.share_count = 1;
 	f->params.owner = getuid();
 	f->share.point = "";
-	f->share.writable = !f->params.read_only;
 	f->share.uids = &f->uids;
 	f->share.gids = &f->gids;
 	f->mount = mount_new(f->loop, &f->params, &mount_events, f);

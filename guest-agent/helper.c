@@ -75,6 +75,18 @@ static bool is_mount_root(int fd)
 	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }
 
+/* Whether that is the root of the mount that we made: asks nobody, and needs no leave to see anything there. */
+static bool is_ours(const struct helper *h, int fd)
+{
+	char device[MOUNT_DEVICE_SIZE];
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &stx) < 0)
+		return false;
+	snprintf(device, sizeof(device), "%u:%u", stx.stx_dev_major, stx.stx_dev_minor);
+	return h->device[0] && strcmp(device, h->device) == 0;
+}
+
 /* The next directory on the way, made where it is missing (mode 0: it is not). */
 static int walk_one(int at, const char *name, mode_t mode)
 {
@@ -218,6 +230,29 @@ static void raise_read_ahead(const char *target)
 		close(fd);
 }
 
+/*
+ * Read-only is the file system then, and not its mount point as well: a program with mounts of its own (a container, a
+ * service of systemd's) has copies of mount points, each of which would stay as it was.
+ */
+static int set_read_only(const struct helper *h, const char *target, bool read_only)
+{
+	unsigned long flags = MS_REMOUNT | MS_NOSUID | MS_NODEV | mount_device_flags(target);
+	int fd = walk(h, target, 0), rc = 0;
+	char where[40];
+
+	if (fd < 0)
+		return fd;
+	snprintf(where, sizeof(where), "/proc/self/fd/%d", fd);
+	if (!is_ours(h, fd))
+		rc = -ENOENT;
+	else if (mount(NULL, where, NULL, flags | (read_only ? MS_RDONLY : 0), NULL) < 0)
+		rc = -errno;
+	else if (read_only && mount(NULL, where, NULL, flags | MS_BIND, NULL) < 0)
+		log_debug("%s: the mount point is read-only as well: %s", target, strerror(errno));
+	close(fd);
+	return rc;
+}
+
 static int mount_as_root(struct helper *h, const struct helper_request *r)
 {
 	char options[200], where[40];
@@ -236,8 +271,7 @@ static int mount_as_root(struct helper *h, const struct helper_request *r)
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=%u,group_id=0,default_permissions%s", fd,
 		 r->value, r->flags & HELPER_ALLOW_OTHER ? ",allow_other" : "");
 	snprintf(where, sizeof(where), "/proc/self/fd/%d", at);
-	if (mount("homeport", where, "fuse.homeport",
-		  MS_NOSUID | MS_NODEV | (r->flags & HELPER_READ_ONLY ? MS_RDONLY : 0), options) < 0)
+	if (mount("homeport", where, "fuse.homeport", MS_NOSUID | MS_NODEV, options) < 0)
 		rc = refuse(h, errno, "%s: mount: %s%s", r->target, strerror(errno),
 			    errno == EPERM ? "; a container needs --cap-add SYS_ADMIN --device /dev/fuse, and no "
 					     "AppArmor profile that forbids it"
@@ -247,7 +281,7 @@ static int mount_as_root(struct helper *h, const struct helper_request *r)
 		close(fd);
 	else
 		raise_read_ahead(r->target);
-	h->reply.flags = r->flags;
+	h->reply.flags = r->flags & HELPER_ALLOW_OTHER;
 	return rc < 0 ? rc : fd;
 }
 
@@ -331,11 +365,31 @@ static int helper_mount(struct helper *h, const struct helper_request *r)
 	if (fd < 0)
 		return fd;
 	h->fuse = fd;
-	h->flags = h->reply.flags;
 	h->served = true;
 	snprintf(h->target, sizeof(h->target), "%s", r->target);
 	if (!mount_device(h->target, h->device))
 		h->device[0] = '\0';
+	if (!h->user) {
+		h->reply.flags |= HELPER_CAN_REMOUNT;
+		/* Before anybody serves it, so nothing in it can be open. Else it is not, and the reply says so. */
+		if (r->flags & HELPER_READ_ONLY && set_read_only(h, h->target, true) == 0)
+			h->reply.flags |= HELPER_READ_ONLY;
+	}
+	h->flags = h->reply.flags;
+	return 0;
+}
+
+static int helper_remount(struct helper *h, bool read_only)
+{
+	int rc;
+
+	if (!h->target[0] || !(h->flags & HELPER_CAN_REMOUNT))
+		return refuse(h, EINVAL, "there is no mount that could be mounted otherwise");
+	rc = set_read_only(h, h->target, read_only);
+	if (rc < 0)
+		return refuse(h, -rc, "%s: remount: %s", h->target, strerror(-rc));
+	h->flags = (uint8_t)((h->flags & ~HELPER_READ_ONLY) | (read_only ? HELPER_READ_ONLY : 0));
+	h->reply.flags = h->flags;
 	return 0;
 }
 
@@ -425,6 +479,9 @@ static void helper_handle(struct helper *h, const struct helper_request *r)
 	case HELPER_WATCH:
 		rc = h->user || h->target[0] ? refuse(h, EINVAL, "this helper mounts")
 					     : helper_watch(AGENT_SOCKET, h->caller, h->service, &h->reply);
+		break;
+	case HELPER_REMOUNT:
+		rc = helper_remount(h, r->flags & HELPER_READ_ONLY);
 		break;
 	default:
 		rc = refuse(h, ENOSYS, "this homeport-guest does not know how");

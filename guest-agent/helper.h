@@ -10,7 +10,8 @@
  *	reply	u8 type, u32 errno, u8 flags, string text
  *
  *	1 MOUNT	value: the owner's user id; flags: 1 allow_other, 2 read-only. The
- *		reply has them as obtained, and comes with /dev/fuse
+ *		reply has them as obtained, and 8 where REMOUNT can be asked; it
+ *		comes with /dev/fuse
  *	2 UNMOUNT	flags: 4 lazily
  *	3 KEEP	of what is mounted; value: for how many seconds. With a listening
  *		socket (keep_socket.h) and the next agent's memory (recall.h)
@@ -18,6 +19,8 @@
  *		and comes with /dev/fuse and that memory
  *	5 WATCH	no target: to watch ports (bpf_watch.h) for the agent, whose network
  *		namespace its socket tells; the reply comes with the ring, and is the last
+ *	6 REMOUNT	no target; flags: 2 read-only, or not any more. What is open stays
+ *		open; EBUSY: some of it for writing
  *
  * A type that is not known is answered with ENOSYS: agent and helper may be of two builds.
  *
@@ -35,8 +38,15 @@
 
 #include "wire.h"
 
-enum helper_type { HELPER_MOUNT = 1, HELPER_UNMOUNT = 2, HELPER_KEEP = 3, HELPER_TAKE = 4, HELPER_WATCH = 5 };
-enum { HELPER_ALLOW_OTHER = 1, HELPER_READ_ONLY = 2, HELPER_LAZY = 4 };
+enum helper_type {
+	HELPER_MOUNT = 1,
+	HELPER_UNMOUNT = 2,
+	HELPER_KEEP = 3,
+	HELPER_TAKE = 4,
+	HELPER_WATCH = 5,
+	HELPER_REMOUNT = 6
+};
+enum { HELPER_ALLOW_OTHER = 1, HELPER_READ_ONLY = 2, HELPER_LAZY = 4, HELPER_CAN_REMOUNT = 8 };
 #define HELPER_MESSAGE_MAX 8192u
 #define HELPER_FDS         2u /* that come with one message */
 #define HELPER_VERSION     1u /* of TAKE, and of what is done with what it hands over */

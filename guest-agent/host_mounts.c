@@ -145,7 +145,7 @@ static void mount_failed(struct host_mounts *h, const struct control_mount *moun
 }
 
 static void mount_new_one(struct host_mounts *h, struct mux *mux, const struct control_config *config, uint32_t seconds,
-			  const struct control_mount *mount)
+			  const struct control_mount *mount, bool instead)
 {
 	struct mount_entry *e;
 
@@ -161,8 +161,8 @@ static void mount_new_one(struct host_mounts *h, struct mux *mux, const struct c
 	}
 	TAILQ_INSERT_TAIL(&h->mounts, e, next);
 	h->mount_count++;
-	e->wanted = wanted_new(h->loop, mux, mount, config, h->guarded, &(struct wanted_keep){h->host, seconds},
-			       h->meter, &wanted_events, h);
+	e->wanted = wanted_new(h->loop, mux, mount, config, h->guarded,
+			       &(struct wanted_keep){h->host, seconds, instead}, h->meter, &wanted_events, h);
 	if (!e->wanted) {
 		entry_free(h, e);
 		mount_failed(h, mount, ENOMEM, "out of memory");
@@ -175,12 +175,13 @@ void host_mounts_want(struct host_mounts *h, struct mux *mux, const struct contr
 		      const struct control_mount *mount)
 {
 	struct mount_entry *e = entry_find(h, mount->target);
+	bool instead = e != NULL;
 
-	if (e && !wanted_claim(e->wanted, mux, mount))
+	if (e && wanted_claim(e->wanted, mux, mount) == 0)
 		return;
 	if (e)
 		entry_free(h, e);
-	mount_new_one(h, mux, config, seconds, mount);
+	mount_new_one(h, mux, config, seconds, mount, instead);
 }
 
 void host_mounts_unwant(struct host_mounts *h, uint32_t id)

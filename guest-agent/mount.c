@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -74,12 +75,37 @@ struct node *mount_synthetic(struct mount *m, struct node *parent, const char *n
 
 /* ------------------------------------------------------------------------------------------------------- mounting */
 
+static bool is_read_only(const struct mount *m)
+{
+	for (unsigned i = 0; i < m->share_count; i++)
+		if (m->shares[i]->writable && !m->shares[i]->dropped)
+			return false;
+	return true;
+}
+
+int mount_settle(struct mount *m)
+{
+	return m->mounter ? mounter_set_read_only(m->mounter, is_read_only(m)) : 0;
+}
+
+/* The kernel refuses what the host would take: the other way round nothing is wrong but some errors. */
+static void on_remounted(void *ctx, int error, const char *text)
+{
+	struct mount *m = ctx;
+	bool wrong = mounter_is_read_only(m->mounter) && !is_read_only(m);
+
+	mount_set_status(m, MOUNT_MOUNTED, 0, wrong ? text : m->note);
+	(void)error;
+}
+
+/* When the shares are others than when it was asked for, or an earlier agent's were, once it is like them. */
 static void tell_mounted(struct mount *m, bool allow_other)
 {
-	mount_set_status(m, MOUNT_MOUNTED, 0,
-			 m->allow_other && !allow_other
-				 ? "only the login user sees it: /etc/fuse.conf lacks user_allow_other"
-				 : "");
+	if (m->allow_other && !allow_other)
+		snprintf(m->note, sizeof(m->note),
+			 "only the login user sees it: /etc/fuse.conf lacks user_allow_other");
+	if (mount_settle(m) <= 0)
+		mount_set_status(m, MOUNT_MOUNTED, 0, m->note);
 }
 
 static void on_mounted(void *ctx, int fd, bool allow_other)
@@ -150,6 +176,7 @@ static const struct mounter_events mounter_events = {
 	.mounted = on_mounted,
 	.taken = on_taken,
 	.failed = on_mount_failed,
+	.remounted = on_remounted,
 	.unmounted = on_unmounted,
 	.ended = on_mounter_ended,
 };
@@ -159,7 +186,8 @@ void mount_share_ready(struct mount *m, struct share *s)
 	struct mounter_params params = {.target = m->target,
 					.owner = m->owner,
 					.allow_other = m->allow_other,
-					.read_only = m->read_only,
+					.read_only = is_read_only(m),
+					.instead = m->instead,
 					.keep_path = m->keep_path,
 					.keep_s = m->keep_s};
 
@@ -223,7 +251,7 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->ids = p->ids;
 	m->owner = p->owner;
 	m->allow_other = p->allow_other;
-	m->read_only = p->read_only;
+	m->instead = p->instead;
 	m->host_locks = p->host_locks;
 	m->acl = p->acl;
 	m->meter = p->meter;

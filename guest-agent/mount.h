@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mount: one mount point in the guest, and the host's shares in it.
+ * mount: one mount point in the guest, and the host's shares in it. Where none of them is
+ * writable the kernel knows it as read-only, and refuses what would change something as it does locally.
  *
  *	kernel ─ fuse_session ─ fuse_name, fuse_file, fuse_dir, fuse_attr ─ node ─ share ─ sftp_client ─ pipe (its
  *owner's)
@@ -41,12 +42,12 @@ struct mount_params {
 	struct idmap ids;     /* the pairs; the maps are the shares' */
 	uint32_t owner;       /* who may unmount it beside root: a user id */
 	bool allow_other;     /* wanted: without privilege it needs user_allow_other */
-	bool read_only;       /* the whole mount, whatever the shares are */
 	bool host_locks;      /* locks of its files are taken on the host */
 	bool acl;             /* POSIX ACLs are the host's, and hold here */
 	const char
 		*keep_path; /* it outlives this agent, and is found again by that (keep_socket.h); NULL: it does not */
 	uint32_t keep_s;    /* for so long */
+	bool instead;       /* of one that may be there for a moment yet */
 	struct op_meter *meter; /* where it counts its kernel's requests; NULL: nowhere */
 };
 
@@ -97,7 +98,8 @@ void mount_set_linked(struct mount *m, bool linked);
 /*
  * The shares it has from here on; those it had before and has still go on as they are. slots (count of them) is filled
  * in with the numbers by which this header's other functions know each. -EINVAL or -ENOMEM: this cannot be done to what
- * is mounted, mount anew. Asks for pipes in a later turn; the owner ends those of slots that are not among them.
+ * is mounted, mount anew. 1: done, and what the kernel has to do for it is under way: state() follows. Asks for pipes
+ * in a later turn; the owner ends those of slots that are not among them.
  */
 int mount_set_shares(struct mount *m, const struct mount_share *shares, unsigned count, unsigned *slots);
 

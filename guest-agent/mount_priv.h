@@ -43,7 +43,7 @@ struct mount {
 	char *target;
 	struct idmap ids; /* without the maps of the shares: see mount_ids() */
 	uint32_t owner;
-	bool allow_other, read_only;
+	bool allow_other, instead;
 	bool host_locks; /* they are taken on the host */
 	bool acl;        /* the kernel goes by the files' ACLs */
 	struct op_meter *meter;
@@ -70,9 +70,10 @@ struct mount {
 	struct loop_fd *session_watch;
 	struct invalidator *invalidator;
 	enum control_mount_status status;
-	bool lazy;   /* it was busy: unmounted lazily */
-	bool linked; /* see mount_set_linked() */
-	bool ending; /* it is no mount any more; UNMOUNTED follows */
+	bool lazy;      /* it was busy: unmounted lazily */
+	bool linked;    /* see mount_set_linked() */
+	bool ending;    /* it is no mount any more; UNMOUNTED follows */
+	char note[200]; /* goes with MOUNTED, about who sees it */
 
 	struct call_list calls;        /* every request of the kernel that has no answer yet */
 	struct loop_timer *interrupts; /* looks whether interrupted callers were killed */
@@ -112,6 +113,12 @@ int mount_shares_init(struct mount *m, const struct mount_share *shares, unsigne
 
 /* Nodes came to be known that may lie on the way to one: they get their places. 0 or -ENOMEM. */
 int mount_shares_known(struct mount *m);
+
+/*
+ * The mount is to be what its shares are: read-only where none is writable. As mounter_set_read_only(); before it is
+ * mounted 0.
+ */
+int mount_settle(struct mount *m);
 
 /* Sends what the present batch made; called once at the end of each. */
 void mount_flush(struct mount *m);

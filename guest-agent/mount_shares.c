@@ -208,7 +208,7 @@ int mount_set_shares(struct mount *m, const struct mount_share *shares, unsigned
 {
 	bool changed = false;
 	struct graft *grafts;
-	int rc = find_slots(m, shares, count, slots);
+	int rc = find_slots(m, shares, count, slots), under_way;
 
 	if (rc < 0)
 		return rc;
@@ -226,8 +226,10 @@ int mount_set_shares(struct mount *m, const struct mount_share *shares, unsigned
 		share_drop(m->shares[i]);
 		changed = true;
 	}
-	if (!changed)
-		return 0;
+	under_way = mount_settle(m);
+	if (under_way < 0 || !changed)
+		return under_way;
 	grafts = grafts_of(m);
-	return grafts ? tree_set(m, grafts) : -ENOMEM;
+	rc = grafts ? tree_set(m, grafts) : -ENOMEM;
+	return rc < 0 ? rc : under_way;
 }

@@ -20,8 +20,17 @@
 enum way { WAY_LEFT, WAY_ROOT, WAY_SERVICE, WAY_SUDO, WAY_USER, WAY_NONE };
 static const char *const way_names[] = {"an earlier agent", "root", "the helper", "sudo", "fusermount3", "none"};
 
+#define HELPER_GONE "the helper that mounted it has gone"
+
 /* An agent that is ending may still have the mount: its helper answers when it has gone. */
 #define LEFT_US 3000000u
+
+/* What this one is mounted instead of has gone after so many attempts, or it stays. */
+#define INSTEAD_TRIES 20u
+#define INSTEAD_US    50000u
+
+/* When it could not be made read-only because of what is open in it: how long until the next attempt. */
+#define READ_ONLY_AGAIN_US 1000000u
 
 /* TRYING a way -> (its helper ended) -> TRYING the next, or failed; -> MOUNTED -> ENDING -> ended. */
 enum phase { PHASE_TRYING, PHASE_MOUNTED, PHASE_ENDING };
@@ -30,8 +39,13 @@ struct mounter {
 	struct loop *loop;
 	const struct mounter_events *events;
 	void *ctx;
-	struct helper_request request;
-	char *keep_path; /* NULL: not kept */
+	struct helper_request request; /* its flags: what is wanted */
+	uint8_t flags;                 /* what was obtained */
+	bool remounting;               /* REMOUNT was sent, and is not answered; */
+	bool is_again;                 /* by nobody's word but our own */
+	bool same_way;                 /* is to be tried once more, */
+	unsigned tries;                /* so many times at most because of what is there */
+	char *keep_path;               /* NULL: not kept */
 	uint32_t keep_s;
 	bool kept;
 	enum way way;
@@ -40,17 +54,24 @@ struct mounter {
 	int sock;
 	struct loop_fd *watch;
 	struct loop_timer *start; /* and the patience with who has left something */
-	int error;                /* of the last way that failed */
+	struct loop_timer *read_only_again;
+	int error; /* of the last way that failed */
 	char text[600];
 };
 
 static void mounter_try(struct mounter *m);
+static void on_remount_reply(struct mounter *m, const struct helper_reply *reply);
 
 /* The helper of the present way has gone. */
 static void helper_gone(struct mounter *m)
 {
 	switch (m->phase) {
 	case PHASE_TRYING:
+		if (m->same_way) {
+			m->same_way = false;
+			loop_timer_set(m->start, INSTEAD_US);
+			break;
+		}
 		if (m->way == WAY_LEFT)
 			m->way = geteuid() == 0 ? WAY_ROOT : WAY_SERVICE;
 		else
@@ -58,6 +79,8 @@ static void helper_gone(struct mounter *m)
 		mounter_try(m);
 		break;
 	case PHASE_MOUNTED: /* the mount is served all the same */
+		if (m->remounting)
+			on_remount_reply(m, &(struct helper_reply){.error = ENOTCONN, .text = HELPER_GONE});
 		break;
 	case PHASE_ENDING:
 		m->events->ended(m->ctx);
@@ -109,6 +132,12 @@ static int request_unmount(struct mounter *m, bool lazy)
 	return m->sock < 0 ? -ENOTCONN : request_send(m, &request, NULL, 0);
 }
 
+/* Whether what is mounted with these flags can become what is wanted, or can stay what it is: see mounter.h. */
+static bool can_be(uint8_t flags, uint8_t wanted)
+{
+	return flags & HELPER_CAN_REMOUNT || !(flags & HELPER_READ_ONLY) || wanted & HELPER_READ_ONLY;
+}
+
 /* What an earlier agent left. Who cannot have it goes on to the next way, when it was unmounted or at once. */
 static void on_take_reply(struct mounter *m, const struct helper_reply *reply, const int fds[HELPER_FDS])
 {
@@ -116,9 +145,10 @@ static void on_take_reply(struct mounter *m, const struct helper_reply *reply, c
 	int rc = 0;
 
 	loop_timer_stop(m->start);
-	if (fits && m->phase == PHASE_TRYING && !((reply->flags ^ m->request.flags) & HELPER_READ_ONLY)) {
+	if (fits && m->phase == PHASE_TRYING && can_be(reply->flags, m->request.flags)) {
 		m->kept = true;
 		m->phase = PHASE_MOUNTED;
+		m->flags = reply->flags;
 		rc = m->events->taken(m->ctx, fds[0], fds[1], reply->flags & HELPER_ALLOW_OTHER);
 		if (rc == 0) {
 			log_info("mount %s: taken up where an earlier agent left it", m->request.target);
@@ -149,14 +179,28 @@ static void on_mount_reply(struct mounter *m, const struct helper_reply *reply, 
 			close(fd);
 		return;
 	}
+	if (fd >= 0 && !can_be(reply->flags, m->request.flags)) {
+		/* It was wanted writable only meanwhile. */
+		close(fd);
+		m->same_way = true;
+		helper_end(m);
+		return;
+	}
 	if (!reply->error && fd >= 0) {
 		log_debug("mounted %s by %s", m->request.target, way_names[m->way]);
 		m->phase = PHASE_MOUNTED;
+		m->flags = reply->flags;
 		m->events->mounted(m->ctx, fd, reply->flags & HELPER_ALLOW_OTHER);
 		return;
 	}
 	m->error = reply->error ? (int)reply->error : EPROTO;
 	snprintf(m->text, sizeof(m->text), "%s", reply->text);
+	if (m->error == EBUSY && m->tries > 0) {
+		m->tries--;
+		m->same_way = true;
+		helper_end(m);
+		return;
+	}
 	/* Root has looked at the mount point: nobody else will find it better. But who has no leave may have sudo's. */
 	if (m->way == WAY_SUDO || (m->way == WAY_SERVICE && m->error != EACCES))
 		m->way = WAY_USER;
@@ -190,6 +234,9 @@ static void on_helper(void *ctx, int sock, unsigned what)
 		if (reply.error)
 			log_warn("mount %s: it ends with this agent: %s", m->request.target, reply.text);
 		m->kept = !reply.error;
+		break;
+	case HELPER_REMOUNT:
+		on_remount_reply(m, &reply);
 		break;
 	case HELPER_UNMOUNT:
 		if (m->phase == PHASE_TRYING)
@@ -298,6 +345,78 @@ static void on_start(void *ctx)
 		mounter_try(m);
 }
 
+/* -------------------------------------------------------------------------------------------------------- read-only */
+
+static bool is_as_wanted(const struct mounter *m)
+{
+	return !((m->flags ^ m->request.flags) & HELPER_READ_ONLY);
+}
+
+static int remount_ask(struct mounter *m)
+{
+	struct helper_request remount = {.type = HELPER_REMOUNT, .flags = m->request.flags & HELPER_READ_ONLY};
+	int rc = m->sock < 0 ? -ENOTCONN : request_send(m, &remount, NULL, 0);
+
+	m->remounting = rc == 0;
+	return rc;
+}
+
+static void on_read_only_again(void *ctx)
+{
+	struct mounter *m = ctx;
+
+	if (m->phase == PHASE_MOUNTED && !m->remounting && !is_as_wanted(m) && remount_ask(m) == 0)
+		m->is_again = true;
+}
+
+static void on_remount_reply(struct mounter *m, const struct helper_reply *reply)
+{
+	bool is_again = m->is_again;
+
+	m->remounting = m->is_again = false;
+	if (m->phase != PHASE_MOUNTED)
+		return;
+	if (!reply->error)
+		m->flags = reply->flags;
+	if (!is_as_wanted(m) && reply->error == EBUSY)
+		loop_timer_set(m->read_only_again, READ_ONLY_AGAIN_US);
+	else if (!is_as_wanted(m) && !reply->error && remount_ask(m) == 0)
+		return; /* it was changed meanwhile */
+	if (reply->error && reply->error != EBUSY)
+		log_warn("mount %s: it stays %s: %s", m->request.target,
+			 m->flags & HELPER_READ_ONLY ? "read-only" : "writable", reply->text);
+	if (!is_again)
+		m->events->remounted(m->ctx, (int)reply->error, reply->text);
+}
+
+int mounter_set_read_only(struct mounter *m, bool read_only)
+{
+	uint8_t wanted = (uint8_t)((m->request.flags & ~HELPER_READ_ONLY) | (read_only ? HELPER_READ_ONLY : 0));
+
+	if (m->phase == PHASE_MOUNTED && !can_be(m->flags, wanted))
+		return -EINVAL;
+	m->request.flags = wanted;
+	if (m->phase != PHASE_MOUNTED)
+		return 0;
+	if (m->remounting) {
+		m->is_again = false;
+		return 1;
+	}
+	loop_timer_stop(m->read_only_again);
+	if (is_as_wanted(m) || !(m->flags & HELPER_CAN_REMOUNT))
+		return 0;
+	if (remount_ask(m) == 0)
+		return 1;
+	return read_only ? 0 : -EINVAL;
+}
+
+bool mounter_is_read_only(const struct mounter *m)
+{
+	return m->flags & HELPER_READ_ONLY;
+}
+
+/* ------------------------------------------------------------------------------------------------------ begin, end */
+
 struct mounter *mounter_new(struct loop *loop, const struct mounter_params *params, const struct mounter_events *events,
 			    void *ctx)
 {
@@ -311,14 +430,16 @@ struct mounter *mounter_new(struct loop *loop, const struct mounter_params *para
 	m->sock = -1;
 	m->way = WAY_LEFT;
 	m->keep_s = params->keep_s;
+	m->tries = params->instead ? INSTEAD_TRIES : 0;
 	m->request.type = HELPER_MOUNT;
 	m->request.value = params->owner;
 	m->request.flags =
 		(uint8_t)((params->allow_other ? HELPER_ALLOW_OTHER : 0) | (params->read_only ? HELPER_READ_ONLY : 0));
 	snprintf(m->request.target, sizeof(m->request.target), "%s", params->target);
 	m->start = loop_timer_new(loop, on_start, m);
+	m->read_only_again = loop_timer_new(loop, on_read_only_again, m);
 	m->keep_path = params->keep_path ? strdup(params->keep_path) : NULL;
-	if (!m->start || (params->keep_path && !m->keep_path)) {
+	if (!m->start || !m->read_only_again || (params->keep_path && !m->keep_path)) {
 		mounter_leave(m);
 		return NULL;
 	}
@@ -352,6 +473,7 @@ void mounter_leave(struct mounter *m)
 	socket_close(m);
 	helper_child_forget(m->child);
 	loop_timer_free(m->start);
+	loop_timer_free(m->read_only_again);
 	free(m->keep_path);
 	free(m);
 }
@@ -377,7 +499,7 @@ void mounter_unmount(struct mounter *m, bool lazy)
 	int rc = request_unmount(m, lazy);
 
 	if (rc < 0)
-		m->events->unmounted(m->ctx, -rc, "the helper that mounted it has gone");
+		m->events->unmounted(m->ctx, -rc, HELPER_GONE);
 }
 
 void mounter_end(struct mounter *m)
@@ -385,5 +507,6 @@ void mounter_end(struct mounter *m)
 	give_up(m);
 	m->phase = PHASE_ENDING;
 	loop_timer_stop(m->start);
+	loop_timer_stop(m->read_only_again);
 	helper_end(m);
 }

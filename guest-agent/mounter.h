@@ -19,7 +19,7 @@ struct loop;
 struct mounter;
 
 struct mounter_events {
-	/* Mounted: fd becomes the callee's. */
+	/* Mounted, as mounter_is_read_only() says: fd becomes the callee's. */
 	void (*mounted)(void *ctx, int fd, bool allow_other);
 	/*
 	 * One that another agent left: fd and memory become the callee's. 0; or negative: it cannot be served, is
@@ -28,6 +28,8 @@ struct mounter_events {
 	int (*taken)(void *ctx, int fd, int memory, bool allow_other);
 	/* Nothing worked: a positive errno and a sentence. No helper is left. */
 	void (*failed)(void *ctx, int error, const char *text);
+	/* What mounter_set_read_only() asked for is so, or (a positive errno, and why) is not. */
+	void (*remounted)(void *ctx, int error, const char *text);
 	/* The answer to mounter_unmount(): 0, or a positive errno and why. */
 	void (*unmounted)(void *ctx, int error, const char *text);
 	/* The answer to mounter_end(): no helper is left. */
@@ -40,6 +42,7 @@ struct mounter_params {
 	bool allow_other, read_only;
 	const char *keep_path; /* where it is kept beyond this agent (keep_socket.h); NULL: it is not */
 	uint32_t keep_s;       /* and for how long */
+	bool instead;          /* of one that may be there for a moment yet */
 };
 
 /* NULL: out of memory. Events come later, and may free the mounter. */
@@ -55,6 +58,15 @@ void mounter_keep(struct mounter *m, int memory);
 
 /* Leaves the mount to the next agent, if it is kept, and frees. NULL is fine. */
 void mounter_leave(struct mounter *m);
+
+/*
+ * The mount shall be read-only from here on, or shall not. 0: it is, or will be from the start. 1: the helper was
+ * asked, and remounted() follows. Not disturbed for it, and 0 as well: one that could not become read-only without, or
+ * not while somebody has something in it open for writing; once nobody has, it becomes so. -EINVAL: it cannot become
+ * writable, mount anew.
+ */
+int mounter_set_read_only(struct mounter *m, bool read_only);
+bool mounter_is_read_only(const struct mounter *m);
 
 void mounter_unmount(struct mounter *m, bool lazy);
 

@@ -291,7 +291,8 @@ int wanted_claim(struct wanted *w, struct mux *mux, const struct control_mount *
 	w->mux = mux;
 	wanted_set_linked(w, true);
 	w->state.id = msg->id;
-	tell(w, w->state.status, (int)w->state.error, w->state.text);
+	if (!rc)
+		tell(w, w->state.status, (int)w->state.error, w->state.text);
 	for (unsigned i = 0; i < CONTROL_MOUNTS_MAX; i++)
 		if (w->pipes[i].asked && !w->pipes[i].stream)
 			pipe_open(&w->pipes[i]);
@@ -315,7 +316,7 @@ void wanted_orphan(struct wanted *w)
  */
 
 static int begin(struct wanted *w, const struct control_mount *msg, const struct control_config *config,
-		 const char *keep_path, uint32_t keep_s, struct op_meter *meter)
+		 const char *keep_path, const struct wanted_keep *keep, struct op_meter *meter)
 {
 	struct mount_share shares[CONTROL_MOUNTS_MAX];
 	struct mount_params params = {
@@ -331,7 +332,8 @@ static int begin(struct wanted *w, const struct control_mount *msg, const struct
 		.host_locks = msg->host_locks,
 		.acl = msg->acl,
 		.keep_path = keep_path,
-		.keep_s = keep_s,
+		.keep_s = keep->seconds,
+		.instead = keep->instead,
 		.meter = meter,
 	};
 
@@ -384,7 +386,7 @@ struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct contr
 	if (!resolve(w, guarded))
 		return w;
 	keep_socket_path(guarded, keep->host, msg->target, keep_path);
-	if (begin(w, msg, config, keep_path, keep->seconds, meter) < 0) {
+	if (begin(w, msg, config, keep_path, keep, meter) < 0) {
 		wanted_free(w);
 		return NULL;
 	}

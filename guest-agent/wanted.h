@@ -26,6 +26,7 @@ struct wanted_events {
 struct wanted_keep {
 	const uint8_t *host; /* its instance's id */
 	uint32_t seconds;
+	bool instead; /* of one that was there until now */
 };
 
 /*
@@ -41,7 +42,7 @@ struct wanted *wanted_new(struct loop *loop, struct mux *mux, const struct contr
 void wanted_free(struct wanted *w);
 
 /* The same target is wanted, by a session that may be new, with shares that may be others: goes on with those that it
- * had. -EINVAL: that cannot be done, it has to be mounted anew. Tells its state. */
+ * had. -EINVAL: that cannot be done, it has to be mounted anew. Tells its state, now or when it is so. */
 int wanted_claim(struct wanted *w, struct mux *mux, const struct control_mount *msg);
 
 /* The session's connection came or went; its streams stay. */

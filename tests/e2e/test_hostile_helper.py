@@ -14,7 +14,8 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 BUILD = os.environ.get("HOMEPORT_BUILD") or os.path.join(HERE, "..", "..", "build")
 GUEST = os.path.realpath(os.path.join(BUILD, "homeport-guest"))
 ME, OTHER = 4001, 4002
-MOUNT, UNMOUNT, KEEP, LAZY = 1, 2, 3, 4
+MOUNT, UNMOUNT, KEEP, REMOUNT = 1, 2, 3, 6
+READ_ONLY, LAZY, CAN_REMOUNT = 2, 4, 8
 
 pytestmark = pytest.mark.root
 
@@ -39,7 +40,7 @@ class Helper:
         target = os.fsencode(str(target))
         self.sock.send(struct.pack(">BI", kind, len(target)) + target + struct.pack(">IB", ME, flags))
         data, fds, _, _ = socket.recv_fds(self.sock, 4096, 1)
-        answer, error, _, n = struct.unpack_from(">BIBI", data)
+        answer, error, self.flags, n = struct.unpack_from(">BIBI", data)
         assert answer == kind
         return error, data[10:10 + n].decode(), fds
 
@@ -52,6 +53,12 @@ class Helper:
     def mounts(self):
         with open(f"/proc/{self.keeper.pid}/mountinfo") as f:
             return [line.split(" ")[4] for line in f]
+
+    def options(self, target):
+        """Of the topmost mount there: the mount point's, and the file system's."""
+        with open(f"/proc/{self.keeper.pid}/mountinfo") as f:
+            rows = [line.split() for line in f if line.split(" ")[4] == str(target)]
+        return rows[-1][5].split(","), rows[-1][-1].split(",")
 
     def close(self):
         self.sock.close()
@@ -105,6 +112,32 @@ def test_it_unmounts_its_own_mount_and_no_other(helper, place, flags):
     os.unlink(place / "me" / "a")
     os.rename(place / "me" / "b", place / "me" / "a")
     assert helper.ask(UNMOUNT, flags=flags)[0] == 0
+
+
+def test_it_mounts_read_only_and_writable_again_what_is_its_own_and_no_other(helper, place):
+    """The file system, not the mount point; and what a person has forbidden there besides stays so."""
+    target = place / "me" / "a"
+    assert helper.ask(REMOUNT, flags=READ_ONLY)[0] == errno.EINVAL
+    assert helper.ask(MOUNT, target, READ_ONLY)[0] == 0 and helper.flags == READ_ONLY | CAN_REMOUNT
+    assert [("ro" in options) for options in helper.options(target)] == [False, True]
+    inside = ["nsenter", "-m", "-t", str(helper.keeper.pid)]
+    subprocess.run([*inside, "mount", "-o", "remount,bind,nosuid,nodev,noexec", target], check=True)
+    for flags in (0, READ_ONLY, 0):
+        assert helper.ask(REMOUNT, flags=flags)[0] == 0 and helper.flags == flags | CAN_REMOUNT
+        point, filesystem = helper.options(target)
+        assert {"nosuid", "nodev", "noexec", "rw"} < set(point) and ("ro" in filesystem) is bool(flags)
+    # Another's in its place, on its way, and on top of it.
+    os.mkdir(place / "roots" / "a")
+    subprocess.run([*inside, "mount", "-t", "tmpfs", "x", place / "roots" / "a"], check=True)
+    os.rename(place / "me", place / "was")
+    os.symlink(place / "roots", place / "me")
+    assert helper.ask(REMOUNT, flags=READ_ONLY)[0] != 0 and helper.flags == 0
+    assert "rw" in helper.options(place / "roots" / "a")[1]
+    os.unlink(place / "me")
+    os.rename(place / "was", place / "me")
+    subprocess.run([*inside, "mount", "-t", "tmpfs", "x", target], check=True)
+    assert helper.ask(REMOUNT, flags=READ_ONLY)[0] == errno.ENOENT
+    assert "rw" in helper.options(target)[1]
 
 
 @pytest.mark.parametrize("what", ["shut down", "of the network"])
