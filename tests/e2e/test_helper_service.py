@@ -118,6 +118,11 @@ def test_who_is_named_has_a_mount_of_roots_that_all_may_see(service, policy, hom
     [options] = [line.split()[3] for line in guest.cmd(["cat", "/proc/mounts"]).stdout.splitlines() if line.split()[1] == "/far/away"]
     assert {"nosuid", "nodev", "allow_other", "default_permissions"} <= set(options.split(","))
     assert "homeport-helper@" in service("list-units", "--plain", "--no-legend", "homeport-helper@*")
+    # What the unit leaves it is enough to mount it otherwise.
+    for more, is_read_only in (("", True), (":w", False)):
+        assert homeport.run("mount", homeport.name, "~:/far/away" + more).returncode == 0
+        [(_, _, options)] = guest.mounts("fuse.homeport")
+        assert ("ro" in options.split(",")) is is_read_only
     # Nobody takes it away while it is served; its end is the agent's.
     service("stop", "homeport-helper@*.service", "--no-block")
     assert guest.cmd("cat /far/away/a", user="me").stdout == "a\n"
