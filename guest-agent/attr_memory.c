@@ -38,6 +38,18 @@ static bool is_later(const struct sftp_time *a, const struct sftp_time *b)
 	return a->sec > b->sec || (a->sec == b->sec && a->nsec > b->nsec);
 }
 
+bool attr_memory_later(const struct attr_memory *m, uint64_t node, uint64_t now_us, uint64_t max_us,
+		       struct sftp_attr *attr)
+{
+	struct sftp_attr later;
+	uint64_t age;
+
+	if (!attr_memory_get(m, node, now_us, max_us, &later, &age) || !is_later(&later.ctime, &attr->ctime))
+		return false;
+	*attr = later;
+	return true;
+}
+
 void attr_memory_was_read(struct attr_memory *m, uint64_t node)
 {
 	const struct sftp_attr *attr = &m->slots[node % ATTR_MEMORY_SLOTS].attr;

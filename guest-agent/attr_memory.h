@@ -30,6 +30,10 @@ void attr_memory_put(struct attr_memory *m, uint64_t node, const struct sftp_att
 /* The attributes and their age, if they are at most max_us old. */
 bool attr_memory_get(const struct attr_memory *m, uint64_t node, uint64_t now_us, uint64_t max_us,
 		     struct sftp_attr *attr, uint64_t *age_us);
+
+/* What is remembered, at most max_us old, in the place of attr where a change lies between them. */
+bool attr_memory_later(const struct attr_memory *m, uint64_t node, uint64_t now_us, uint64_t max_us,
+		       struct sftp_attr *attr);
 void attr_memory_drop(struct attr_memory *m, uint64_t node);
 
 /* The host reads it: what is remembered goes where that is the first time since a change (mount(8), relatime). */

@@ -12,9 +12,6 @@
 #include "fuse_stale.h"
 #include "loop.h"
 
-/* How old remembered attributes may be: less than the kernel's own time, so that the two together keep the promise. */
-#define ATTR_MEMORY_US ((uint64_t)(MOUNT_KEEP_S * 900000))
-
 /* -------------------------------------------------------------------------------------------------------- getattr */
 
 static void named_done(struct call *call, const struct sftp_reply *reply)
@@ -36,8 +33,10 @@ static void named_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_err(call, ESTALE);
 		return;
 	}
-	if (call->req)
+	if (call->req) {
 		call_answer_attr(call, call->node, &attr, 0);
+		node_untold(call->node, false);
+	}
 	call_free(call);
 }
 
@@ -68,10 +67,13 @@ static void getattr_done(struct call *call, const struct sftp_reply *reply)
 	if ((reply->error == ESTALE && getattr_by_name(call)) || call_reply_failed(call, reply))
 		return;
 	sftp_attr_get(&r, &attr);
-	if (!wire_read_done(&r))
+	if (!wire_read_done(&r)) {
 		call_reply_malformed(call);
-	else
-		call_reply_attr(call, call->node, &attr);
+		return;
+	}
+	/* Whoever opened it meanwhile may have seen more, and be about to read. */
+	attr_memory_later(&call->mount->attrs, call->node->id, loop_now_us(call->mount->loop), ATTR_MEMORY_US, &attr);
+	call_reply_attr(call, call->node, &attr);
 }
 
 static void getattr_issue(struct call *call)
@@ -82,7 +84,8 @@ static void getattr_issue(struct call *call)
 	uint64_t fh, age;
 
 	if (!(node_writes(call->node) && node_writes(call->node)->bytes) &&
-	    attr_memory_get(&m->attrs, call->node->id, loop_now_us(m->loop), ATTR_MEMORY_US, &attr, &age)) {
+	    attr_memory_get(&m->attrs, call->node->id, loop_now_us(m->loop), ATTR_MEMORY_US, &attr, &age) &&
+	    !node_told_later(call->node, &attr)) {
 		call_reply_attr_aged(call, call->node, &attr, age);
 		return;
 	}

@@ -478,6 +478,13 @@ bool call_take_change(struct call *call, const struct sftp_reply *reply, struct 
 	return true;
 }
 
+void node_forget_attr(struct mount *m, struct node *n)
+{
+	/* A node the kernel does not know has nothing to forget; but it may be about to take an answer. */
+	if (n->lookups)
+		node_untold(n, fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0) == 0);
+}
+
 void call_answer_attr(struct call *call, const struct node *n, const struct sftp_attr *attr, double keep_s)
 {
 	struct stat st;

@@ -42,10 +42,12 @@ struct file {
 	bool lost;       /* and not all that was written to it may be there */
 	uint32_t flags;  /* how it was opened */
 	bool append, sync, readable;
+	bool unread;                     /* open_order.h */
 	uint32_t writer_uid, writer_gid; /* who wrote last, where the host has to know */
 	uint64_t errors_seen;
 	uint64_t fetched_us; /* when the first bytes came with OPEN */
 	uint64_t fetched_stamp;
+	struct version fetched_version;
 	uint8_t *fetched; /* the whole of a small file; NULL when there is none */
 	size_t fetched_len;
 	TAILQ_ENTRY(file) fetched_link; /* of the mount's, the oldest first */
@@ -94,10 +96,11 @@ struct call {
 		struct {
 			int flags;
 			struct sftp_attr attr;
-			uint64_t stamp;  /* of attr */
-			bool retry;      /* the kernel has just looked the name up again, after ESTALE */
-			unsigned tries;  /* since then */
-			uint64_t server; /* what the name means by now, where that is not the node; 0 */
+			uint64_t stamp;    /* of attr */
+			uint64_t since_us; /* it waits: open_order.h */
+			bool retry;        /* the kernel has just looked the name up again, after ESTALE */
+			unsigned tries;    /* since then */
+			uint64_t server;   /* what the name means by now, where that is not the node; 0 */
 		} open;
 		struct {
 			uint64_t offset;
@@ -207,6 +210,9 @@ void call_reply_attr(struct call *call, struct node *n, const struct sftp_attr *
 void call_reply_attr_aged(struct call *call, struct node *n, const struct sftp_attr *attr, uint64_t age_us);
 void call_answer_attr(struct call *call, const struct node *n, const struct sftp_attr *attr, double keep_s);
 void call_reply_buf(struct call *call, const void *data, size_t len);
+
+/* The kernel forgets the attributes it has of the node. May be called from the loop: it takes no lock. */
+void node_forget_attr(struct mount *m, struct node *n);
 
 /* The entry (n, attr); takes the caller's reference to n. The same, of what was true age_us ago. */
 void call_reply_entry(struct call *call, struct node *n, const struct sftp_attr *attr);

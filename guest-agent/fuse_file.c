@@ -21,6 +21,7 @@
 #include "invalidator.h"
 #include "loop.h"
 #include "mount_recall.h"
+#include "open_order.h"
 
 #define FETCH_MAX     (64u << 10) /* PROTOCOL.md, OPEN: want */
 #define FETCH_KEEP_US 1000000u
@@ -98,15 +99,20 @@ static void fetched_expire(struct mount *m)
 		fetched_drop(f);
 }
 
-void node_forget_fetched(struct mount *m, const struct node *n)
+static void forget_fetched(struct mount *m, const struct node *n, const struct file *but)
 {
 	struct file *f, *next;
 
 	for (f = TAILQ_FIRST(&m->fetched); f; f = next) {
 		next = TAILQ_NEXT(f, fetched_link);
-		if (f->node == n)
+		if (f->node == n && !(but && f == but))
 			fetched_drop(f);
 	}
+}
+
+void node_forget_fetched(struct mount *m, const struct node *n)
+{
+	forget_fetched(m, n, NULL);
 }
 
 /* No agent is asked for it any more. */
@@ -121,6 +127,7 @@ static void file_forget_handle(struct mount *m, struct file *f)
 
 void file_free(struct mount *m, struct file *f)
 {
+	open_order_done(f);
 	f->node->more->files--;
 	LIST_REMOVE(f, link);
 	if (!m->leaving)
@@ -166,7 +173,7 @@ void file_close(struct file *f)
 static void open_decide(struct mount *m, struct node *n, struct file *f, const struct sftp_attr *attr,
 			struct fuse_file_info *fi)
 {
-	struct node_opened o = node_opened(n, attr);
+	struct node_opened o = node_opened(n, attr, loop_now_us(m->loop));
 
 	fi->fh = handle_new(m, f);
 	f->handle = fi->fh;
@@ -175,9 +182,13 @@ static void open_decide(struct mount *m, struct node *n, struct file *f, const s
 	fi->direct_io = f->append;
 	/* Nothing of a file that was only read waits to be written. */
 	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY && !m->host_locks;
-	/* A node the kernel does not know yet has nothing to forget. */
-	if (o.tell && n->lookups)
-		fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0);
+	/* What others were brought and have not read is old: the kernel would have this one's pages of it too. */
+	if (o.drop && n->more->files > 1)
+		forget_fetched(m, n, f);
+	if (o.tell)
+		node_forget_attr(m, n);
+	if (n->flags & NODE_UNTOLD)
+		open_order_begin(f);
 }
 
 /* Keeps the bytes that came with OPEN when they are the whole file. */
@@ -195,22 +206,29 @@ static void open_keep_fetched(struct file *f, const uint8_t *data, size_t len, c
 	f->fetched_len = len;
 	f->fetched_us = loop_now_us(m->loop);
 	f->fetched_stamp = stamp;
+	f->fetched_version = version_of(attr);
 	TAILQ_INSERT_TAIL(&m->fetched, f, fetched_link);
 	m->fetched_bytes += len;
 	fetched_expire(m);
 }
 
 /* Answers with call->opened. */
-static void open_reply(struct call *call, const struct sftp_attr *attr)
+void open_reply(struct call *call)
 {
 	struct fuse_file_info fi = {.flags = call->open.flags};
+	struct sftp_attr *attr = &call->open.attr;
 	struct mount *m = call->mount;
 
+	/* The host's threads overtake each other: another OPEN may have seen more. */
+	if (!call->open.tries)
+		attr_memory_later(&m->attrs, call->node->id, loop_now_us(m->loop), ATTR_MEMORY_US, attr);
 	if (!attr_is_old(call->node, call->open.stamp))
 		attr_memory_put(&m->attrs, call->node->id, attr, loop_now_us(m->loop));
 	else
 		attr_memory_drop(&m->attrs, call->node->id);
 	if (call->req) {
+		if (open_order_wait(call))
+			return;
 		open_decide(m, call->node, call->opened, attr, &fi);
 		if (fuse_reply_open(call->req, &fi) == 0)
 			call->opened = NULL;
@@ -236,7 +254,7 @@ static void open_named_done(struct call *call, const struct sftp_reply *reply)
 	}
 	share_forget(call->share, server, 1);
 	if (server == call->node->server)
-		open_reply(call, &call->open.attr);
+		open_reply(call);
 	else
 		call_reply_err(call, ESTALE);
 }
@@ -344,7 +362,7 @@ static void open_done(struct call *call, const struct sftp_reply *reply)
 	if (!call->open.retry && open_name_in_doubt(call->node, attr))
 		open_check_name(call);
 	else
-		open_reply(call, attr);
+		open_reply(call);
 }
 
 /* How much of the file to ask for at once: all of a small one that the kernel has no pages of. */
@@ -524,7 +542,8 @@ static bool read_fetched(fuse_req_t req, struct mount *m, struct file *f, size_t
 	if (!f->fetched)
 		return false;
 	if (node_writes(f->node) || attr_is_old(f->node, f->fetched_stamp) ||
-	    loop_now_us(m->loop) - f->fetched_us > FETCH_KEEP_US || f->generation != f->share->generation) {
+	    loop_now_us(m->loop) - f->fetched_us > FETCH_KEEP_US || f->generation != f->share->generation ||
+	    !version_same(&f->fetched_version, &f->node->told)) {
 		fetched_drop(f);
 		return false;
 	}
@@ -541,6 +560,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	struct file *f = file_of(fi);
 	struct call *call;
 
+	open_order_done(f);
 	if (f->share->writable) /* else access times stay */
 		attr_memory_was_read(&m->attrs, f->node->id);
 	if (read_fetched(req, m, f, size, (uint64_t)off))

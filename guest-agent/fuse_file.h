@@ -23,6 +23,9 @@ void file_release_handle(struct share *s, uint64_t fh);
 /* open(2)'s flags as OPEN and CREATE carry them. */
 uint32_t open_flags_to_native(int flags);
 
+/* Answers an OPEN with call->opened and call->open.attr, or has it wait (open_order.h). */
+void open_reply(struct call *call);
+
 /* Answers CREATE with the new file; takes the caller's reference to n, and the handle. */
 void call_reply_created(struct call *call, struct node *n, uint64_t fh, const struct sftp_attr *attr);
 

@@ -345,11 +345,11 @@ static void lock_answer(struct call *call, const struct sftp_attr *attr, uint64_
 
 	/* Attributes of before a write of ours say nothing of the pages. */
 	if (!attr_is_old(n, stamp)) {
-		o = node_opened(n, attr);
+		o = node_opened(n, attr, loop_now_us(m->loop));
 		attr_memory_put(&m->attrs, n->id, attr, loop_now_us(m->loop));
 	}
 	if (o.tell)
-		fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0);
+		node_forget_attr(m, n);
 	if (!o.drop) {
 		call_reply_err(call, 0);
 		return;

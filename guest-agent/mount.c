@@ -23,6 +23,7 @@
 #include "loop.h"
 #include "mount_recall.h"
 #include "mounter.h"
+#include "open_order.h"
 
 static void mount_set_status(struct mount *m, enum control_mount_status status, int error, const char *text)
 {
@@ -266,7 +267,7 @@ struct mount *mount_new(struct loop *loop, const struct mount_params *p, const s
 	m->nodes = node_table_new(on_node_forgotten, m);
 	m->interrupts = calls_interrupts_new(m);
 	if (!m->target || (p->keep_path && !m->keep_path) || !m->nodes || !m->interrupts || lookahead_init(m) < 0 ||
-	    locks_init(m) < 0 || mount_shares_init(m, p->shares, p->share_count) < 0) {
+	    locks_init(m) < 0 || open_order_init(m) < 0 || mount_shares_init(m, p->shares, p->share_count) < 0) {
 		mount_free(m);
 		return NULL;
 	}
@@ -313,6 +314,7 @@ void mount_free(struct mount *m)
 	node_table_free(m->nodes);
 	graft_free(m->grafts);
 	locks_end(m);
+	open_order_free(m);
 	loop_timer_free(m->interrupts);
 	free(m->keep_path);
 	free(m->target);
@@ -377,9 +379,7 @@ static void node_attr_invalidate(struct mount *m, struct node *n, uint64_t stamp
 {
 	attr_memory_drop(&m->attrs, n->id);
 	node_outdated(n, stamp);
-	/* From the loop, unlike all others: it takes no lock, and the reply that follows finds the kernel told. */
-	if (n->lookups)
-		fuse_lowlevel_notify_inval_inode(m->session, n->id, -1, 0);
+	node_forget_attr(m, n);
 }
 
 void mount_invalidate(struct mount *m, struct share *s, const struct sftp_invalidation *what)

@@ -32,6 +32,9 @@ struct dir;
 /* Kept entries and attributes: a change on the host shows within this time at the latest (OPEN is always fresh). */
 #define MOUNT_KEEP_S 1.0
 
+/* How old remembered attributes may be: less than the kernel's own time, so that the two together keep the promise. */
+#define ATTR_MEMORY_US ((uint64_t)(MOUNT_KEEP_S * 900000))
+
 /* A request's number has this bit where the kernel sends it once more: FUSE_UNIQUE_RESEND, 7.40, Linux 6.9. */
 #define MOUNT_UNIQUE_RESENT (1ull << 63)
 
@@ -79,6 +82,10 @@ struct mount {
 	struct loop_timer *interrupts; /* looks whether interrupted callers were killed */
 	unsigned interrupted;
 	struct mount_locks locks;
+	struct {
+		struct loop_timer *timer;
+		struct call_list waits;
+	} opens; /* open_order.h */
 	LIST_HEAD(, file) files;
 	TAILQ_HEAD(, file) fetched; /* those that hold what came with their OPEN, */
 	size_t fetched_bytes;       /* and how much that is */

@@ -409,6 +409,7 @@ struct node *node_add_known(struct node_table *t, uint64_t id, uint16_t share, b
 	link_id(t, n);
 	t->next_id = next;
 	n->lookups = UINT32_MAX;
+	n->flags |= NODE_UNSURE;
 	return n;
 }
 
@@ -562,13 +563,29 @@ struct version version_before(const struct sftp_change *change)
 		.size = change->size, .mtime = time_ns(&change->mtime), .ctime = time_ns(&change->ctime)};
 }
 
-void node_tell(struct node *n, const struct sftp_attr *attr, uint64_t us)
+static void set_told(struct node *n, const struct version *told, uint64_t us)
 {
 	n->told_ms = (uint32_t)((us + 999) / 1000);
-	n->told = version_of(attr);
+	n->told = *told;
 	n->flags |= NODE_HAS_TOLD;
+}
+
+void node_tell(struct node *n, const struct sftp_attr *attr, uint64_t us)
+{
+	struct version now = version_of(attr);
+
+	if (!(n->flags & NODE_UNTOLD) && n->flags & NODE_HAS_TOLD && !version_same(&now, &n->told))
+		n->flags |= NODE_UNSURE;
+	n->flags &= (uint16_t)~NODE_UNTOLD;
+	set_told(n, &now, us);
 	if (attr->flags & SFTP_ATTR_RACY)
 		n->flags |= NODE_RACY;
+}
+
+void node_untold(struct node *n, bool done)
+{
+	n->flags &= (uint16_t) ~(NODE_UNSURE | NODE_UNTOLD);
+	n->flags |= done ? NODE_UNTOLD : NODE_UNSURE;
 }
 
 /* Of some weeks ago it says "after", which has what was told then asked for once more. */
@@ -577,18 +594,42 @@ bool node_told_after(const struct node *n, uint64_t us)
 	return n->flags & NODE_HAS_TOLD && (int32_t)(n->told_ms - (uint32_t)(us / 1000)) > 0;
 }
 
-bool node_has_data_of_told(const struct node *n)
+bool node_told_later(const struct node *n, const struct sftp_attr *attr)
 {
-	return n->flags & NODE_HAS_DATA && version_same(&n->told, &n->more->data);
+	return n->flags & NODE_HAS_TOLD && n->told.ctime > time_ns(&attr->ctime);
 }
 
-struct node_opened node_opened(struct node *n, const struct sftp_attr *attr)
+bool node_has_data_of_told(const struct node *n)
+{
+	return n->flags & NODE_HAS_DATA && !(n->flags & NODE_UNSURE) && version_same(&n->told, &n->more->data);
+}
+
+static bool is_told(const struct node *n, const struct version *now)
+{
+	return n->flags & NODE_HAS_TOLD && !(n->flags & NODE_UNSURE) && version_same(now, &n->told);
+}
+
+/*
+ * Made to forget twice, the kernel would not take what it has asked for in between either, and who asked would go by
+ * what it had before.
+ */
+bool node_open_tells(const struct node *n, const struct sftp_attr *attr)
 {
 	struct version now = version_of(attr);
-	bool told = n->flags & NODE_HAS_TOLD && version_same(&now, &n->told);
+
+	return !is_told(n, &now) && !(n->flags & NODE_UNTOLD);
+}
+
+struct node_opened node_opened(struct node *n, const struct sftp_attr *attr, uint64_t us)
+{
+	struct version now = version_of(attr);
+	bool told = is_told(n, &now);
 	bool had = n->flags & NODE_HAS_DATA;
 	bool same = had && version_same(&now, &n->more->data) && !(n->flags & NODE_RACY);
-	struct node_opened o = {.drop = !told || !same, .tell = !told || (had && !same)};
+	struct node_opened o = {.drop = !told || !same, .tell = node_open_tells(n, attr)};
+
+	/* What a listing of before says is not told any more, as if the kernel had been told this. */
+	set_told(n, &now, us);
 
 	/* Without memory the next OPEN drops the pages once more. */
 	if (node_more(n)) {

@@ -46,6 +46,8 @@ enum {
 	NODE_ROOT = 1 << 5,      /* the root of its share: never freed, never looked up by name */
 	NODE_IS_DIR = 1 << 6,
 	NODE_WATCHED = 1 << 7, /* the watch hears of it although it is no directory */
+	NODE_UNSURE = 1 << 8,  /* the kernel may have kept what it was told before `told`: node_tell() */
+	NODE_UNTOLD = 1 << 9,  /* the kernel was made to forget what it was told, and told nothing since */
 };
 
 #define NODE_NO_SHARE UINT16_MAX
@@ -56,7 +58,9 @@ struct node_more {
 	struct listing *listing;     /* of a directory, while it is remembered: dir_listing.h */
 	struct write_behind *writes; /* NULL: none wait */
 	const struct graft *graft;   /* where nested shares lie below it */
-	uint32_t files;              /* open file descriptions */
+	uint32_t files;              /* open file descriptions, */
+	uint32_t unread;             /* and how many of them are new (open_order.h), */
+	uint64_t unread_us;          /* the last of them since then */
 	/* Of a directory (lookahead.h): names of it that were asked for since `period`, and that were made in a row. */
 	uint8_t asked, made, period;
 };
@@ -192,24 +196,35 @@ static inline bool version_same(const struct version *a, const struct version *b
 	return a->size == b->size && a->mtime == b->mtime && a->ctime == b->ctime;
 }
 
-/* The kernel is being told these attributes, which were true at `us`. */
+/*
+ * The kernel is being told these attributes, which were true at `us`. Whether it takes them cannot be known: of two
+ * answers that overlap it takes the one it comes to first, and of the other nothing (fs/fuse/inode.c,
+ * fuse_change_attributes(): attr_version). What it was told is sure where nothing else was told since it forgot.
+ */
 void node_tell(struct node *n, const struct sftp_attr *attr, uint64_t us);
+
+/* The kernel was made to forget the attributes (`done`): it has none. Else what it has, or comes by, is not sure. */
+void node_untold(struct node *n, bool done);
 
 /* Whether the kernel was told after `us`, or so shortly before that it cannot be said. */
 bool node_told_after(const struct node *n, uint64_t us);
+
+/* Whether it was told of a later change than these attributes know: a size that was seen is not taken back. */
+bool node_told_later(const struct node *n, const struct sftp_attr *attr);
 
 /* Whether the kernel may hold pages, and of the version it was told last. */
 bool node_has_data_of_told(const struct node *n);
 
 /*
- * OPEN read these attributes: whether the kernel's pages may be of another version and must go, and whether it was told
- * other attributes. Remembers the version as that of the pages from here on.
+ * OPEN read these attributes, at `us`: whether the kernel's pages may be of another version and must go, and whether it
+ * may have other attributes. Remembers the version as that of the pages from here on, and what is older as outdated.
  */
 struct node_opened {
 	bool drop; /* keep_cache = 0 */
 	bool tell; /* invalidate the attributes first */
 };
-struct node_opened node_opened(struct node *n, const struct sftp_attr *attr);
+bool node_open_tells(const struct node *n, const struct sftp_attr *attr); /* what `tell` would be */
+struct node_opened node_opened(struct node *n, const struct sftp_attr *attr, uint64_t us);
 
 /* A change of ours, as the server saw it: a version we knew before it becomes the one after it. */
 void node_changed(struct node *n, const struct sftp_change *change, uint64_t stamp);

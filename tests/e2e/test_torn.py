@@ -4,11 +4,13 @@ import mmap
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
 
 import pytest
 
-from mounted import Mounted
+from mounted import HOST, Mounted
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -153,6 +155,39 @@ def test_a_file_that_the_host_appends_to_is_never_torn(m):
     run_beside(appender, m.host + "/log", look)
 
 
+def reader(path, seconds, told, result):
+    end, opens, wrong = time.monotonic() + seconds, 0, []
+    while time.monotonic() < end:
+        known = told.value
+        fd = os.open(path, os.O_RDONLY)
+        got, size = os.read(fd, 1 << 20), os.fstat(fd).st_size
+        os.close(fd)
+        opens += 1
+        if len(got) < known or got != PATTERN[:len(got)] or size < known:
+            wrong.append((known, len(got), size))
+    result.put((opens, wrong[:9]))
+
+
+def test_programs_that_open_a_growing_file_at_once_all_find_what_was_there(m):
+    """What one of them finds out has the kernel forget, in the midst of what it tells the others."""
+    put(m.host + "/log", b"", "in place")
+    told, result = multiprocessing.Value("q", 0), multiprocessing.Queue()
+    readers = [multiprocessing.Process(target=reader, args=(m.guest + "/log", 3, told, result)) for _ in range(3)]
+    for one in readers:
+        one.start()
+    fd, size = os.open(m.host + "/log", os.O_WRONLY | os.O_APPEND), 0
+    while any(one.is_alive() for one in readers) and result.qsize() < 3:
+        size += os.write(fd, PATTERN[size:size + 1])
+        told.value = size
+        time.sleep(0.0005)
+    os.close(fd)
+    results = [result.get() for _ in readers]
+    for one in readers:
+        one.join()
+    print(f"{size} bytes, opens: {[opens for opens, _ in results]}")
+    assert [wrong for _, wrong in results] == [[]] * 3
+
+
 def test_a_file_that_the_host_replaces_is_always_one_whole_version(m):
     put(m.host + "/f", b"10000000", "in place")
 
@@ -209,3 +244,61 @@ def faults(area, at):
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status in (0, -signal.SIGBUS)
     return status != 0
+
+
+# Runs a server; requests that have argv[1] in them wait until the file `go` is there, all others pass them by.
+HOLD = """
+import os, subprocess, sys, threading, time
+name, folder = sys.argv[1].encode(), sys.argv[2]
+server = subprocess.Popen(sys.argv[3:], stdin=subprocess.PIPE)
+one = threading.Lock()
+
+def send(packet):
+    with one:
+        server.stdin.write(packet)
+        server.stdin.flush()
+
+def held(packet):
+    open(folder + "/held", "w").close()
+    while not os.path.exists(folder + "/go"):
+        time.sleep(0.002)
+    send(packet)
+
+while head := sys.stdin.buffer.read(4):
+    packet = head + sys.stdin.buffer.read(int.from_bytes(head, "big"))
+    if name in packet:
+        threading.Thread(target=held, args=(packet,), daemon=True).start()
+    else:
+        send(packet)
+server.stdin.close()
+server.wait()
+"""
+
+
+def until_there(path):
+    end = time.monotonic() + 10
+    while not os.path.exists(path):
+        assert time.monotonic() < end, path
+        time.sleep(0.002)
+
+
+def test_an_answer_that_the_kernel_did_not_take_does_not_hide_a_change(tmp_path):
+    """Two look a file up at once, by two names. The kernel takes the answer it has first; of the other it takes nothing,
+    for that may be the older one. It is not: the file has got its content in between."""
+    command = [sys.executable, "-c", HOLD, "slow", str(tmp_path), HOST, "sftp-server", "--writable", f"{tmp_path}/host"]
+    with Mounted(tmp_path, command=command) as m:
+        os.close(os.open(m.host + "/f", os.O_WRONLY | os.O_CREAT))
+        os.link(m.host + "/f", m.host + "/slow")
+        slow = threading.Thread(target=os.stat, args=(m.guest + "/slow",))
+        slow.start()
+        until_there(f"{tmp_path}/held")
+        assert os.stat(m.guest + "/f").st_size == 0
+        os.truncate(m.host + "/f", 100)
+        (tmp_path / "go").touch()
+        slow.join()
+        began = time.monotonic()
+        fd = os.open(m.guest + "/f", os.O_RDONLY)
+        got, size = len(os.read(fd, 200)), os.fstat(fd).st_size
+        os.close(fd)
+        assert time.monotonic() - began < 0.5, "what the kernel had has run out by itself"
+        assert (got, size) == (100, 100)

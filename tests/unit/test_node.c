@@ -195,10 +195,10 @@ static void the_first_open_drops_nothing_that_could_be_there(void **state)
 
 	(void)state;
 	node_tell(&n, &attr, 0);
-	o = node_opened(&n, &attr);
+	o = node_opened(&n, &attr, 0);
 	assert_true(o.drop);
 	assert_false(o.tell);
-	o = node_opened(&n, &attr);
+	o = node_opened(&n, &attr, 0);
 	assert_false(o.drop);
 	assert_false(o.tell);
 	free(n.more);
@@ -212,12 +212,53 @@ static void a_stat_in_between_does_not_hide_a_change(void **state)
 
 	(void)state;
 	node_tell(&n, &before, 0);
-	node_opened(&n, &before);
+	node_opened(&n, &before, 0);
 	node_tell(&n, &after, 0); /* the stat: the kernel knows the new time, and keeps the old pages */
-	o = node_opened(&n, &after);
+	o = node_opened(&n, &after, 0);
 	assert_true(o.drop);
 	assert_true(o.tell);
-	assert_false(node_opened(&n, &after).drop);
+	node_untold(&n, true);
+	assert_false(node_opened(&n, &after, 0).drop);
+	free(n.more);
+}
+
+/* Of two answers that overlapped the kernel may have taken the first alone, whichever of them that was. */
+static void what_was_told_last_is_not_sure_while_something_else_was_told_before(void **state)
+{
+	struct sftp_attr empty = attr_of(70, FILE_MODE, 2000), whole = attr_of(70, FILE_MODE, 2001);
+	struct node n = {0};
+	struct node_opened o;
+
+	(void)state;
+	node_tell(&n, &empty, 0);
+	node_tell(&n, &whole, 0);
+	node_tell(&n, &whole, 0); /* as little */
+	o = node_opened(&n, &whole, 0);
+	assert_true(o.drop);
+	assert_true(o.tell);
+	node_untold(&n, true);
+	/* Nothing was told since: it has nothing, and may just be asking. */
+	o = node_opened(&n, &empty, 0);
+	assert_true(o.drop);
+	assert_false(o.tell);
+	node_tell(&n, &empty, 0);
+	o = node_opened(&n, &empty, 0);
+	assert_false(o.drop);
+	assert_false(o.tell);
+	/* It did not know the node: it had not come to what it was told. */
+	node_untold(&n, false);
+	assert_true(node_opened(&n, &empty, 0).tell);
+	free(n.more);
+}
+
+static void what_an_open_found_outdates_a_listing(void **state)
+{
+	struct sftp_attr attr = attr_of(70, FILE_MODE, 2000);
+	struct node n = {0};
+
+	(void)state;
+	node_opened(&n, &attr, 5000000);
+	assert_true(node_told_after(&n, 4999000));
 	free(n.more);
 }
 
@@ -229,10 +270,10 @@ static void a_racy_version_counts_as_changed_once_more(void **state)
 	(void)state;
 	attr.flags |= SFTP_ATTR_RACY;
 	node_tell(&n, &attr, 0);
-	assert_true(node_opened(&n, &attr).drop);
+	assert_true(node_opened(&n, &attr, 0).drop);
 	attr.flags &= ~(uint32_t)SFTP_ATTR_RACY;
-	assert_true(node_opened(&n, &attr).drop);
-	assert_false(node_opened(&n, &attr).drop);
+	assert_true(node_opened(&n, &attr, 0).drop);
+	assert_false(node_opened(&n, &attr, 0).drop);
 	free(n.more);
 }
 
@@ -245,15 +286,15 @@ static void our_own_change_is_known_and_a_strangers_is_not(void **state)
 
 	(void)state;
 	node_tell(&n, &before, 0);
-	node_opened(&n, &before);
+	node_opened(&n, &before, 0);
 	node_changed(&n, &change, 5);
-	assert_false(node_opened(&n, &own).drop);
+	assert_false(node_opened(&n, &own, 0).drop);
 	assert_int_equal(n.changed, 5);
 	/* Somebody wrote between: before our change it was not what we knew. */
 	change.mtime.sec = 2002;
 	change.after = later;
 	node_changed(&n, &change, 6);
-	assert_true(node_opened(&n, &later).drop);
+	assert_true(node_opened(&n, &later, 0).drop);
 	free(n.more);
 }
 
@@ -487,6 +528,8 @@ int main(void)
 		cmocka_unit_test(a_birth_time_tells_a_number_used_again),
 		cmocka_unit_test(the_first_open_drops_nothing_that_could_be_there),
 		cmocka_unit_test(a_stat_in_between_does_not_hide_a_change),
+		cmocka_unit_test(what_was_told_last_is_not_sure_while_something_else_was_told_before),
+		cmocka_unit_test(what_an_open_found_outdates_a_listing),
 		cmocka_unit_test(a_racy_version_counts_as_changed_once_more),
 		cmocka_unit_test(our_own_change_is_known_and_a_strangers_is_not),
 		cmocka_unit_test(what_was_read_before_an_invalidation_stays_old),
