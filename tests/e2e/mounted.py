@@ -141,6 +141,15 @@ class MountedVirtual(Mounted):
         self.argv[at:] = [*as_user(), shutil.copy(HOST, folder), *self.argv[at + 1:]]
 
 
+def faulty(folder, **env):
+    """What to put before a server's command so that its disk is faulty, as env says (faulty.c)."""
+    library = f"{folder}/faulty.so"
+    source = os.path.join(os.path.dirname(os.path.realpath(__file__)), "faulty.c")
+    flags = ["-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run(["gcc", *flags, "-o", library, source], check=True, timeout=60)
+    return ["env", f"LD_PRELOAD={library}", *(f"{name}={value}" for name, value in env.items())]
+
+
 def as_user():
     return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--groups=3001"]
 

@@ -278,5 +278,5 @@ def test_descriptors_and_memory_are_where_they_were_after_many_sessions(homeport
     for _ in range(5):
         homeport.up("--name", "other", "--mount", "~:/tmp/other")
         homeport.down("other")
-    wait_until(lambda: len(os.listdir(f"/proc/{serve}/fd")) == before, timeout=5)
+    wait_until(lambda: len(os.listdir(f"/proc/{serve}/fd")) <= before, timeout=5)
     homeport.down("first")

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import mounted
 from mounted import HOST, Mounted, attempt
 
 pytestmark = pytest.mark.root
@@ -157,11 +158,7 @@ def test_a_full_disk_is_told_once_to_each_description(full):
 @pytest.fixture
 def faulty(tmp_path, request):
     """The first `count` calls of `call` on the host's disk end with `error`: request.param."""
-    call, error, count = request.param
-    library = f"{tmp_path}/faulty.so"
-    subprocess.run(["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library,
-                    HERE + "/faulty.c"], check=True, timeout=60)
-    served = ["env", f"LD_PRELOAD={library}", f"FAULT={call} {error} {count}", HOST, "sftp-server", "--writable",
+    served = [*mounted.faulty(tmp_path, FAULT="{} {} {}".format(*request.param)), HOST, "sftp-server", "--writable",
               f"{tmp_path}/host"]
     with Mounted(tmp_path, command=served) as one:
         yield one

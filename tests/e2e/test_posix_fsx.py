@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mounted import BUILD, HOST, Mounted
+from mounted import BUILD, HOST, Mounted, faulty
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -63,3 +63,12 @@ def test_several_at_once_on_one_file_and_the_host_with_them(m, seed):
     finish(start(m.guest + "/f", seed, 1000, "-l", str(PART), "-r", "0/3"),
            start(m.guest + "/f", seed + 1, 1000, "-l", str(PART), "-r", "1/3"),
            start(m.host + "/f", seed + 2, 3000, "-l", str(PART), "-r", "2/3"))
+
+
+@pytest.mark.parametrize("call", ["pwrite", "ftruncate", "fallocate", "copy_file_range"])
+def test_a_server_that_is_one_byte_wrong_is_found_out(tmp_path, call):
+    command = [*faulty(tmp_path, WRONG=call), HOST, "sftp-server", "--writable", f"{tmp_path}/host"]
+    with Mounted(tmp_path, command=command) as m:
+        one = start(m.guest + "/f", 7, 2500)
+        said = one.communicate(timeout=200)[0]
+    assert one.returncode == 1 and said, said
