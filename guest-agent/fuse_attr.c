@@ -11,20 +11,18 @@
 #include "fuse_ops.h"
 #include "fuse_stale.h"
 #include "loop.h"
+#include "second_walk.h"
 
 /* -------------------------------------------------------------------------------------------------------- getattr */
 
 static void named_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 	uint64_t server;
 
 	if (call_reply_failed(call, reply))
 		return;
-	server = wire_get_u64(&r);
-	sftp_attr_get(&r, &attr);
-	if (!wire_read_done(&r)) {
+	if (!reply_found(reply, &server, &attr)) {
 		call_reply_malformed(call);
 		return;
 	}
@@ -50,7 +48,7 @@ static bool getattr_by_name(struct call *call)
 	struct wire_buf *b;
 
 	if (!call->req || call->file || n->flags & (NODE_IS_DIR | NODE_ROOT) || !n->parent || !n->name ||
-	    !call_in_second_walk(call))
+	    !second_walk_by_caller(call))
 		return false;
 	b = call_begin(call, NATIVE_LOOKUP);
 	wire_put_u64(b, n->parent->server);

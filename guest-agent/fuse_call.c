@@ -14,14 +14,12 @@
 #include "log.h"
 #include "lookahead.h"
 #include "loop.h"
+#include "second_walk.h"
 
 /* How soon after an interrupt its caller is looked at, and how often then. */
 #define INTERRUPT_FIRST_US 2000u
 #define INTERRUPT_AGAIN_US 100000u
 #define PF_SIGNALED        0x400u /* linux/sched.h: killed by a signal */
-
-/* ESTALE and the path that the kernel walks once more for it lie closer together. */
-#define WALK_AGAIN_US 300000u
 
 static void on_interrupt(fuse_req_t req, void *data)
 {
@@ -76,67 +74,17 @@ void call_free(struct call *call)
 	free(call);
 }
 
-/* The kernel looks the path up again, name by name: what was listed is of no use to that. */
-static void doubt_path(struct mount *m, const struct node *n)
-{
-	for (; n && n->parent && n->name; n = n->parent)
-		listing_memory_doubt(&m->listings, n->parent, n->name);
-}
-
-#define GONE(m, tid) (&(m)->gone[(unsigned)(tid) % (sizeof((m)->gone) / sizeof((m)->gone[0]))])
-
-static void path_is_gone(struct call *call)
-{
-	struct mount *m = call->mount;
-	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
-
-	doubt_path(m, call->node);
-	doubt_path(m, call->other);
-	m->gone_us = loop_now_us(m->loop);
-	GONE(m, tid)->tid = tid;
-	GONE(m, tid)->us = m->gone_us;
-	GONE(m, tid)->looked_up = false;
-}
-
-bool call_walks_again(const struct call *call)
-{
-	return loop_now_us(call->mount->loop) - call->mount->gone_us < WALK_AGAIN_US;
-}
-
-bool call_in_second_walk(const struct call *call)
-{
-	struct mount *m = call->mount;
-	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
-
-	return GONE(m, tid)->tid == tid && loop_now_us(m->loop) - GONE(m, tid)->us < WALK_AGAIN_US;
-}
-
-bool call_is_second_walk(const struct call *call, bool lookup)
-{
-	struct mount *m = call->mount;
-	int tid = call->req ? fuse_req_ctx(call->req)->pid : 0;
-
-	if (!call_in_second_walk(call) || (lookup && GONE(m, tid)->looked_up))
-		return false;
-	/* What was looked up in vain may be made next, in the same walk. */
-	if (lookup)
-		GONE(m, tid)->looked_up = true;
-	else
-		GONE(m, tid)->tid = 0;
-	return true;
-}
-
 /* The second walk came to a folder that has gone since it began: what is below that is not there, as locally. Nor is
  * what has no name any more to be linked. */
-static bool folder_is_gone(const struct call *call)
+static bool folder_is_gone(struct call *call)
 {
-	return (call->node->flags & NODE_IS_DIR || call->other) && !call->file && call_is_second_walk(call, false);
+	return (call->node->flags & NODE_IS_DIR || call->other) && !call->file && second_walk_take_end(call);
 }
 
 void call_reply_err(struct call *call, int err)
 {
 	if (err == ESTALE)
-		path_is_gone(call);
+		second_walk_begin(call);
 	if (call->req)
 		fuse_reply_err(call->req, err);
 	call_free(call);
@@ -222,15 +170,12 @@ static bool node_is_stale(const struct node *n)
 
 static void find_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
 	struct node *n = call->finding;
 	struct sftp_attr attr;
 	uint64_t server;
 
 	call->finding = NULL;
-	server = wire_get_u64(&r);
-	sftp_attr_get(&r, &attr);
-	if (reply->error == 0 && (!wire_read_done(&r) || !server)) {
+	if (!reply_found(reply, &server, &attr) && reply->error == 0) {
 		node_unref(call->mount->nodes, n);
 		call_reply_malformed(call);
 		return;
@@ -436,6 +381,15 @@ bool attr_is_outdated(const struct node *n, const struct listing *l, const struc
 	if (attr_is_old(n, l->stamp))
 		return true;
 	return node_told_after(n, l->fetched_us) && !version_same(&listed, &n->told);
+}
+
+bool reply_found(const struct sftp_reply *reply, uint64_t *server, struct sftp_attr *attr)
+{
+	struct wire_reader r = reply->body;
+
+	*server = wire_get_u64(&r);
+	sftp_attr_get(&r, attr);
+	return wire_read_done(&r) && *server;
 }
 
 void call_reply_malformed(struct call *call)

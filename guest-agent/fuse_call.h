@@ -143,16 +143,6 @@ bool call_set_other(struct call *call, fuse_ino_t ino);
 bool call_set_name(struct call *call, const char *name);
 bool call_set_other_name(struct call *call, const char *name);
 
-/* Whether somebody may walk a path the second time (ESTALE): then what is remembered is no answer. */
-bool call_walks_again(const struct call *call);
-
-/* Whether the caller was told ESTALE just now. The kernel then walks the path again, once: what it finds must do.
- * True once for a lookup and once for what follows it. */
-bool call_is_second_walk(const struct call *call, bool lookup);
-
-/* The same, as often as it is asked. */
-bool call_in_second_walk(const struct call *call);
-
 /* Answers with the reply's error, where it is one: true, answered and freed. */
 bool call_reply_failed(struct call *call, const struct sftp_reply *reply);
 
@@ -224,6 +214,10 @@ void call_reply_entry_aged(struct call *call, struct node *n, const struct sftp_
  */
 void call_reply_found(struct call *call, struct node *parent, const char *name, uint64_t server,
 		      const struct sftp_attr *attr, uint64_t stamp);
+
+/* What LOOKUP's reply brings: the number, which the server counts as given once more, and attributes. False: malformed.
+ */
+bool reply_found(const struct sftp_reply *reply, uint64_t *server, struct sftp_attr *attr);
 
 /* A malformed body: EIO, and a line in the log. */
 void call_reply_malformed(struct call *call);

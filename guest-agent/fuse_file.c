@@ -22,6 +22,7 @@
 #include "loop.h"
 #include "mount_recall.h"
 #include "open_order.h"
+#include "second_walk.h"
 
 #define FETCH_MAX     (64u << 10) /* PROTOCOL.md, OPEN: want */
 #define FETCH_KEEP_US 1000000u
@@ -105,7 +106,7 @@ static void forget_fetched(struct mount *m, const struct node *n, const struct f
 
 	for (f = TAILQ_FIRST(&m->fetched); f; f = next) {
 		next = TAILQ_NEXT(f, fetched_link);
-		if (f->node == n && !(but && f == but))
+		if (f->node == n && f != but)
 			fetched_drop(f);
 	}
 }
@@ -238,7 +239,6 @@ void open_reply(struct call *call)
 
 static void open_named_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 	uint64_t server;
 
@@ -246,9 +246,7 @@ static void open_named_done(struct call *call, const struct sftp_reply *reply)
 		call_reply_err(call, ESTALE);
 		return;
 	}
-	server = wire_get_u64(&r);
-	sftp_attr_get(&r, &attr);
-	if (!wire_read_done(&r)) {
+	if (!reply_found(reply, &server, &attr)) {
 		call_reply_malformed(call);
 		return;
 	}
@@ -285,16 +283,13 @@ static void open_send(struct call *call, uint64_t server);
 
 static void open_again_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 
 	if (reply->error) {
 		call_reply_err(call, reply->error == ESTALE ? ENOENT : reply->error); /* the folder has gone as well */
 		return;
 	}
-	call->open.server = wire_get_u64(&r);
-	sftp_attr_get(&r, &attr);
-	if (!wire_read_done(&r))
+	if (!reply_found(reply, &call->open.server, &attr))
 		call_reply_malformed(call);
 	else if (!S_ISREG(attr.mode) || !call->req)
 		call_reply_err(call, ESTALE);
@@ -403,7 +398,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!call)
 		return;
 	call->open.flags = fi->flags & ~(O_CREAT | O_EXCL);
-	call->open.retry = call_is_second_walk(call, false);
+	call->open.retry = second_walk_take_end(call);
 	call_start(call);
 }
 

@@ -17,6 +17,7 @@
 #include "fuse_ops.h"
 #include "lookahead.h"
 #include "loop.h"
+#include "second_walk.h"
 
 /* Whether the name below the node belongs to a nested share. */
 static bool name_is_ours(const struct node *parent, const char *name)
@@ -37,20 +38,17 @@ static bool refuse_ours(struct call *call, const struct node *parent, const char
 
 static void lookup_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
 	struct sftp_attr attr;
 	uint64_t server;
 
-	if (reply->error == ESTALE && call_is_second_walk(call, true)) {
+	if (reply->error == ESTALE && second_walk_take_lookup(call)) {
 		call_reply_err(call, ENOENT); /* the folder has gone since the walk began */
 		return;
 	}
 	if (call_reply_failed(call, reply))
 		return;
 	lookahead_found(call->node);
-	server = wire_get_u64(&r);
-	sftp_attr_get(&r, &attr);
-	if (!wire_read_done(&r))
+	if (!reply_found(reply, &server, &attr))
 		call_reply_malformed(call);
 	else
 		call_reply_found(call, call->node, call->name, server, &attr, reply->stamp);
@@ -97,7 +95,7 @@ static void lookup_issue(struct call *call)
 {
 	struct wire_buf *b;
 
-	if (!call_walks_again(call)) {
+	if (!second_walk_by_any(call)) {
 		if (lookup_remembered(call))
 			return;
 		lookahead_asked(call->mount, call->node);

@@ -17,6 +17,7 @@
 #include "mount.h"
 #include "node.h"
 #include "recall.h"
+#include "second_walk.h"
 #include "share.h"
 #include "write_behind.h"
 
@@ -90,13 +91,7 @@ struct mount {
 	TAILQ_HEAD(, file) fetched; /* those that hold what came with their OPEN, */
 	size_t fetched_bytes;       /* and how much that is */
 	LIST_HEAD(, dir) dirs;
-	/* Who was told ESTALE, and when: the kernel walks the path again, once. And when anybody was. */
-	struct {
-		int tid;
-		bool looked_up;
-		uint64_t us;
-	} gone[64];
-	uint64_t gone_us;
+	struct second_walk second_walk;
 	size_t write_bytes; /* written behind, of all nodes */
 	uint64_t requests;
 	uint64_t next_request; /* the number in `caller` */
