@@ -12,6 +12,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+bool notify_booted(void)
+{
+	return access("/run/systemd/system", F_OK) == 0;
+}
+
 bool notify_wanted(void)
 {
 	const char *path = getenv("NOTIFY_SOCKET");

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * notify: what a service tells systemd (sd_notify(3)), without its library: one datagram to $NOTIFY_SOCKET. Where the
- * variable is not set every call does nothing, so callers need not ask.
+ * variable is not set every call does nothing, so callers need not ask. And whether there is a systemd at all.
  */
 #ifndef HOMEPORT_NOTIFY_H
 #define HOMEPORT_NOTIFY_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Whether systemd runs this machine, and can be asked about units and sessions (sd_booted(3)). */
+bool notify_booted(void);
 
 /* Whether a service manager listens. */
 bool notify_wanted(void);

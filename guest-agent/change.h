@@ -87,9 +87,6 @@ int change_file_prepare(struct change *c);
 /* Whether the confinement of fusermount3 (Ubuntu from 25.04 on) is in force here. */
 bool change_apparmor_here(void);
 
-/* Whether systemd runs this machine. */
-bool change_systemd_here(void);
-
 /*
  * A move of the home of the user `name`, who has the helper or not, as it is now or was begun: fills in the change.
  * CHANGE_REFUSE: it cannot be; why says so.

@@ -15,6 +15,7 @@
 #include "embedded.h"
 #include "fnv.h"
 #include "installed.h"
+#include "notify.h"
 #include "run_program.h"
 #include "whole_file.h"
 
@@ -265,7 +266,7 @@ static int reload_units(int rc, char *why)
 	const char *const argv[] = {"systemctl", "daemon-reload", NULL};
 	char said[RUN_PROGRAM_SAID];
 
-	if (rc < 0 || !change_systemd_here() || run_program(argv, said) == 0)
+	if (rc < 0 || !notify_booted() || run_program(argv, said) == 0)
 		return rc;
 	said[strcspn(said, "\n")] = '\0';
 	return change_fail(why, EIO, "systemctl daemon-reload: %s", said);

@@ -31,6 +31,7 @@
 #include "etc_passwd.h"
 #include "folder_users.h"
 #include "installed.h"
+#include "notify.h"
 #include "run_program.h"
 #include "whole_file.h"
 
@@ -322,7 +323,7 @@ void change_home_notes(const struct change *c, FILE *out)
 	if (home_read(c, &h, why) < 0 || h.state >= HOME_MOVED)
 		return;
 	fprintf(out, "  note: what runs for %s keeps the old name until the next login\n", h.user.name);
-	if (change_systemd_here())
+	if (notify_booted())
 		fprintf(out, "  note: a service manager that lingers, until `systemctl restart user@%u.service`\n",
 			(unsigned)h.user.uid);
 	for (size_t i = 0; i < sizeof(in_home) / sizeof(*in_home); i++) {

@@ -2,15 +2,10 @@
 /* The agent as a service of systemd's, from boot on: enabled and started, or ended and disabled. See change.h. */
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "change.h"
+#include "notify.h"
 #include "run_program.h"
-
-bool change_systemd_here(void)
-{
-	return access("/run/systemd/system", F_OK) == 0; /* sd_booted(3) */
-}
 
 static int systemctl(const char *verb, const char *option, const char *unit, char *why)
 {
@@ -26,7 +21,7 @@ static bool is_enabled(const char *unit)
 {
 	char why[CHANGE_WHY_MAX];
 
-	return change_systemd_here() && systemctl("is-enabled", NULL, unit, why) == 0;
+	return notify_booted() && systemctl("is-enabled", NULL, unit, why) == 0;
 }
 
 static enum change_verdict service_look(const struct change *c, const struct installed *in, char *why)

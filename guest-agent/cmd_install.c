@@ -29,6 +29,7 @@
 #include "etc_passwd.h"
 #include "installed.h"
 #include "mount_policy.h"
+#include "notify.h"
 #include "run_program.h"
 #include "teller.h"
 
@@ -384,7 +385,7 @@ static void plan_renewal(void)
 /* Root asks nobody. */
 static void plan_helper(const struct request *r)
 {
-	if (!change_systemd_here()) {
+	if (!notify_booted()) {
 		refuse("--helper: there is no systemd here, which would start it");
 		return;
 	}
@@ -465,7 +466,7 @@ static void plan_install(const struct request *r)
 {
 	plan_file(CHANGE_PROGRAM, CHANGE_PROGRAM_PATH);
 	plan_file(CHANGE_MANUAL, CHANGE_MANUAL_PATH);
-	if (change_systemd_here())
+	if (notify_booted())
 		plan_file(CHANGE_UNIT, CHANGE_UNIT_PATH);
 	if (r->helper)
 		plan_helper(r);
@@ -475,7 +476,7 @@ static void plan_install(const struct request *r)
 	plan_apparmor(r);
 	if (r->move_home)
 		plan_home(r);
-	if (change_systemd_here())
+	if (notify_booted())
 		plan_service(r);
 	else if (plan.to_do)
 		fputs("  note: there is no systemd here, so no service: the first connection starts the agent\n",

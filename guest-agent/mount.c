@@ -90,13 +90,12 @@ int mount_settle(struct mount *m)
 }
 
 /* The kernel refuses what the host would take: the other way round nothing is wrong but some errors. */
-static void on_remounted(void *ctx, int error, const char *text)
+static void on_remounted(void *ctx, const char *text)
 {
 	struct mount *m = ctx;
 	bool wrong = mounter_is_read_only(m->mounter) && !is_read_only(m);
 
 	mount_set_status(m, MOUNT_MOUNTED, 0, wrong ? text : m->note);
-	(void)error;
 }
 
 /* When the shares are others than when it was asked for, or an earlier agent's were, once it is like them. */

@@ -386,7 +386,7 @@ static void on_remount_reply(struct mounter *m, const struct helper_reply *reply
 		log_warn("mount %s: it stays %s: %s", m->request.target,
 			 m->flags & HELPER_READ_ONLY ? "read-only" : "writable", reply->text);
 	if (!is_again)
-		m->events->remounted(m->ctx, (int)reply->error, reply->text);
+		m->events->remounted(m->ctx, reply->text);
 }
 
 int mounter_set_read_only(struct mounter *m, bool read_only)

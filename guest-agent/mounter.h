@@ -28,8 +28,9 @@ struct mounter_events {
 	int (*taken)(void *ctx, int fd, int memory, bool allow_other);
 	/* Nothing worked: a positive errno and a sentence. No helper is left. */
 	void (*failed)(void *ctx, int error, const char *text);
-	/* What mounter_set_read_only() asked for is so, or (a positive errno, and why) is not. */
-	void (*remounted)(void *ctx, int error, const char *text);
+	/* What mounter_set_read_only() asked for was tried: mounter_is_read_only() says how it is, text why not
+	 * otherwise. */
+	void (*remounted)(void *ctx, const char *text);
 	/* The answer to mounter_unmount(): 0, or a positive errno and why. */
 	void (*unmounted)(void *ctx, int error, const char *text);
 	/* The answer to mounter_end(): no helper is left. */

@@ -3,11 +3,10 @@
 #include "outlive.h"
 
 #include <string.h>
-#include <unistd.h>
 
+#include "notify.h"
 #include "run_program.h"
 
-#define BOOTED    "/run/systemd/system" /* sd_booted(3) */
 #define LOGIND_MS 2000
 
 bool outlive_is_yes(const char *printed)
@@ -20,7 +19,7 @@ enum outlive_way outlive_first(void)
 	static const char *const argv[] = {"loginctl", "show-session", "-p", "KillUserProcesses", "--value", NULL};
 	char said[RUN_PROGRAM_SAID];
 
-	if (access(BOOTED, F_OK) < 0 || run_program_within(LOGIND_MS, argv, said) != 0)
+	if (!notify_booted() || run_program_within(LOGIND_MS, argv, said) != 0)
 		return OUTLIVE_PLAIN;
 	return outlive_is_yes(said) ? OUTLIVE_SCOPE : OUTLIVE_PLAIN;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "etc_passwd.h"
+#include "notify.h"
 #include "run_program.h"
 
 #define SYSTEMD_MS 2000
@@ -35,7 +36,7 @@ bool own_unit_is_coming(void)
 	const char *name = getenv("USER"); /* of a user whom /etc/passwd does not have */
 	struct etc_user user;
 
-	if (access("/run/systemd/system", F_OK) < 0) /* sd_booted(3) */
+	if (!notify_booted())
 		return false;
 	if (etc_passwd_by_uid(getuid(), &user) == 0)
 		name = user.name;

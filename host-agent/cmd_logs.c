@@ -13,6 +13,7 @@
 #include "cmd.h"
 #include "desired.h"
 #include "follow.h"
+#include "notify.h"
 #include "options.h"
 #include "runtime_dir.h"
 #include "user_manager.h"
@@ -62,7 +63,7 @@ int cmd_logs(const struct options *options)
 		rc = follow_file(path, options->follow, STDOUT_FILENO);
 		return rc < 0 ? cmd_fail(EXIT_FAILED, "logs: %s: %s", path, strerror(-rc)) : EXIT_DONE;
 	}
-	if (access("/run/systemd/system", F_OK) < 0)
+	if (!notify_booted())
 		return cmd_fail(EXIT_FAILED, "logs: %s has written none", dir.name);
 	execvp(journal[0], (char *const *)journal);
 	return cmd_fail(EXIT_FAILED, "logs: journalctl: %s", strerror(errno));
