@@ -27,7 +27,7 @@ static void named_done(struct call *call, const struct sftp_reply *reply)
 		return;
 	}
 	share_forget(call->share, server, 1);
-	if (!S_ISREG(attr.mode)) {
+	if (call->node->flags & NODE_IS_DIR ? !S_ISDIR(attr.mode) : !S_ISREG(attr.mode)) {
 		call_reply_err(call, ESTALE);
 		return;
 	}
@@ -40,15 +40,17 @@ static void named_done(struct call *call, const struct sftp_reply *reply)
 
 /*
  * The kernel has walked the path a second time and asks for what it found: to see who may open it, say. Replaced once
- * more since: it would not look again, so what the name means by now is told in its place, as OPEN does.
+ * more since: it would not look again, so what the name means by now is told in its place, as OPEN does. Nor does it
+ * for opendir(3), which looks at what it has opened: and that was from memory.
  */
 static bool getattr_by_name(struct call *call)
 {
 	const struct node *n = call->node;
 	struct wire_buf *b;
 
-	if (!call->req || call->file || n->flags & (NODE_IS_DIR | NODE_ROOT) || !n->parent || !n->name ||
-	    !second_walk_by_caller(call))
+	if (!call->req || call->file || n->flags & NODE_ROOT || !n->parent || !n->name)
+		return false;
+	if (n->flags & NODE_IS_DIR ? !dir_is_from_memory(call->mount, n) : !second_walk_by_caller(call))
 		return false;
 	b = call_begin(call, NATIVE_LOOKUP);
 	wire_put_u64(b, n->parent->server);

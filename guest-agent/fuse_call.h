@@ -265,6 +265,9 @@ void file_reopen(struct call *call, struct file *f);
 /* Directories (fuse_dir.c). */
 void dir_free(struct mount *m, struct dir *d);
 
+/* Whether somebody has the directory open who asked nothing of the host for it. */
+bool dir_is_from_memory(const struct mount *m, const struct node *n);
+
 /* Our handle for a directory that an earlier agent has opened under that of its: as there is one (else 0); and made
  * where there is none (0: out of memory). */
 uint64_t dir_known(const struct mount *m, uint64_t theirs);

@@ -458,6 +458,16 @@ static struct dir *dir_new(struct mount *m, struct share *s, struct node *n, uin
 	return d;
 }
 
+bool dir_is_from_memory(const struct mount *m, const struct node *n)
+{
+	struct dir *d;
+
+	LIST_FOREACH(d, &m->dirs, link)
+	if (d->node == n && !d->fh)
+		return true;
+	return false;
+}
+
 uint64_t dir_known(const struct mount *m, uint64_t theirs)
 {
 	struct dir *d;
