@@ -370,6 +370,20 @@ static void what_was_told_later_than_a_listing_is_known_to_the_millisecond(void 
 	assert_false(node_told_after(&n, 60 * day + 1000));
 }
 
+static void a_change_that_the_kernel_was_told_of_is_not_taken_back(void **state)
+{
+	struct sftp_attr told = attr_of(70, FILE_MODE, 2000), earlier = told, later = told;
+	struct node n = {0};
+
+	assert_false(node_told_later(&n, &told));
+	earlier.ctime.sec--;
+	later.ctime.sec++;
+	node_tell(&n, &told, 0);
+	assert_true(node_told_later(&n, &earlier));
+	assert_false(node_told_later(&n, &told));
+	assert_false(node_told_later(&n, &later));
+}
+
 static void counts_that_are_full_lose_nothing(void **state)
 {
 	struct node *root, *n;
@@ -535,6 +549,7 @@ int main(void)
 		cmocka_unit_test(what_was_read_before_an_invalidation_stays_old),
 		cmocka_unit_test(many_nodes_are_found_by_every_key_and_the_few_that_are_left_too),
 		cmocka_unit_test(what_was_told_later_than_a_listing_is_known_to_the_millisecond),
+		cmocka_unit_test(a_change_that_the_kernel_was_told_of_is_not_taken_back),
 		cmocka_unit_test(counts_that_are_full_lose_nothing),
 		cmocka_unit_test(a_node_without_a_name_gets_one),
 		cmocka_unit_test(a_watch_hears_of_directories_and_of_nothing_else),
