@@ -12,8 +12,9 @@
  * start and stop in groups; each poll that finds nothing new is followed by a longer pause, up to POLL_BUSY_US for a
  * minute (1 % of a core), then up to POLL_SLOW_US, so that a quiet machine wakes up ten times a second. Each of these
  * looks whether any process was started (newest_pid.h), which makes it a minute like that as well. A machine with
- * thousands of listeners pays more a poll: the pause is never shorter than COST_FACTOR times what the last poll cost,
- * up to POLL_WORST_US. So a change is seen within 135 ms, at under half a per cent of a core for each protocol.
+ * thousands of listeners pays more a poll: the pause is never shorter than COST_FACTOR times what polls have cost of
+ * late (BUSY_FACTOR in such a minute), up to POLL_WORST_US. So a change is seen within 135 ms, at under half a per cent
+ * of a core for each protocol, and one per cent while things happen.
  *
  * TCP and UDP are asked in the same wake-ups: UDP, which takes two questions, in every other one, unless one of them
  * costs more. A machine with thousands of UDP sockets learns of its TCP listeners as fast as any other.
@@ -44,6 +45,8 @@
 #define BUSY_FOR_US   60000000u
 #define POLL_WORST_US 135000u
 #define COST_FACTOR   250u
+#define BUSY_FACTOR   100u
+#define COST_SHARE    8u /* of one poll in what they cost: a single one says little, others' work is in it */
 #define POLL_TRIES    3
 
 #define LOOK_FIRST_US 500u
@@ -63,7 +66,7 @@ struct watched {
 	bool failed; /* and the failure was passed on */
 	bool absent; /* it is no shortage: the kernel cannot be asked, or does not let us */
 	uint64_t asked_us;
-	uint64_t rest_us; /* what it cost asks for so long a pause */
+	uint64_t cost_us; /* of asking, lately */
 	uint64_t look_us; /* with a watch, the pause until it is asked without a hint */
 };
 
@@ -124,14 +127,26 @@ static int watched_dump(struct watched *w, struct sockdiag *diag)
 	return parts < 0 ? parts : !w->known || !sets_equal(&w->now, &w->last);
 }
 
+static bool is_busy(const struct listener_poll *p)
+{
+	return loop_now_us(p->loop) < p->busy_until_us;
+}
+
+/* What it costs asks for so long a pause. */
+static uint64_t watched_rest_us(const struct watched *w, const struct listener_poll *p)
+{
+	uint64_t rest = w->cost_us * (p->watch ? HINT_FACTOR : is_busy(p) ? BUSY_FACTOR : COST_FACTOR);
+
+	return rest < POLL_WORST_US ? rest : POLL_WORST_US;
+}
+
 static uint64_t watched_due_us(const struct watched *w, const struct listener_poll *p)
 {
-	uint64_t pause = p->watch ? w->look_us : p->pause_us * w->nth;
+	uint64_t pause = p->watch ? w->look_us : p->pause_us * w->nth, rest = watched_rest_us(w, p);
 
 	if (w->hinted)
 		pause = 0;
-
-	return w->asked_us + (w->rest_us > pause ? w->rest_us : pause);
+	return w->asked_us + (rest > pause ? rest : pause);
 }
 
 /* Not the time that passed: on a busy machine others have had most of that. */
@@ -151,13 +166,13 @@ static bool is_shortage(int error)
 /* Asks; returns whether there is something to pass on. */
 static bool watched_poll(struct watched *w, struct listener_poll *p)
 {
-	uint64_t began = cpu_now_us(), rest;
+	uint64_t began = cpu_now_us(), cost;
 	int rc = p->diag ? 0 : sockdiag_open(&p->diag);
 
 	if (rc == 0)
 		rc = watched_dump(w, p->diag);
-	rest = (cpu_now_us() - began) * (p->watch ? HINT_FACTOR : COST_FACTOR);
-	w->rest_us = rest < POLL_WORST_US ? rest : POLL_WORST_US;
+	cost = cpu_now_us() - began;
+	w->cost_us = w->cost_us ? (w->cost_us * (COST_SHARE - 1) + cost) / COST_SHARE : cost;
 	if (rc < 0 && rc != -EAGAIN) {
 		if (!w->failed)
 			p->events->failed(p->ctx, w->proto, rc);
@@ -258,7 +273,7 @@ static void listener_poll_rest(struct listener_poll *p, uint64_t now, bool chang
 	/* Asked in every poll: what was started in a busy time is no news at its end. */
 	if (newest_pid_changed(&p->newest) || (changed && p->told))
 		p->busy_until_us = now + BUSY_FOR_US;
-	longest = now < p->busy_until_us ? POLL_BUSY_US : POLL_SLOW_US;
+	longest = is_busy(p) ? POLL_BUSY_US : POLL_SLOW_US;
 	p->pause_us = changed ? POLL_FAST_US : p->pause_us + p->pause_us / 4;
 	if (p->pause_us > longest)
 		p->pause_us = longest;
