@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../e2e"))
 
-from net import LIBC, listen, network  # noqa: E402
+from net import LIBC, network  # noqa: E402
 
 CHANGES = 15        # of each kind, a round
 CONNECTIONS = 1000  # a run
@@ -50,12 +50,10 @@ def changes(bench, port):
     appeared, vanished = [], []
     for port in range(port, port + CHANGES):
         time.sleep(random.uniform(0.03, 0.12))
-        server = listen(bench.lab.guest, port)
-        began = time.monotonic()
+        began = bench.server("listen", port)
         appeared.append(reached(bench, port) - began)
         time.sleep(random.uniform(0.03, 0.12))
-        began = time.monotonic()
-        server.close()
+        began = bench.server("close", port)
         vanished.append(gone(events, port) - began)
     events.kill()
     events.wait()
