@@ -3,11 +3,14 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <time.h>
 
 #include <event2/event.h>
+
+#include "busy_poll.h"
 
 struct deferred {
 	STAILQ_ENTRY(deferred) next;
@@ -28,6 +31,9 @@ struct loop {
 	struct loop_hook *next_hook; /* where the running sweep goes on; a freed hook moves it */
 	STAILQ_HEAD(, deferred) deferred;
 	bool stopping;
+	struct busy_poll busy_poll;
+	unsigned came, happened; /* in this turn: descriptors that had something, and callbacks of any kind */
+	uint64_t came_us;        /* when the first of them had */
 };
 
 struct loop_fd {
@@ -39,12 +45,14 @@ struct loop_fd {
 };
 
 struct loop_timer {
+	struct loop *loop;
 	struct event *ev;
 	loop_cb *cb;
 	void *ctx;
 };
 
 struct loop_signal {
+	struct loop *loop;
 	struct event *ev;
 	loop_signal_cb *cb;
 	void *ctx;
@@ -102,6 +110,37 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
+static int loop_look(struct loop *loop, int how)
+{
+	return event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | how) < 0 ? -EIO : 0;
+}
+
+/* Until something happens, or the time is over. */
+static int loop_busy_poll(struct loop *loop, uint64_t until)
+{
+	int rc;
+
+	while (!(rc = loop_look(loop, EVLOOP_NONBLOCK)) && !loop->happened && loop_now_us(loop) < until)
+		sched_yield();
+	return rc;
+}
+
+static int loop_wait(struct loop *loop)
+{
+	uint64_t began = loop_now_us(loop);
+	bool lively = loop->came;
+	int rc = 0;
+
+	loop->came = loop->happened = 0;
+	if (lively && busy_poll_now(&loop->busy_poll))
+		rc = loop_busy_poll(loop, began + BUSY_POLL_US);
+	if (rc == 0 && !loop->happened)
+		rc = loop_look(loop, 0);
+	if (lively && loop->came)
+		busy_poll_waited(&loop->busy_poll, loop->came_us - began);
+	return rc;
+}
+
 int loop_run(struct loop *loop)
 {
 	loop->stopping = false;
@@ -109,8 +148,10 @@ int loop_run(struct loop *loop)
 	loop_run_hooks(loop);
 	loop_run_deferred(loop);
 	while (!loop->stopping) {
-		if (event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) < 0)
-			return -EIO;
+		int rc = loop_wait(loop);
+
+		if (rc < 0)
+			return rc;
 		loop_run_hooks(loop);
 		loop_run_deferred(loop);
 	}
@@ -138,6 +179,9 @@ static void on_fd_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct loop_fd *watch = arg;
 
+	if (!watch->loop->came++)
+		watch->loop->came_us = loop_now_us(watch->loop);
+	watch->loop->happened++;
 	watch->cb(watch->ctx, (int)fd, what & EV_WRITE ? LOOP_WRITE : LOOP_READ);
 }
 
@@ -200,6 +244,7 @@ static void on_timer_event(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	timer->loop->happened++;
 	timer->cb(timer->ctx);
 }
 
@@ -209,6 +254,7 @@ struct loop_timer *loop_timer_new(struct loop *loop, loop_cb *cb, void *ctx)
 
 	if (!timer)
 		return NULL;
+	timer->loop = loop;
 	timer->cb = cb;
 	timer->ctx = ctx;
 	timer->ev = evtimer_new(loop->base, on_timer_event, timer);
@@ -249,6 +295,7 @@ static void on_signal_event(evutil_socket_t signo, short what, void *arg)
 	struct loop_signal *sig = arg;
 
 	(void)what;
+	sig->loop->happened++;
 	sig->cb(sig->ctx, (int)signo);
 }
 
@@ -258,6 +305,7 @@ struct loop_signal *loop_signal_new(struct loop *loop, int signo, loop_signal_cb
 
 	if (!sig)
 		return NULL;
+	sig->loop = loop;
 	sig->cb = cb;
 	sig->ctx = ctx;
 	sig->ev = evsignal_new(loop->base, signo, on_signal_event, sig);

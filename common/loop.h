@@ -2,9 +2,10 @@
 /*
  * loop: the one event loop of a process. The only file that knows libevent is loop.c.
  *
- * A turn is: wait for descriptors, timers and signals; run their callbacks; run the after-turn hooks (where peers
- * write what the turn produced, in one go); run what was deferred (where objects that ended inside a callback are
- * freed). Every function here belongs to the loop's own thread; other threads hand work over through handoff.h.
+ * A turn is: wait for descriptors, timers and signals (awake for a moment, where that pays: busy_poll.h); run their
+ * callbacks; run the after-turn hooks (where peers write what the turn produced, in one go); run what was deferred
+ * (where objects that ended inside a callback are freed). Every function here belongs to the loop's own thread; other
+ * threads hand work over through handoff.h.
  */
 #ifndef HOMEPORT_LOOP_H
 #define HOMEPORT_LOOP_H
