@@ -5,12 +5,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "busy_poll.h"
 #include "loop.h"
 
 static struct loop *loop;
@@ -183,6 +185,62 @@ static void a_signal_is_a_callback_like_others(void **state)
 	loop_signal_free(sig);
 }
 
+/* As many waits as it takes to have tried both ways, and to have taken each in turn. */
+#define ANSWERS (2 * (BUSY_POLL_TRIAL + BUSY_POLL_CHOSEN))
+
+static void *answer_each(void *arg)
+{
+	int fd = *(int *)arg;
+	char byte;
+
+	while (read(fd, &byte, 1) == 1 && write(fd, &byte, 1) == 1)
+		;
+	return NULL;
+}
+
+static void on_answer(void *ctx, int fd, unsigned what)
+{
+	char byte;
+
+	assert_int_equal(read(fd, &byte, 1), 1);
+	assert_int_equal((uint8_t)byte, (uint8_t)calls);
+	if (++calls == ANSWERS) {
+		loop_stop(loop);
+		return;
+	}
+	byte = (char)calls;
+	assert_int_equal(write(fd, &byte, 1), 1);
+}
+
+/* Polling, and messages without end, keep no timer waiting. */
+static void on_tick(void *ctx)
+{
+	(*(int *)ctx)++;
+	loop_timer_set(timer, 1000);
+}
+
+static void polled_or_slept_every_message_and_timer_comes(void **state)
+{
+	int sv[2], ticks = 0;
+	pthread_t other;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(pthread_create(&other, NULL, answer_each, &sv[1]), 0);
+	watch = loop_fd_new(loop, sv[0], LOOP_READ, on_answer, NULL);
+	timer = loop_timer_new(loop, on_tick, &ticks);
+	loop_timer_set(timer, 1000);
+	assert_int_equal(write(sv[0], "", 1), 1);
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(calls, ANSWERS);
+	assert_true(ticks >= 5);
+	loop_timer_free(timer);
+	loop_fd_free(watch);
+	close(sv[0]);
+	pthread_join(other, NULL);
+	close(sv[1]);
+}
+
 static void what_was_deferred_outside_of_a_turn_still_runs(void **state)
 {
 	(void)state;
@@ -203,6 +261,7 @@ int main(void)
 		TEST(interest_can_be_taken_away),
 		TEST(a_stopped_timer_does_not_fire),
 		TEST(a_signal_is_a_callback_like_others),
+		TEST(polled_or_slept_every_message_and_timer_comes),
 		TEST(what_was_deferred_outside_of_a_turn_still_runs),
 	};
 
