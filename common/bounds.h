@@ -36,6 +36,8 @@
 #define MUX_QUEUE_MAX      (512u << 10) /* bytes a stream queues before mux_stream_write() takes none */
 #define MUX_MESSAGE_MAX    (4u << 20)   /* and before mux_stream_write_all() gives up: a peer that never reads */
 
+#define MUX_HANGUP_US 2000u /* for how long a FIN that nobody waits for waits for company */
+
 #define PEER_TURN_BUDGET     (1u << 20)
 #define PEER_GOODBYE_WAIT_US 500000u
 #define PEER_PART_WAIT_US    2000000u

@@ -70,6 +70,7 @@ struct mux *mux_new(bool opener, const struct mux_events *events, void *ctx)
 	TAILQ_INIT(&m->graveyard);
 	TAILQ_INIT(&m->signals);
 	TAILQ_INIT(&m->notices);
+	TAILQ_INIT(&m->hangups);
 	for (int i = 0; i < MUX_TURN_COUNT; i++)
 		TAILQ_INIT(&m->turns[i]);
 	return m;

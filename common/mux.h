@@ -120,6 +120,13 @@ void mux_hold_bulk(struct mux *m, bool hold);
 uint64_t mux_overtakes(const struct mux *m);
 bool mux_pending(const struct mux *m);
 
+/*
+ * Hang-ups are FINs that nobody waits for: who had the last word before them was the peer. They are not pending, but go
+ * with what is; who has none of that for MUX_HANGUP_US makes them pending by mux_hang_up().
+ */
+bool mux_has_hangups(const struct mux *m);
+void mux_hang_up(struct mux *m);
+
 /* Makes the calls that wait (data stored before a stream was accepted, `writable`, `closed`). mux_receive() and
  * mux_produce() end with it; who calls neither for a while (no connection) calls it once a turn. */
 void mux_deliver(struct mux *m);

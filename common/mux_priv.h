@@ -57,6 +57,7 @@ struct mux_stream {
 	TAILQ_ENTRY(mux_stream) turned; /* mux.turns[turn] */
 	TAILQ_ENTRY(mux_stream) signal; /* mux.signals */
 	TAILQ_ENTRY(mux_stream) notice; /* mux.notices */
+	TAILQ_ENTRY(mux_stream) idle;   /* mux.hangups */
 	struct mux_stream *hashed;      /* the next in its bucket */
 	const struct mux_stream_events *events;
 	void *ctx;
@@ -87,6 +88,8 @@ struct mux_stream {
 	bool limited_told : 1; /* and was, since the last CREDIT */
 	bool fin_queued : 1, fin_sent : 1;
 	bool fin_came : 1, fin_told : 1;
+	bool heard_last : 1; /* the peer's data, or FIN, came after our last data */
+	bool hanging_up : 1; /* in mux.hangups */
 	bool want_writable : 1;
 	bool pullable : 1;
 };
@@ -95,7 +98,7 @@ struct mux {
 	const struct mux_events *events;
 	void *ctx;
 	struct mux_stats stats;
-	struct mux_list streams, graveyard, signals, notices;
+	struct mux_list streams, graveyard, signals, notices, hangups;
 	struct mux_list turns[MUX_TURN_COUNT];
 	struct fifo orphans; /* REFUSE and RESET frames of streams that are gone */
 	size_t ready;        /* streams that can send data now */

@@ -7,12 +7,15 @@
  * when it has data and credit for it. mux_produce() goes through them in this order, until nothing is left or the
  * caller's space is used up:
  *
- *	control's signals and data | answers of streams that are gone | signals | sparse | bulk
+ *	control's signals and data | answers of streams that are gone | signals | sparse | bulk | hang-ups
  *
  * Sparse and bulk are fq_codel's new and old flows (RFC 8290): a stream whose queue was empty when it got at most
  * MUX_SPARSE_MAX bytes goes before all bulk, once; then it stands at bulk's end, also with an empty queue, and is
  * sparse again only when its turn there has passed: so a stream that writes little often cannot keep the others from
  * theirs. Bulk is deficit round robin. A pullable stream is bulk, of unknown length.
+ *
+ * A program that is done closes its connection, and mostly opens the next: sent by itself, a FIN costs both sides a
+ * wakeup that the next one then waits for. It is a signal only where it may end a message; else it is in `hangups`.
  */
 #include <assert.h>
 #include <errno.h>
@@ -84,7 +87,8 @@ static bool mux_stream_has_signal(const struct mux_stream *s)
 {
 	if (s->state == MUX_STATE_OFFERED || s->state == MUX_STATE_ENDED)
 		return false;
-	return !s->id || mux_accept_has_come(s) || s->limited_due || mux_credit_is_due(s) || mux_fin_is_due(s);
+	return !s->id || mux_accept_has_come(s) || s->limited_due || mux_credit_is_due(s) ||
+	       (mux_fin_is_due(s) && !s->heard_last);
 }
 
 static void mux_turn_set(struct mux_stream *s, enum mux_turn turn)
@@ -127,6 +131,22 @@ static void mux_signal_set(struct mux_stream *s, bool on)
 		TAILQ_INSERT_TAIL(&m->signals, s, signal);
 }
 
+static bool mux_stream_hangs_up(const struct mux_stream *s)
+{
+	return s->state == MUX_STATE_OPEN && mux_fin_is_due(s) && s->heard_last;
+}
+
+static void mux_hangup_set(struct mux_stream *s, bool on)
+{
+	if (s->hanging_up == on)
+		return;
+	s->hanging_up = on;
+	if (on)
+		TAILQ_INSERT_TAIL(&s->mux->hangups, s, idle);
+	else
+		TAILQ_REMOVE(&s->mux->hangups, s, idle);
+}
+
 static void mux_ready_set(struct mux_stream *s, bool ready)
 {
 	if (s->ready == ready)
@@ -145,6 +165,7 @@ void mux_stream_update(struct mux_stream *s)
 		s->deficit = MUX_QUANTUM;
 	mux_turn_set(s, turn);
 	mux_signal_set(s, mux_stream_has_signal(s));
+	mux_hangup_set(s, mux_stream_hangs_up(s));
 	mux_ready_set(s, mux_stream_sendable(s));
 	mux_tell_pending(s->mux);
 }
@@ -153,6 +174,7 @@ void mux_stream_unlist(struct mux_stream *s)
 {
 	mux_turn_set(s, MUX_TURN_NONE);
 	mux_signal_set(s, false);
+	mux_hangup_set(s, false);
 	mux_ready_set(s, false);
 }
 
@@ -243,6 +265,31 @@ static bool mux_produce_signals(struct mux *m, struct mux_out *out, bool control
 	return true;
 }
 
+static void mux_produce_hangups(struct mux *m, struct mux_out *out)
+{
+	struct mux_stream *s;
+
+	while ((s = TAILQ_FIRST(&m->hangups)) && mux_put_signals(s, out)) {
+		mux_stream_update(s);
+		mux_stream_end_if_finished(s);
+	}
+}
+
+bool mux_has_hangups(const struct mux *m)
+{
+	return !TAILQ_EMPTY(&m->hangups);
+}
+
+void mux_hang_up(struct mux *m)
+{
+	struct mux_stream *s;
+
+	while ((s = TAILQ_FIRST(&m->hangups))) {
+		s->heard_last = false;
+		mux_stream_update(s);
+	}
+}
+
 static bool mux_produce_orphans(struct mux *m, struct mux_out *out)
 {
 	const size_t size = MUX_HEADER + 1;
@@ -308,6 +355,7 @@ static bool mux_put_data(struct mux_stream *s, struct mux_out *out)
 	mux_frame_commit(out, p, s->id, MUX_DATA, n);
 	s->send_credit -= (uint32_t)n;
 	s->deficit -= (int32_t)n;
+	s->heard_last = false;
 	s->mux->stats.bytes_out += n;
 	return true;
 }
@@ -375,8 +423,8 @@ ssize_t mux_produce(struct mux *m, struct wire_buf *out, size_t max)
 	       mux_produce_orphans(m, &o) && mux_produce_signals(m, &o, false) &&
 	       mux_produce_turn(m, &o, MUX_TURN_SPARSE) && mux_produce_bulk(m, &o);
 	/* What data left behind: FIN behind a queue that is empty now, LIMITED. */
-	if (done)
-		mux_produce_signals(m, &o, false);
+	if (done && mux_produce_signals(m, &o, false))
+		mux_produce_hangups(m, &o);
 	m->pending_told = mux_pending(m);
 	mux_deliver(m);
 	mux_leave(m);

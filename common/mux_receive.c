@@ -99,7 +99,7 @@ static const char *on_fin(struct mux *m, struct mux_stream *s, const uint8_t *pa
 		return "a stream was finished that is not accepted";
 	if (s->fin_came)
 		return "a stream was finished twice";
-	s->fin_came = true;
+	s->fin_came = s->heard_last = true;
 	mux_stream_update(s);
 	/* After what is stored. */
 	mux_stream_notice(s);
@@ -137,6 +137,7 @@ static void on_data(struct mux *m, const uint8_t *data, size_t len)
 	if (!s)
 		return;
 	s->unconsumed += (uint32_t)len;
+	s->heard_last = true;
 	if (s->state == MUX_STATE_OPEN && !s->stored.len) {
 		s->events->data(s->ctx, data, len);
 	} else if (!fifo_append(&s->stored, data, len)) {
@@ -261,6 +262,7 @@ void mux_passed(struct mux *m, size_t n)
 		m->rx_stream = NULL;
 	}
 	s->unconsumed += (uint32_t)n;
+	s->heard_last = true;
 	m->depth++;
 	s->events->passed(s->ctx, n);
 	mux_leave(m);

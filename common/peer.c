@@ -40,6 +40,7 @@ struct peer {
 	uint64_t overtakes;      /* of the mux, as last seen, */
 	uint64_t mixed_until_us; /* and until when they count */
 	uint64_t timer_us;       /* when timer fires; UINT64_MAX: not set */
+	uint64_t hangup_us;      /* when hang-ups have waited long enough; UINT64_MAX: there are none */
 	uint64_t goodbye_us;     /* when GOODBYE is no longer waited for */
 	bool blocked;            /* the chan said so; `writable` follows */
 	bool dropping;           /* the connection is to be given up, */
@@ -273,6 +274,18 @@ static void peer_write(struct peer *p)
 	}
 }
 
+static void peer_tick_hangups(struct peer *p, uint64_t now_us)
+{
+	if (!mux_has_hangups(p->mux)) {
+		p->hangup_us = UINT64_MAX;
+	} else if (p->hangup_us == UINT64_MAX) {
+		p->hangup_us = now_us + MUX_HANGUP_US;
+	} else if (now_us >= p->hangup_us) {
+		p->hangup_us = UINT64_MAX;
+		mux_hang_up(p->mux);
+	}
+}
+
 static void peer_tick(struct peer *p)
 {
 	uint64_t now_us = loop_now_us(p->loop);
@@ -284,6 +297,9 @@ static void peer_tick(struct peer *p)
 		peer_drop(p, "goodbye");
 	if (p->goodbye_us < next_us)
 		next_us = p->goodbye_us;
+	peer_tick_hangups(p, now_us);
+	if (p->hangup_us < next_us)
+		next_us = p->hangup_us;
 	/* Deadlines mostly move away: a timer that fires too early is cheaper than one set every turn. */
 	if (next_us >= p->timer_us || next_us == UINT64_MAX)
 		return;
@@ -333,7 +349,7 @@ struct peer *peer_new(struct loop *loop, enum session_role role, const struct se
 	p->loop = loop;
 	p->events = events;
 	p->ctx = ctx;
-	p->timer_us = p->goodbye_us = UINT64_MAX;
+	p->timer_us = p->goodbye_us = p->hangup_us = UINT64_MAX;
 	p->session = session_new(role, hello, &peer_session_events, p);
 	p->mux = mux_new(role == SESSION_HOST, &peer_mux_events, p);
 	p->hook = loop_hook_new(loop, on_peer_turn, p);

@@ -178,8 +178,10 @@ static void relay_progress(struct relay *r)
 		return;
 	if (r->fin_came && !r->backlog.len && gather.relay != r && !r->write_ended) {
 		r->write_ended = true;
-		/* Fails only when the other side has gone already, which reading tells better. */
-		shutdown(r->fd, SHUT_WR);
+		/* Closing, which follows if it has ended as well, says the same. Fails only when the other side has
+		 * gone already, which reading tells better. */
+		if (!r->read_ended)
+			shutdown(r->fd, SHUT_WR);
 	}
 	relay_update(r);
 	if (!r->over && r->fd < 0 && !r->stream)

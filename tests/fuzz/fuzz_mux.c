@@ -30,6 +30,7 @@ static void mux_check(const struct mux *m)
 		      s->window);
 		CHECK(s->stored.len <= s->unconsumed);
 		CHECK(s->queue.len <= MUX_MESSAGE_MAX);
+		CHECK(!s->hanging_up || (s->fin_queued && !s->fin_sent));
 		queued += s->queue.len;
 		growth += s->window - MUX_CREDIT_INITIAL;
 	}
@@ -280,6 +281,7 @@ struct side {
 struct world {
 	struct side sides[2];
 	uint8_t next_key;
+	bool settling; /* hang-ups wait no longer */
 };
 
 static uint8_t byte_at(const struct flow *f, bool theirs, uint64_t i)
@@ -500,6 +502,10 @@ static void world_fill(struct pair *p, int end)
 {
 	struct mux *m = ((struct world *)p->ctx)->sides[end].m;
 
+	/* As once a turn. */
+	mux_deliver(m);
+	if (((struct world *)p->ctx)->settling)
+		mux_hang_up(m);
 	while (mux_pending(m)) {
 		size_t len;
 		uint8_t *place = session_reserve(p->session[end], SESSION_FRAME_MAX, &len);
@@ -553,6 +559,7 @@ static void fuzz_broken(struct input *in)
 		flow_accept(&w.sides[i & 1].flows[i / 2]);
 		flow_consume(&w.sides[i & 1].flows[i / 2]);
 	}
+	w.settling = true;
 	pair_settle(&p);
 	for (int i = 0; i < FLOWS; i++) {
 		world_compare(&w.sides[0].flows[i], &w.sides[1].flows[i]);

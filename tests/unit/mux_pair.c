@@ -55,10 +55,13 @@ static void on_turn_end(void *ctx)
 {
 	struct mux_pair *p = ctx;
 
-	while (mux_pending(p->host) || mux_pending(p->guest)) {
+	do {
+		mux_hang_up(p->host);
+		mux_hang_up(p->guest);
 		move(p->host, p->guest);
 		move(p->guest, p->host);
-	}
+	} while (mux_pending(p->host) || mux_pending(p->guest) || mux_has_hangups(p->host) ||
+		 mux_has_hangups(p->guest));
 }
 
 struct mux_pair *mux_pair_new(struct loop *loop, mux_pair_open_cb *guest_open, void *ctx)

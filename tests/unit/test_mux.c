@@ -278,6 +278,81 @@ static void acceptance_waits_for_what_follows_it(void **state)
 	assert_int_equal(e.fins, 1);
 }
 
+/* A program that closes a connection mostly opens another: the end of the one rides behind the other. */
+static void a_hang_up_goes_with_the_next_frames(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	b.echo = true;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	mux_stream_write(a.s, "question", 8);
+	carry_all();
+	assert_int_equal(a.got_len, 8);
+	mux_stream_fin(a.s);
+	assert_true(mux_has_hangups(host.m));
+	assert_false(mux_pending(host.m));
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	mux_stream_write(c.s, "next", 4);
+	assert_true(mux_pending(host.m));
+	/* Last: what has no space now goes later. */
+	carry(&host, &guest, 8 + 1 + 8 + 4, SIZE_MAX);
+	assert_memory_equal(d.got, "next", 4);
+	assert_int_equal(b.fins, 0);
+	carry(&host, &guest, 1 << 20, SIZE_MAX);
+	assert_int_equal(b.fins, 1);
+	/* Whoever hung up first does not wait either. */
+	mux_stream_fin(b.s);
+	assert_true(mux_has_hangups(guest.m));
+	assert_false(mux_pending(guest.m));
+	mux_hang_up(guest.m);
+	assert_false(mux_has_hangups(guest.m));
+	assert_true(mux_pending(guest.m));
+	carry_all();
+	assert_int_equal(a.closed + b.closed, 2);
+	assert_int_equal(a.reason, MUX_REASON_NONE);
+}
+
+/* The other side may wait to see that it is whole. */
+static void the_end_of_a_message_is_sent_at_once(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+	mux_stream_write(b.s, "who is there?", 13);
+	carry_all();
+	mux_stream_write(a.s, "me", 2);
+	carry_all();
+	mux_stream_fin(a.s);
+	assert_false(mux_has_hangups(host.m));
+	assert_true(mux_pending(host.m));
+	/* Also of one that has said nothing. */
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	carry_all();
+	mux_stream_fin(c.s);
+	assert_true(mux_pending(host.m));
+	carry_all();
+	assert_int_equal(b.fins + d.fins, 2);
+}
+
+static void a_stream_that_hangs_up_can_be_reset(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	b.echo = true;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	mux_stream_write(a.s, "question", 8);
+	carry_all();
+	mux_stream_fin(a.s);
+	mux_stream_reset(a.s, MUX_REASON_CANCELLED);
+	assert_false(mux_has_hangups(host.m));
+	carry_all();
+	assert_int_equal(b.closed, 1);
+	assert_int_equal(b.fins, 0);
+}
+
 static void a_refused_stream_tells_why_and_is_gone(void **state)
 {
 	(void)state;
@@ -837,6 +912,9 @@ int main(void)
 		TEST(a_stream_opens_carries_bytes_both_ways_and_ends_once),
 		TEST(frames_may_come_byte_by_byte),
 		TEST(acceptance_waits_for_what_follows_it),
+		TEST(a_hang_up_goes_with_the_next_frames),
+		TEST(the_end_of_a_message_is_sent_at_once),
+		TEST(a_stream_that_hangs_up_can_be_reset),
 		TEST(a_refused_stream_tells_why_and_is_gone),
 		TEST(data_before_the_answer_wait_and_follow_it),
 		TEST(a_stream_given_up_before_its_answer_is_told_when_events_are_set),

@@ -471,6 +471,24 @@ static void goodbye_reaches_the_other_side_with_its_words(void **state)
 	assert_null(peer_mux(host.peer));
 }
 
+static void a_hang_up_that_finds_no_company_goes_alone(void **state)
+{
+	struct flow *f = &host.flows[0];
+
+	(void)state;
+	guest.flows[0].to_send = 100;
+	connect_both();
+	run_for(50);
+	f->s = mux_open(peer_mux(host.peer), MUX_KIND_TCP, (const uint8_t *)"abc", 3, &flow_events, f);
+	run_for(50);
+	assert_true(f->finned);
+	mux_stream_fin(f->s);
+	assert_true(mux_has_hangups(peer_mux(host.peer)));
+	run_for(30);
+	assert_true(f->closed && guest.flows[0].closed);
+	assert_int_equal(f->reason, MUX_REASON_NONE);
+}
+
 static void count_turn(void *ctx)
 {
 	++*(int *)ctx;
@@ -584,6 +602,7 @@ int main(void)
 		TEST(a_connection_that_has_ended_is_not_moved_from),
 		TEST(the_round_trip_is_measured_soon_after_up),
 		TEST(goodbye_reaches_the_other_side_with_its_words),
+		TEST(a_hang_up_that_finds_no_company_goes_alone),
 		TEST(an_idle_pair_hardly_wakes),
 		TEST(a_stale_connection_does_not_disturb_the_present_one),
 		TEST(a_guest_that_lost_the_session_ends_it),
