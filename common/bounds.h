@@ -7,6 +7,7 @@
  * milliseconds of queue; a long link needs its round trip x rate, up to 16 MiB (1 Gbit/s at 130 ms). */
 #define SESSION_UNACKED_MIN (1u << 20)
 #define SESSION_UNACKED_MAX (16u << 20)
+#define SESSION_CROWDED_MIN (64u << 10) /* on a fast link, what is appended to it waits for some 100 us */
 /* One DATA frame: large enough that its header and the cipher's set-up do not show, small enough to interleave. */
 #define SESSION_FRAME_MAX (64u << 10)
 /* Acknowledge at the latest after so many bytes: a sixteenth of the smallest cap, so that it never runs dry. */
@@ -32,13 +33,22 @@
 #define MUX_CREDIT_INITIAL (256u << 10)
 #define MUX_CREDIT_MAX     (4u << 20)   /* a stream's window grows while its reader keeps up */
 #define MUX_GROWTH_MAX     (64u << 20)  /* by so much for all streams together */
-#define MUX_SPARSE_MAX     (16u << 10)  /* a backlog that goes before bulk: some dozens of small messages */
+#define MUX_SPARSE_MAX     (16u << 10)  /* a backlog that goes before bulk: some dozens of small messages, */
+#define MUX_SPARSE_SHARE   16u          /* up to this part of all that is sent, for each stream, */
+#define MUX_SPARSE_DEBT    (1u << 20)   /* and what is more is remembered up to here */
+#define MUX_OVERTAKEN_MIN  (64u << 10)  /* of others have passed since: bulk was overtaken */
 #define MUX_QUEUE_MAX      (512u << 10) /* bytes a stream queues before mux_stream_write() takes none */
 #define MUX_MESSAGE_MAX    (4u << 20)   /* and before mux_stream_write_all() gives up: a peer that never reads */
 
 #define MUX_HANGUP_US 2000u /* for how long a FIN that nobody waits for waits for company */
 
-#define PEER_TURN_BUDGET     (1u << 20)
+/* A turn of the loop reads and writes as much: alone, much at once costs least; while small messages pass as well, each
+ * of which waits for the turn it comes into, on both sides, each way, little. */
+#define PEER_TURN       (1u << 20)
+#define PEER_TURN_MIXED (32u << 10)
+/* A small message amid bulk is likely followed by others for so long. */
+#define PEER_MIXED_US 20000u
+
 #define PEER_GOODBYE_WAIT_US 500000u
 #define PEER_PART_WAIT_US    2000000u
 

@@ -6,8 +6,14 @@ void chan_set_owner(struct chan *c, const struct chan_events *events, void *ctx)
 {
 	c->events = events;
 	c->ctx = ctx;
+	c->turn = 0;
 	if (c->ops->owned)
 		c->ops->owned(c);
+}
+
+void chan_set_turn(struct chan *c, size_t max)
+{
+	c->turn = max;
 }
 
 size_t chan_write(struct chan *c, const uint8_t *data, size_t len)

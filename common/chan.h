@@ -45,6 +45,7 @@ struct chan {
 	const struct chan_ops *ops;
 	const struct chan_events *events;
 	void *ctx;
+	size_t turn; /* chan_set_turn() */
 };
 
 /* Hands the chan to its (next) owner. Bytes that arrive while events is NULL are not read. */
@@ -57,6 +58,10 @@ size_t chan_write(struct chan *c, const uint8_t *data, size_t len);
 /* The same of bytes that stay as they are until the peer says that it has them: a chan that can sends the very pages.
  * So they are not used for anything else before, and memory that is given up earlier is unmapped. */
 size_t chan_write_kept(struct chan *c, const uint8_t *data, size_t len);
+
+/* From now on a turn reads no more than so many bytes, or little more. 0: as many as it likes. It is the owner's wish,
+ * and ends with it. */
+void chan_set_turn(struct chan *c, size_t max);
 
 /* Whether what was taken has left this process, and an end would not lose it; if not, a turn follows when it has. */
 bool chan_is_flushed(const struct chan *c);

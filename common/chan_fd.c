@@ -103,6 +103,11 @@ static size_t chan_fd_move(struct chan_fd *c, int fd, size_t max)
 	return 0;
 }
 
+static size_t chan_fd_turn(const struct chan_fd *c)
+{
+	return c->chan.turn && c->chan.turn < CHAN_FD_READ ? c->chan.turn : CHAN_FD_READ;
+}
+
 /* One step of a turn that may take in *budget bytes more. True when there may be another. */
 static bool chan_fd_take(struct chan_fd *c, size_t *budget)
 {
@@ -123,7 +128,7 @@ static bool chan_fd_take(struct chan_fd *c, size_t *budget)
 	}
 	c->moving = c->moving && want;
 	if (!c->moving) {
-		chan_fd_read(c, sizeof(c->buf));
+		chan_fd_read(c, *budget);
 		return false;
 	}
 	*budget -= want;
@@ -132,11 +137,12 @@ static bool chan_fd_take(struct chan_fd *c, size_t *budget)
 
 static void on_chan_fd_readable(void *ctx, int fd, unsigned what)
 {
-	size_t budget = CHAN_FD_READ;
+	struct chan_fd *c = ctx;
+	size_t budget = chan_fd_turn(c);
 
 	(void)fd;
 	(void)what;
-	while (chan_fd_take(ctx, &budget))
+	while (chan_fd_take(c, &budget))
 		if (!budget)
 			break;
 }

@@ -148,6 +148,9 @@ struct mux_stream *mux_stream_new(struct mux *m, enum mux_state state, enum mux_
 	s->kind = kind;
 	s->state = state;
 	s->send_credit = s->recv_credit = s->window = MUX_CREDIT_INITIAL;
+	s->allowance = MUX_SPARSE_MAX;
+	s->allowance_at = m->stats.bytes_out;
+	s->others_at = m->stats.bytes_in + m->stats.bytes_out;
 	TAILQ_INSERT_TAIL(&m->streams, s, all);
 	m->stats.streams++;
 	return s;

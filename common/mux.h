@@ -114,8 +114,8 @@ void mux_passed(struct mux *m, size_t n);
 /* Appends whole frames, at most `max` bytes, to `out`. Returns the bytes appended, or -ENOMEM. */
 ssize_t mux_produce(struct mux *m, struct wire_buf *out, size_t max);
 
-/* While held, mux_produce() leaves bulk where it is. Overtakes are data frames of streams with little to say that went
- * before the bulk of others: while they go on, bulk that is already under way is what they wait for. */
+/* While held, mux_produce() leaves bulk where it is. Overtakes are data frames of streams with little to say amid bulk
+ * of others, either way: while they go on, bulk that is already under way is what they wait for. */
 void mux_hold_bulk(struct mux *m, bool hold);
 uint64_t mux_overtakes(const struct mux *m);
 bool mux_pending(const struct mux *m);

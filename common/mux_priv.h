@@ -74,6 +74,10 @@ struct mux_stream {
 	struct fifo queue;
 	uint32_t send_credit;
 	int32_t deficit;
+	int32_t allowance;     /* bytes that may go before all bulk; less than 0: it has sent too many for that, */
+	uint64_t allowance_at; /* as of when all streams together had sent so many */
+	uint64_t passed;       /* bytes of this one, both ways; */
+	uint64_t others_at;    /* and of the others, when it overtook them last */
 
 	/* Receiving: window = recv_credit + unconsumed + credit_due. */
 	struct fifo stored; /* came before it could be delivered; part of unconsumed */

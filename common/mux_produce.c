@@ -9,10 +9,11 @@
  *
  *	control's signals and data | answers of streams that are gone | signals | sparse | bulk | hang-ups
  *
- * Sparse and bulk are fq_codel's new and old flows (RFC 8290): a stream whose queue was empty when it got at most
- * MUX_SPARSE_MAX bytes goes before all bulk, once; then it stands at bulk's end, also with an empty queue, and is
- * sparse again only when its turn there has passed: so a stream that writes little often cannot keep the others from
- * theirs. Bulk is deficit round robin. A pullable stream is bulk, of unknown length.
+ * Sparse and bulk are the new and old flows of fq_codel (RFC 8290), but for when a stream is new again. There, when its
+ * turn among the old ones has passed, which takes a packet of each; of ours, some frames of each, too long for whoever
+ * asks one question after another. So it has an allowance: a share of all that is sent, up to MUX_SPARSE_MAX, less what
+ * it sends itself. What is within goes before all bulk, and a stream that writes little often cannot keep the others
+ * from theirs. Bulk is deficit round robin. A pullable stream is bulk, of unknown length.
  *
  * A program that is done closes its connection, and mostly opens the next: sent by itself, a FIN costs both sides a
  * wakeup that the next one then waits for. It is a signal only where it may end a message; else it is in `hangups`.
@@ -104,16 +105,31 @@ static void mux_turn_set(struct mux_stream *s, enum mux_turn turn)
 	s->turn = turn;
 }
 
+static void mux_allow(struct mux_stream *s)
+{
+	uint64_t gain = (s->mux->stats.bytes_out - s->allowance_at) / MUX_SPARSE_SHARE;
+	uint64_t most = (uint64_t)((int64_t)MUX_SPARSE_MAX - s->allowance);
+
+	s->allowance_at += gain * MUX_SPARSE_SHARE;
+	s->allowance += (int32_t)(gain < most ? gain : most);
+}
+
+static void mux_spend(struct mux_stream *s, int32_t n)
+{
+	s->allowance -= n;
+	if (s->allowance < -(int32_t)MUX_SPARSE_DEBT)
+		s->allowance = -(int32_t)MUX_SPARSE_DEBT;
+}
+
 static enum mux_turn mux_turn_of(const struct mux_stream *s)
 {
 	if (s->kind == MUX_KIND_CONTROL)
 		return mux_stream_sendable(s) ? MUX_TURN_CONTROL : MUX_TURN_NONE;
-	if (s->turn == MUX_TURN_BULK)
-		/* With an empty queue it keeps its place until its turn has passed. */
-		return mux_stream_sendable(s) || !s->queue.len ? MUX_TURN_BULK : MUX_TURN_NONE;
 	if (!mux_stream_sendable(s))
 		return MUX_TURN_NONE;
-	return !s->pullable && s->queue.len <= MUX_SPARSE_MAX ? MUX_TURN_SPARSE : MUX_TURN_BULK;
+	if (s->turn == MUX_TURN_BULK || s->pullable || (int64_t)s->queue.len > s->allowance)
+		return MUX_TURN_BULK;
+	return MUX_TURN_SPARSE;
 }
 
 static void mux_signal_set(struct mux_stream *s, bool on)
@@ -157,8 +173,10 @@ static void mux_ready_set(struct mux_stream *s, bool ready)
 
 void mux_stream_update(struct mux_stream *s)
 {
-	enum mux_turn turn = mux_turn_of(s);
+	enum mux_turn turn;
 
+	mux_allow(s);
+	turn = mux_turn_of(s);
 	if ((s->queue.len || s->pullable) && !s->send_credit && !s->limited_told)
 		s->limited_due = s->limited_told = true;
 	if (turn == MUX_TURN_BULK && s->turn != MUX_TURN_BULK)
@@ -355,9 +373,22 @@ static bool mux_put_data(struct mux_stream *s, struct mux_out *out)
 	mux_frame_commit(out, p, s->id, MUX_DATA, n);
 	s->send_credit -= (uint32_t)n;
 	s->deficit -= (int32_t)n;
+	mux_spend(s, (int32_t)n);
 	s->heard_last = false;
+	s->passed += n;
 	s->mux->stats.bytes_out += n;
 	return true;
+}
+
+static void mux_overtake(struct mux_stream *s)
+{
+	const struct mux_stats *all = &s->mux->stats;
+	uint64_t others = all->bytes_in + all->bytes_out - s->passed;
+
+	if (others - s->others_at < MUX_OVERTAKEN_MIN)
+		return;
+	s->others_at = others;
+	s->mux->overtakes++;
 }
 
 /* Streams of a list that are served until they have nothing more to say. */
@@ -368,13 +399,8 @@ static bool mux_produce_turn(struct mux *m, struct mux_out *out, enum mux_turn t
 	while ((s = TAILQ_FIRST(&m->turns[turn]))) {
 		if (!mux_put_data(s, out))
 			return false;
-		if (turn == MUX_TURN_SPARSE && m->ready > 1)
-			m->overtakes++;
-		if (turn == MUX_TURN_SPARSE && !s->queue.len && m->ready > 1) {
-			/* See above: it has had its share. */
-			mux_turn_set(s, MUX_TURN_BULK);
-			s->deficit = MUX_QUANTUM;
-		}
+		if (turn == MUX_TURN_SPARSE)
+			mux_overtake(s);
 		mux_stream_update(s);
 	}
 	return true;

@@ -137,6 +137,7 @@ static void on_data(struct mux *m, const uint8_t *data, size_t len)
 	if (!s)
 		return;
 	s->unconsumed += (uint32_t)len;
+	s->passed += len;
 	s->heard_last = true;
 	if (s->state == MUX_STATE_OPEN && !s->stored.len) {
 		s->events->data(s->ctx, data, len);
@@ -262,6 +263,7 @@ void mux_passed(struct mux *m, size_t n)
 		m->rx_stream = NULL;
 	}
 	s->unconsumed += (uint32_t)n;
+	s->passed += n;
 	s->heard_last = true;
 	m->depth++;
 	s->events->passed(s->ctx, n);

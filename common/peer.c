@@ -24,8 +24,6 @@
 
 /* One write ahead. */
 #define PEER_FILL (4u * SESSION_FRAME_MAX)
-/* A small message that overtakes bulk is likely followed by others for so long. */
-#define PEER_MIXED_US 20000u
 
 struct peer {
 	struct loop *loop;
@@ -213,11 +211,8 @@ static const struct mux_events peer_mux_events = {on_mux_open, on_mux_pending};
 
 /* ------------------------------------------------------------------------------------------------- what goes to it */
 
-/*
- * What is under way cannot be overtaken any more. Alone, bulk may fill the connection; while small messages go before
- * it, a quarter of that, which costs it some throughput and saves them most of their waiting.
- */
-static void peer_hold_bulk(struct peer *p)
+/* Whether small messages pass amid bulk, or did a moment ago. */
+static bool peer_is_mixed(struct peer *p)
 {
 	uint64_t overtakes = mux_overtakes(p->mux);
 
@@ -225,8 +220,16 @@ static void peer_hold_bulk(struct peer *p)
 		p->overtakes = overtakes;
 		p->mixed_until_us = loop_now_us(p->loop) + PEER_MIXED_US;
 	}
-	mux_hold_bulk(p->mux,
-		      p->mixed_until_us && session_crowded(p->session) && loop_now_us(p->loop) < p->mixed_until_us);
+	return p->mixed_until_us && loop_now_us(p->loop) < p->mixed_until_us;
+}
+
+/*
+ * What is under way cannot be overtaken any more. Alone, bulk may fill the connection; while small messages go before
+ * it, half of that, which costs it some throughput and saves them most of their waiting.
+ */
+static void peer_hold_bulk(struct peer *p)
+{
+	mux_hold_bulk(p->mux, session_crowded(p->session) && peer_is_mixed(p));
 }
 
 /* Moves frames from the mux into the session, in place. */
@@ -251,8 +254,11 @@ static void peer_fill(struct peer *p)
 
 static void peer_write(struct peer *p)
 {
-	size_t budget = PEER_TURN_BUDGET;
+	bool mixed = p->chan && peer_is_mixed(p);
+	size_t budget = mixed ? PEER_TURN_MIXED : PEER_TURN;
 
+	if (p->chan)
+		chan_set_turn(p->chan, mixed ? PEER_TURN_MIXED : 0);
 	while (p->chan && !p->blocked && !p->dropping) {
 		const uint8_t *data;
 		size_t len, taken;
@@ -267,10 +273,12 @@ static void peer_write(struct peer *p)
 		len = session_produce(p->session, &data, &kept);
 		if (!len)
 			return;
+		if (len > budget)
+			len = budget;
 		taken = kept ? chan_write_kept(p->chan, data, len) : chan_write(p->chan, data, len);
 		p->blocked = taken < len;
 		session_produced(p->session, taken, loop_now_us(p->loop));
-		budget -= taken < budget ? taken : budget;
+		budget -= taken;
 	}
 }
 

@@ -2,7 +2,7 @@
 /*
  * peer: one end of the pair. Glues a mux to its session and the session to whichever chan is there now, and gives both
  * the clock. It moves bytes once a turn (a loop hook): what the turn's callbacks queued in streams leaves in one
- * coalesced write, at most PEER_TURN_BUDGET bytes of it.
+ * coalesced write, at most PEER_TURN bytes of it.
  */
 #ifndef HOMEPORT_PEER_H
 #define HOMEPORT_PEER_H

@@ -148,6 +148,7 @@ static void session_begin(struct session *s, uint64_t now_us)
 	s->heard_us = s->attached_us = now_us;
 	s->min_rtt_us = 0;
 	s->rate_start_us = 0;
+	s->path = 0;
 	s->cap = SESSION_UNACKED_MIN;
 	s->text[0] = '\0';
 	s->self.received = s->received;
@@ -264,6 +265,8 @@ static void session_measure_rate(struct session *s, uint64_t now_us)
 	need = 2 * ((s->retain.acked - s->rate_start) * s->min_rtt_us / span);
 	if (need > SESSION_UNACKED_MAX)
 		need = SESSION_UNACKED_MAX;
+	if (need > s->path)
+		s->path = (size_t)need;
 	if (need > s->cap)
 		s->cap = (size_t)need;
 	s->rate_start_us = now_us;

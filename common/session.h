@@ -146,7 +146,7 @@ const char *session_trouble(const struct session *s);
 /* How many bytes session_send() takes now: the cap on what is unacknowledged, less what is. */
 size_t session_room(const struct session *s);
 
-/* So much of that cap is unacknowledged that what is appended now waits behind it for a while: a quarter. */
+/* So much is unacknowledged that what is appended now waits behind it: half of what the connection itself holds. */
 bool session_crowded(const struct session *s);
 
 /* Appends to our stream; at most session_room() bytes. Returns 0 or -ENOMEM. */

@@ -21,7 +21,8 @@ size_t session_room(const struct session *s)
 
 bool session_crowded(const struct session *s)
 {
-	return s->retain.end - s->retain.acked >= s->cap / 4;
+	return s->retain.end - s->retain.acked >=
+	       (s->path / 4 > SESSION_CROWDED_MIN ? s->path / 4 : SESSION_CROWDED_MIN);
 }
 
 uint8_t *session_reserve(struct session *s, size_t want, size_t *len)

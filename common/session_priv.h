@@ -42,7 +42,8 @@ struct session {
 
 	/* Out. */
 	struct retain retain;
-	size_t cap;              /* on what is not acknowledged */
+	size_t path;             /* twice what the connection was seen to hold */
+	size_t cap;              /* on what is not acknowledged: as much, but within bounds */
 	struct wire_buf control; /* frames under way that go before data; control_at bytes of them were written */
 	size_t control_at;
 	struct wire_buf merged; /* control and a little data, in one piece */

@@ -100,20 +100,21 @@ static void fetched_expire(struct mount *m)
 		fetched_drop(f);
 }
 
-static void forget_fetched(struct mount *m, const struct node *n, const struct file *but)
+/* But that of one handle; of those that are being opened, 0, too. */
+static void forget_fetched(struct mount *m, const struct node *n, uint64_t but)
 {
 	struct file *f, *next;
 
 	for (f = TAILQ_FIRST(&m->fetched); f; f = next) {
 		next = TAILQ_NEXT(f, fetched_link);
-		if (f->node == n && f != but)
+		if (f->node == n && f->handle != but)
 			fetched_drop(f);
 	}
 }
 
 void node_forget_fetched(struct mount *m, const struct node *n)
 {
-	forget_fetched(m, n, NULL);
+	forget_fetched(m, n, UINT64_MAX);
 }
 
 /* No agent is asked for it any more. */
@@ -185,7 +186,7 @@ static void open_decide(struct mount *m, struct node *n, struct file *f, const s
 	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY && !m->host_locks;
 	/* What others were brought and have not read is old: the kernel would have this one's pages of it too. */
 	if (o.drop && n->more->files > 1)
-		forget_fetched(m, n, f);
+		forget_fetched(m, n, f->handle);
 	if (o.tell)
 		node_forget_attr(m, n);
 	if (n->flags & NODE_UNTOLD)

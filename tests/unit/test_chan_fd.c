@@ -142,6 +142,30 @@ static void nothing_is_read_without_an_owner(void **state)
 	loop_free(o.loop);
 }
 
+static void a_turn_reads_no_more_than_its_owner_wishes(void **state)
+{
+	static uint8_t much[50000];
+	struct owner o = {.loop = loop_new(), .stop_on_data = true};
+	int sv[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	o.chan = chan_fd_new(o.loop, sv[0], sv[0]);
+	chan_set_owner(o.chan, &events, &o);
+	assert_int_equal(write(sv[1], much, sizeof(much)), sizeof(much));
+	for (size_t i = 1; i <= 3; i++) {
+		chan_set_turn(o.chan, 1000);
+		run(o.loop, 2000);
+		assert_int_equal(o.bytes, 1000 * i);
+	}
+	chan_set_turn(o.chan, 0);
+	run(o.loop, 2000);
+	assert_int_equal(o.bytes, sizeof(much));
+	chan_free(o.chan);
+	close(sv[1]);
+	loop_free(o.loop);
+}
+
 static void a_full_pipe_takes_no_more_and_tells_when_it_does(void **state)
 {
 	struct owner o = {.loop = loop_new(), .stop_on_writable = true};
@@ -301,6 +325,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bytes_then_end_of_file_arrive),
 		cmocka_unit_test(nothing_is_read_without_an_owner),
+		cmocka_unit_test(a_turn_reads_no_more_than_its_owner_wishes),
 		cmocka_unit_test(a_full_pipe_takes_no_more_and_tells_when_it_does),
 		cmocka_unit_test(a_broken_pipe_is_told_later_and_after_the_last_words),
 		cmocka_unit_test(what_has_an_outlet_is_moved_there),

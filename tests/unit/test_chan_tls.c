@@ -173,6 +173,30 @@ static void who_has_the_key_is_ready_and_bytes_pass_both_ways(void **state)
 	pair_end(&p);
 }
 
+/* Of the turn before, a record may be there but for its end. */
+static void a_turn_reads_little_more_than_its_owner_wishes(void **state)
+{
+	struct pair p = {.server = {.left = 1u << 20}};
+
+	(void)state;
+	pair_begin(&p, key);
+	p.client.wanted = 1;
+	run(p.loop, 2000);
+	for (int i = 0; i < 10; i++) {
+		uint64_t before = p.client.got;
+
+		chan_set_turn(p.client.chan, 40000);
+		p.client.wanted = before + 1;
+		run(p.loop, 2000);
+		assert_in_range(p.client.got - before, 1, 40000 + (16u << 10));
+	}
+	chan_set_turn(p.client.chan, 0);
+	p.client.wanted = 1u << 20;
+	run(p.loop, 2000);
+	assert_int_equal(p.client.got, 1u << 20);
+	pair_end(&p);
+}
+
 static void who_has_another_key_is_nobody(void **state)
 {
 	struct pair p = {0};
@@ -469,6 +493,7 @@ static void the_key_is_never_sent(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(who_has_the_key_is_ready_and_bytes_pass_both_ways),
+	cmocka_unit_test(a_turn_reads_little_more_than_its_owner_wishes),
 	cmocka_unit_test(who_has_another_key_is_nobody),
 	cmocka_unit_test(who_speaks_something_else_is_nobody),
 	cmocka_unit_test(who_says_nothing_is_waited_for_and_can_be_given_up),

@@ -504,17 +504,85 @@ static void held_bulk_stays_while_small_messages_overtake_it(void **state)
 	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
 	carry_all();
 	assert_int_equal(mux_overtakes(host.m), 0);
+	mux_stream_write(a.s, block, MUX_OVERTAKEN_MIN);
+	carry_all();
 	mux_hold_bulk(host.m, true);
 	mux_stream_write(a.s, block, 200000);
 	mux_stream_write(c.s, "small", 5);
 	carry(&host, &guest, 8 + 5, 100);
 	assert_int_equal(d.got_len, 5);
-	assert_int_equal(b.got_len, 0);
+	assert_int_equal(b.got_len, MUX_OVERTAKEN_MIN);
 	assert_int_equal(mux_overtakes(host.m), 1);
 	assert_true(mux_pending(host.m));
 	mux_hold_bulk(host.m, false);
 	carry_all();
-	assert_int_equal(b.got_len, 200000);
+	assert_int_equal(b.got_len, MUX_OVERTAKEN_MIN + 200000);
+}
+
+/* Of a stream that asks and has bulk for an answer, nothing is in its own way. */
+static void only_bulk_of_others_is_overtaken(void **state)
+{
+	(void)state;
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_SFTP, NULL, 0, &user_events, &a);
+	for (int i = 0; i < 10; i++) {
+		mux_stream_write(a.s, "read", 4);
+		carry_all();
+		mux_stream_write(b.s, block, 200000);
+		carry_all();
+	}
+	assert_int_equal(mux_overtakes(host.m) + mux_overtakes(guest.m), 0);
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_SFTP, NULL, 0, &user_events, &c);
+	mux_stream_write(c.s, "stat", 4);
+	carry_all();
+	/* What passed before it was there is not overtaken either. */
+	assert_int_equal(mux_overtakes(host.m), 0);
+	mux_stream_write(b.s, block, 200000);
+	carry_all();
+	mux_stream_write(c.s, "stat", 4);
+	carry_all();
+	assert_int_equal(mux_overtakes(host.m), 1);
+}
+
+static void bulk_and_a_small_stream(void)
+{
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	carry_all();
+	a.has = 1u << 30;
+	mux_stream_set_pullable(a.s);
+}
+
+/* Also before the turn of the bulk of which it was the last to overtake a part is over. */
+static void a_stream_with_little_to_say_never_waits_for_bulk(void **state)
+{
+	(void)state;
+	bulk_and_a_small_stream();
+	for (size_t i = 1; i <= 200; i++) {
+		mux_stream_write(c.s, "question", 8);
+		carry(&host, &guest, 8 + 8 + 8 + 4000, SIZE_MAX);
+		assert_int_equal(d.got_len, 8 * i);
+		carry(&guest, &host, 1 << 20, SIZE_MAX);
+	}
+	assert_true(b.got_len > 100u * 4000);
+}
+
+static void a_stream_with_much_to_say_in_small_pieces_has_its_share_and_no_more(void **state)
+{
+	(void)state;
+	bulk_and_a_small_stream();
+	for (int i = 0; i < 2000; i++) {
+		mux_stream_write(c.s, block, 1000);
+		carry(&host, &guest, 8 + 1000 + 8 + 2000, SIZE_MAX);
+		carry(&guest, &host, 1 << 20, SIZE_MAX);
+	}
+	/* It wrote a third of all, and the turns of a bulk stream are long. */
+	assert_true(d.got_len > 500000);
+	assert_true(b.got_len > 3000000);
 }
 
 static void bulk_streams_share_fairly(void **state)
@@ -923,6 +991,9 @@ int main(void)
 		TEST(the_window_grows_for_a_reader_that_keeps_up),
 		TEST(small_messages_go_before_bulk_and_control_before_all),
 		TEST(held_bulk_stays_while_small_messages_overtake_it),
+		TEST(only_bulk_of_others_is_overtaken),
+		TEST(a_stream_with_little_to_say_never_waits_for_bulk),
+		TEST(a_stream_with_much_to_say_in_small_pieces_has_its_share_and_no_more),
 		TEST(bulk_streams_share_fairly),
 		TEST(a_chatty_stream_cannot_keep_bulk_from_its_turn),
 		TEST(a_callback_may_reset_its_own_stream),

@@ -187,7 +187,11 @@ static void what_is_unacknowledged_is_bounded_and_room_comes_back(void **state)
 	(void)state;
 	greet();
 	assert_int_equal(session_room(host.s), SESSION_UNACKED_MIN);
-	assert_int_equal(session_send(host.s, block, sizeof(block)), 0);
+	assert_int_equal(session_send(host.s, block, SESSION_CROWDED_MIN - 1), 0);
+	assert_false(session_crowded(host.s));
+	assert_int_equal(session_send(host.s, block, 1), 0);
+	assert_true(session_crowded(host.s));
+	assert_int_equal(session_send(host.s, block, sizeof(block) - SESSION_CROWDED_MIN), 0);
 	assert_int_equal(session_room(host.s), 0);
 	settle();
 	assert_int_equal(guest.got_len, sizeof(block));
@@ -212,6 +216,10 @@ static void a_long_link_gets_more_under_way(void **state)
 	settle();
 	assert_true(session_room(host.s) > 8 * SESSION_UNACKED_MIN);
 	assert_true(session_room(host.s) <= SESSION_UNACKED_MAX);
+	assert_int_equal(session_send(host.s, block, SESSION_UNACKED_MIN), 0);
+	assert_false(session_crowded(host.s));
+	assert_int_equal(session_send(host.s, block, 3 * SESSION_UNACKED_MIN), 0);
+	assert_true(session_crowded(host.s));
 	/* And a fast one stays with the least. */
 	greet();
 	for (int i = 0; i < 50; i++) {
