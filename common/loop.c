@@ -6,11 +6,11 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/queue.h>
-#include <time.h>
 
 #include <event2/event.h>
 
 #include "busy_poll.h"
+#include "clock.h"
 
 struct deferred {
 	STAILQ_ENTRY(deferred) next;
@@ -167,12 +167,9 @@ void loop_stop(struct loop *loop)
 
 uint64_t loop_now_us(const struct loop *loop)
 {
-	struct timespec ts;
-
 	/* 20 ns through the vDSO: not worth a cache that is stale after a long callback. */
 	(void)loop;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+	return clock_us(CLOCK_MONOTONIC);
 }
 
 static void on_fd_event(evutil_socket_t fd, short what, void *arg)

@@ -29,6 +29,7 @@
 
 #include <linux/close_range.h>
 
+#include "clock.h"
 #include "log.h"
 #include "meet.h"
 #include "outlive.h"
@@ -53,23 +54,15 @@ static void serve_exec(const char *file, char *const argv[])
 	_exit(1);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Waits for the socket of a serve that was started; while `child` lives, if there is one. -ENOENT: it did not come. */
 static int serve_await(int ms, pid_t child)
 {
 	const struct timespec pause = {.tv_nsec = 5000000};
-	const int64_t until = now_ms() + ms;
+	const int64_t until = clock_ms(CLOCK_MONOTONIC) + ms;
 	bool ended = false;
 	int fd = -ENOENT;
 
-	while (fd == -ENOENT && !ended && now_ms() < until) {
+	while (fd == -ENOENT && !ended && clock_ms(CLOCK_MONOTONIC) < until) {
 		nanosleep(&pause, NULL);
 		ended = child && waitpid(child, NULL, WNOHANG) == child;
 		fd = meet_connect();
@@ -98,10 +91,10 @@ static int serve_start(const char *file, char *const argv[])
  * socket of its own: then there is nothing to wait for once it runs. */
 static int serve_of_unit(void)
 {
-	const int64_t until = now_ms() + ATTACH_WAIT_MS;
+	const int64_t until = clock_ms(CLOCK_MONOTONIC) + ATTACH_WAIT_MS;
 	int fd = -ENOENT;
 
-	while (fd == -ENOENT && now_ms() < until && own_unit_is_coming())
+	while (fd == -ENOENT && clock_ms(CLOCK_MONOTONIC) < until && own_unit_is_coming())
 		fd = serve_await(UNIT_LOOK_MS, 0);
 	return fd;
 }

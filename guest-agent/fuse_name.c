@@ -111,16 +111,13 @@ static void lookup_issue(struct call *call)
 /* A name on the way to a nested share: the host's directory where it has one, else one of ours. */
 static void way_done(struct call *call, const struct sftp_reply *reply)
 {
-	struct wire_reader r = reply->body;
 	struct mount *m = call->mount;
 	struct sftp_attr attr;
 	uint64_t server;
 	struct node *n;
 
 	if (!reply->error) {
-		server = wire_get_u64(&r);
-		sftp_attr_get(&r, &attr);
-		if (wire_read_done(&r) && S_ISDIR(attr.mode)) {
+		if (reply_found(reply, &server, &attr) && S_ISDIR(attr.mode)) {
 			call_reply_found(call, call->node, call->name, server, &attr, reply->stamp);
 			return;
 		}

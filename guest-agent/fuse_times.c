@@ -7,6 +7,7 @@
 
 #include <linux/fuse.h>
 
+#include "clock.h"
 #include "fuse_raw.h"
 #include "op_meter.h"
 
@@ -57,14 +58,6 @@ static enum op_kind kind_of(uint32_t opcode)
 	return kinds[opcode];
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static struct fuse_times_slot *slot_of(struct fuse_times *t, uint64_t unique)
 {
 	return &t->slots[unique / 2 % FUSE_TIMES_SLOTS]; /* the kernel's numbers are even, one after another */
@@ -76,7 +69,7 @@ void fuse_times_begin(struct fuse_times *t, uint64_t unique, uint32_t opcode)
 		return;
 	t->handled = unique;
 	t->handled_kind = kind_of(opcode);
-	t->handled_since = t->meter->timed ? now_ns() : 0;
+	t->handled_since = t->meter->timed ? clock_ns(CLOCK_MONOTONIC) : 0;
 	t->meter->counters.kinds[t->handled_kind].count++;
 	t->waiting++;
 	t->meter->waiting++;
@@ -92,7 +85,7 @@ void fuse_times_handled(struct fuse_times *t)
 static void take_time(struct fuse_times *t, enum op_kind kind, uint64_t since)
 {
 	if (since)
-		t->meter->counters.kinds[kind].times[histogram_bucket(now_ns() - since)]++;
+		t->meter->counters.kinds[kind].times[histogram_bucket(clock_ns(CLOCK_MONOTONIC) - since)]++;
 }
 
 void fuse_times_answer(struct fuse_times *t, uint64_t unique)

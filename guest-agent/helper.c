@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "fd_packet.h"
 #include "folder_users.h"
 #include "fusermount.h"
@@ -517,10 +518,7 @@ static void agent_serve(struct helper *h)
 /* Of time that the machine is awake. */
 static uint64_t now_s(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec;
+	return clock_ns(CLOCK_MONOTONIC) / 1000000000u;
 }
 
 /* The next connection, if it is of who may have the mount, is the agent's from here on. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See own_sockets.h. On the loop's thread alone. */
 #include "own_sockets.h"
+#include "clock.h"
 
 #include <stddef.h>
 #include <time.h>
@@ -18,14 +19,6 @@ struct own_socket {
 static struct own_socket sockets[OWN_SOCKETS_MAX];
 static size_t next;
 
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-}
-
 void own_sockets_add(uint64_t inode)
 {
 	sockets[next] = (struct own_socket){.inode = inode};
@@ -36,13 +29,14 @@ void own_sockets_closed(uint64_t inode)
 {
 	for (size_t i = 0; i < OWN_SOCKETS_MAX; i++)
 		if (sockets[i].inode == inode && !sockets[i].until_us)
-			sockets[i].until_us = now_us() + OWN_SOCKETS_US;
+			sockets[i].until_us = clock_us(CLOCK_MONOTONIC) + OWN_SOCKETS_US;
 }
 
 bool own_sockets_has(uint64_t inode)
 {
 	for (size_t i = 0; i < OWN_SOCKETS_MAX; i++)
-		if (sockets[i].inode == inode && (!sockets[i].until_us || now_us() < sockets[i].until_us))
+		if (sockets[i].inode == inode &&
+		    (!sockets[i].until_us || clock_us(CLOCK_MONOTONIC) < sockets[i].until_us))
 			return inode != 0;
 	return false;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See run_program.h. */
 #include "run_program.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,14 +28,6 @@ static void child(const char *const argv[], int out)
 	_exit(RUN_PROGRAM_NONE);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* Until something can be read, or the end of it; false: not before the time, if there is one. */
 static bool wait_for(int fd, int64_t until_ms)
 {
@@ -42,7 +35,7 @@ static bool wait_for(int fd, int64_t until_ms)
 	int rc;
 
 	do {
-		int64_t left = until_ms - now_ms();
+		int64_t left = until_ms - clock_ms(CLOCK_MONOTONIC);
 
 		rc = poll(&ready, 1, until_ms < 0 ? -1 : left > 0 ? (int)left : 0);
 	} while (rc < 0 && errno == EINTR);
@@ -72,7 +65,7 @@ static bool read_all(int fd, int64_t until_ms, char *said)
 
 int run_program_within(int timeout_ms, const char *const argv[], char *said)
 {
-	int64_t until_ms = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	int64_t until_ms = timeout_ms < 0 ? -1 : clock_ms(CLOCK_MONOTONIC) + timeout_ms;
 	bool in_time = true;
 	int out[2], status;
 	pid_t pid;

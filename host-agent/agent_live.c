@@ -10,6 +10,7 @@
  * Files are read on a thread (offload.h). A configuration with a mistake changes nothing.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 
 #include "agent.h"
 #include "agent_state.h"
+#include "clock.h"
 #include "config.h"
 #include "config_file.h"
 #include "desired.h"
@@ -294,11 +296,7 @@ static struct reading *reading_new(const struct agent *a)
 
 static void tell_reloading(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	notify_send("RELOADING=1\nMONOTONIC_USEC=%llu",
-		    (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+	notify_send("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_us(CLOCK_MONOTONIC));
 }
 
 unsigned agent_reload(struct agent *a)

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "cancel.h"
+#include "clock.h"
 
 #define END_WAIT_MS 1000
 /* For what a proxy was given last to leave it: it reads, encrypts and writes a few packets. */
@@ -27,14 +28,6 @@
 static pthread_mutex_t ending_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ending_less = PTHREAD_COND_INITIALIZER;
 static unsigned ending;
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void close_fd(int *fd)
 {
@@ -144,7 +137,7 @@ static int sinks_fill(struct sink *out, struct sink *err, struct cancel *cancel,
 			{.fd = *err->fd, .events = POLLIN},
 			{.fd = cancel ? cancel_fd(cancel) : -1, .events = POLLIN},
 		};
-		int64_t left = deadline - now_ms();
+		int64_t left = deadline - clock_ms(CLOCK_MONOTONIC);
 		int rc = 0;
 
 		if (left <= 0)
@@ -167,7 +160,7 @@ int child_collect(struct child *child, struct cancel *cancel, int timeout_ms, st
 {
 	struct sink out = {&child->fd, malloc(CHILD_OUTPUT_MAX + 1), 0};
 	struct sink err = {&child->err, malloc(CHILD_OUTPUT_MAX + 1), 0};
-	int rc = out.buf && err.buf ? sinks_fill(&out, &err, cancel, now_ms() + timeout_ms) : -ENOMEM;
+	int rc = out.buf && err.buf ? sinks_fill(&out, &err, cancel, clock_ms(CLOCK_MONOTONIC) + timeout_ms) : -ENOMEM;
 
 	if (rc < 0) {
 		child_end(child);
@@ -197,10 +190,10 @@ static void child_close(struct child *child)
 static bool child_has_ended(struct child *child, int wait_ms)
 {
 	const struct timespec tick = {.tv_nsec = 5000000};
-	int64_t deadline = now_ms() + wait_ms;
+	int64_t deadline = clock_ms(CLOCK_MONOTONIC) + wait_ms;
 
 	while (waitpid(child->pid, NULL, WNOHANG) == 0) {
-		if (now_ms() >= deadline)
+		if (clock_ms(CLOCK_MONOTONIC) >= deadline)
 			return false;
 		nanosleep(&tick, NULL);
 	}

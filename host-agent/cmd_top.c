@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "cmd.h"
 #include "ctl_client.h"
 #include "options.h"
@@ -211,14 +212,6 @@ static int show(struct top *t, const struct top_sample *before)
 /* --------------------------------------------------------------------------------------------------------- the agent
  */
 
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static void on_line(void *ctx, char tag, const char *text, size_t len)
 {
 	struct top_sample *sample = ctx;
@@ -243,7 +236,7 @@ static int ask(struct top *t)
 	do {
 		if (got_signal == SIGTSTP)
 			page_pause(t);
-		top_sample_reset(t->now, now_us());
+		top_sample_reset(t->now, clock_us(CLOCK_MONOTONIC));
 		sigprocmask(SIG_SETMASK, &t->waiting, &blocked);
 		rc = ctl_ask(&t->dir, question, TOP_TIMEOUT_S, on_line, t->now);
 		sigprocmask(SIG_SETMASK, &blocked, NULL);
@@ -273,7 +266,7 @@ static bool wait_until(struct top *t, uint64_t due)
 {
 	for (;;) {
 		struct pollfd input = {.fd = t->keys ? STDIN_FILENO : -1, .events = POLLIN};
-		uint64_t now = now_us(), left = due > now ? due - now : 0;
+		uint64_t now = clock_us(CLOCK_MONOTONIC), left = due > now ? due - now : 0;
 		struct timespec rest = {.tv_sec = (time_t)(left / 1000000), .tv_nsec = (long)(left % 1000000) * 1000};
 		int n = ppoll(&input, 1, &rest, &t->waiting);
 		char key;
@@ -301,13 +294,13 @@ static int run(struct top *t)
 	uint64_t interval = (uint64_t)t->options->interval_ms * 1000, due;
 	int rc = look(t);
 
-	due = now_us() + interval;
+	due = clock_us(CLOCK_MONOTONIC) + interval;
 	if (!rc && t->page)
 		rc = show(t, t->now);
 	while (!rc && wait_until(t, due)) {
 		due += interval;
-		if (due < now_us()) /* it was stopped, or the machine slept */
-			due = now_us() + interval;
+		if (due < clock_us(CLOCK_MONOTONIC)) /* it was stopped, or the machine slept */
+			due = clock_us(CLOCK_MONOTONIC) + interval;
 		rc = look(t);
 		if (!rc)
 			rc = show(t, t->last);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "ctl_socket.h"
 #include "runtime_dir.h"
 #include "wire.h"
@@ -36,14 +37,6 @@ static int ctl_connect(const struct runtime_dir *dir)
 	return rc;
 }
 
-static unsigned long long now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (unsigned long long)now.tv_sec * 1000 + (unsigned long long)now.tv_nsec / 1000000;
-}
-
 /* Hands on the whole lines there are. Returns the exit status once it came, else -EAGAIN. */
 static int take_lines(struct wire_buf *in, ctl_line_fn *line, void *ctx)
 {
@@ -63,11 +56,11 @@ static int take_lines(struct wire_buf *in, ctl_line_fn *line, void *ctx)
 
 static int read_answer(int fd, unsigned timeout_s, ctl_line_fn *line, void *ctx, struct wire_buf *in)
 {
-	unsigned long long end = now_ms() + timeout_s * 1000ull;
+	int64_t end = clock_ms(CLOCK_MONOTONIC) + (int64_t)timeout_s * 1000;
 
 	for (;;) {
 		struct pollfd watch = {.fd = fd, .events = POLLIN};
-		unsigned long long now = now_ms();
+		int64_t now = clock_ms(CLOCK_MONOTONIC);
 		uint8_t *room;
 		ssize_t n;
 		int rc;

@@ -21,6 +21,7 @@
 #include "bringer.h"
 #include "chan.h"
 #include "chan_ssh.h"
+#include "clock.h"
 #include "connector.h"
 #include "link_params.h"
 #include "log.h"
@@ -67,14 +68,6 @@ static void set_state(struct link *link, enum link_state state)
 {
 	log_debug("link: %s -> %s", link_state_name(link->state), link_state_name(state));
 	link->state = state;
-}
-
-static uint64_t clock_us(clockid_t id)
-{
-	struct timespec ts;
-
-	clock_gettime(id, &ts);
-	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
 static void wait_for(struct link *link, uint64_t pause_us)

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "clock.h"
 #include "sftp_wire.h"
 
 static enum op_kind kind_of(uint8_t type)
@@ -74,25 +75,18 @@ static enum op_kind kind_of(uint8_t type)
 	}
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 uint64_t share_counters_begin(struct share_counters *c, uint8_t type)
 {
 	atomic_fetch_add_explicit(&c->kinds[kind_of(type)].count, 1, memory_order_relaxed);
-	return atomic_load_explicit(&c->timed, memory_order_relaxed) ? now_ns() : 0;
+	return atomic_load_explicit(&c->timed, memory_order_relaxed) ? clock_ns(CLOCK_MONOTONIC) : 0;
 }
 
 void share_counters_done(struct share_counters *c, uint8_t type, uint64_t begun)
 {
 	if (begun)
-		atomic_fetch_add_explicit(&c->kinds[kind_of(type)].times[histogram_bucket(now_ns() - begun)], 1,
-					  memory_order_relaxed);
+		atomic_fetch_add_explicit(
+			&c->kinds[kind_of(type)].times[histogram_bucket(clock_ns(CLOCK_MONOTONIC) - begun)], 1,
+			memory_order_relaxed);
 }
 
 void share_counters_add(const struct share_counters *c, struct op_counters *sum)

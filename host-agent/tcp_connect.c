@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "cancel.h"
+#include "clock.h"
 #include "link_error.h"
 #include "ssh_target.h"
 
@@ -49,14 +50,6 @@ struct race {
 	size_t started;
 	int error; /* the one that says most so far */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void set_option(int fd, int level, int name, int value)
 {
@@ -226,12 +219,12 @@ static bool race_alive(const struct race *r)
 /* The connected descriptor, or a negative errno. */
 static int race_run(struct race *r, struct cancel *cancel)
 {
-	int64_t deadline = now_ms() + (int64_t)r->target->connect_timeout_s * 1000;
+	int64_t deadline = clock_ms(CLOCK_MONOTONIC) + (int64_t)r->target->connect_timeout_s * 1000;
 	int64_t next = 0;
 
 	r->fds[0] = (struct pollfd){.fd = cancel_fd(cancel), .events = POLLIN};
 	for (;;) {
-		int64_t now = now_ms(), until;
+		int64_t now = clock_ms(CLOCK_MONOTONIC), until;
 		int fd;
 
 		if (r->started < ATTEMPTS_MAX && (now >= next || (!race_alive(r) && r->started < r->count))) {
