@@ -2,13 +2,13 @@
 /* See busy_poll.h. */
 #include "busy_poll.h"
 
-/* A longer wait is no answer to anybody, and would hide those that are. */
-#define WAIT_MAX_US (4u * BUSY_POLL_US)
+/* What takes longer is no answer to anybody, and would hide those that are. */
+#define PAUSE_MAX_US (10u * BUSY_POLL_US)
 
-/* The waits of a trial, shuffled (Knuth's multiplicative hash): its highest bit. */
+/* The runs of a trial, shuffled (Knuth's multiplicative hash): its highest bit. */
 static bool is_polled(unsigned wait)
 {
-	return wait * 2654435761u >> 31;
+	return wait / BUSY_POLL_RUN * 2654435761u >> 31;
 }
 
 bool busy_poll_now(const struct busy_poll *b)
@@ -22,29 +22,37 @@ static bool polling_pays(const struct busy_poll *b)
 	return b->polled_us * b->slept * 8 < b->slept_us * b->polled * 7;
 }
 
-static void tried(struct busy_poll *b, bool polled, uint64_t us)
+static unsigned next_chosen(unsigned chosen)
 {
-	if (us > WAIT_MAX_US)
-		us = WAIT_MAX_US;
+	if (!chosen)
+		return BUSY_POLL_TRIAL;
+	return chosen < BUSY_POLL_CHOSEN ? chosen * 2 : chosen;
+}
+
+static void tried(struct busy_poll *b, bool polled, unsigned events, uint64_t us)
+{
+	if (us > PAUSE_MAX_US)
+		us = PAUSE_MAX_US;
 	if (polled) {
-		b->polled++;
+		b->polled += events;
 		b->polled_us += us;
 	} else {
-		b->slept++;
+		b->slept += events;
 		b->slept_us += us;
 	}
 }
 
-void busy_poll_waited(struct busy_poll *b, uint64_t us)
+void busy_poll_waited(struct busy_poll *b, unsigned events, uint64_t us)
 {
 	bool trial = b->stage == BUSY_POLL_TRY;
 
 	if (trial)
-		tried(b, busy_poll_now(b), us);
-	if (++b->waits < (trial ? BUSY_POLL_TRIAL : BUSY_POLL_CHOSEN))
+		tried(b, busy_poll_now(b), events, us);
+	if (++b->waits < (trial ? BUSY_POLL_TRIAL : b->chosen))
 		return;
 	if (trial)
-		*b = (struct busy_poll){.stage = polling_pays(b) ? BUSY_POLL_CHOSE : BUSY_POLL_CHOSE_SLEEP};
+		*b = (struct busy_poll){.stage = polling_pays(b) ? BUSY_POLL_CHOSE : BUSY_POLL_CHOSE_SLEEP,
+					.chosen = next_chosen(b->chosen)};
 	else
-		*b = (struct busy_poll){.stage = BUSY_POLL_TRY};
+		*b = (struct busy_poll){.stage = BUSY_POLL_TRY, .chosen = b->chosen};
 }

@@ -33,7 +33,7 @@ struct loop {
 	bool stopping;
 	struct busy_poll busy_poll;
 	unsigned came, happened; /* in this turn: descriptors that had something, and callbacks of any kind */
-	uint64_t came_us;        /* when the first of them had */
+	uint64_t came_us;        /* when the first of the last ones had */
 };
 
 struct loop_fd {
@@ -127,17 +127,17 @@ static int loop_busy_poll(struct loop *loop, uint64_t until)
 
 static int loop_wait(struct loop *loop)
 {
-	uint64_t began = loop_now_us(loop);
+	uint64_t before = loop->came_us;
 	bool lively = loop->came;
 	int rc = 0;
 
 	loop->came = loop->happened = 0;
 	if (lively && busy_poll_now(&loop->busy_poll))
-		rc = loop_busy_poll(loop, began + BUSY_POLL_US);
+		rc = loop_busy_poll(loop, loop_now_us(loop) + BUSY_POLL_US);
 	if (rc == 0 && !loop->happened)
 		rc = loop_look(loop, 0);
 	if (lively && loop->came)
-		busy_poll_waited(&loop->busy_poll, loop->came_us - began);
+		busy_poll_waited(&loop->busy_poll, loop->came, loop->came_us - before);
 	return rc;
 }
 

@@ -27,6 +27,8 @@
 #define RELAY_BUF    (64u << 10)
 #define RELAY_BULK   (4u << 10) /* a piece that large is bulk */
 #define RELAY_GATHER (256u << 10)
+/* A loop that polls sees a connection before its client has come to send: so long, it may. */
+#define RELAY_FIRST_US 8u
 
 struct relay {
 	struct loop *loop;
@@ -222,20 +224,22 @@ static void relay_flush(struct relay *r)
 	}
 }
 
-/* One read. If it brings all that it may, the rest is for the stream to ask for. */
-static void relay_read(struct relay *r)
+/* One read. If it brings all that it may, the rest is for the stream to ask for. False: there is nothing. */
+static bool relay_read(struct relay *r)
 {
 	size_t space = mux_stream_space(r->stream);
 	size_t want = space < RELAY_BUF ? space : RELAY_BUF;
 	ssize_t n;
 
 	if (!want)
-		return;
+		return true;
 	n = recv(r->fd, relay_buf, want, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
 	if (n > 0) {
 		if (mux_stream_write(r->stream, relay_buf, (size_t)n) < (size_t)n) {
 			relay_fail(r, -ENOMEM);
-			return;
+			return true;
 		}
 		if (r->caller.counters)
 			r->caller.counters->bytes_in += (size_t)n;
@@ -246,9 +250,10 @@ static void relay_read(struct relay *r)
 	} else if (n == 0) {
 		r->read_ended = true;
 		mux_stream_fin(r->stream);
-	} else if (errno != EAGAIN && errno != EINTR) {
+	} else {
 		relay_fail(r, -errno);
 	}
+	return true;
 }
 
 static size_t on_relay_pull(void *ctx, uint8_t *place, size_t max)
@@ -429,7 +434,10 @@ struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, co
 
 void relay_read_now(struct relay *r)
 {
-	relay_read(r);
+	uint64_t until = loop_now_us(r->loop) + RELAY_FIRST_US;
+
+	while (!relay_read(r) && loop_now_us(r->loop) < until)
+		;
 	relay_progress(r);
 }
 
