@@ -48,6 +48,12 @@ struct chan {
 	size_t turn; /* chan_set_turn() */
 };
 
+/* For a kind of chan: how much a turn reads, of which it could read `most`. */
+static inline size_t chan_turn(const struct chan *c, size_t most)
+{
+	return c->turn && c->turn < most ? c->turn : most;
+}
+
 /* Hands the chan to its (next) owner. Bytes that arrive while events is NULL are not read. */
 void chan_set_owner(struct chan *c, const struct chan_events *events, void *ctx);
 

@@ -103,11 +103,6 @@ static size_t chan_fd_move(struct chan_fd *c, int fd, size_t max)
 	return 0;
 }
 
-static size_t chan_fd_turn(const struct chan_fd *c)
-{
-	return c->chan.turn && c->chan.turn < CHAN_FD_READ ? c->chan.turn : CHAN_FD_READ;
-}
-
 /* One step of a turn that may take in *budget bytes more. True when there may be another. */
 static bool chan_fd_take(struct chan_fd *c, size_t *budget)
 {
@@ -138,7 +133,7 @@ static bool chan_fd_take(struct chan_fd *c, size_t *budget)
 static void on_chan_fd_readable(void *ctx, int fd, unsigned what)
 {
 	struct chan_fd *c = ctx;
-	size_t budget = chan_fd_turn(c);
+	size_t budget = chan_turn(&c->chan, CHAN_FD_READ);
 
 	(void)fd;
 	(void)what;

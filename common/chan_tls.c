@@ -288,14 +288,12 @@ static void flush(struct chan_tls *c)
 /* Reads once. False: there is nothing (more). */
 static bool fill(struct chan_tls *c)
 {
-	size_t space;
 	ssize_t n;
 
 	memmove(c->in, c->in + c->in_at, c->in_len - c->in_at);
 	c->in_len -= c->in_at;
 	c->in_at = 0;
-	space = sizeof(c->in) - c->in_len;
-	n = recv(c->fd, c->in + c->in_len, c->chan.turn && c->chan.turn < space ? c->chan.turn : space, 0);
+	n = recv(c->fd, c->in + c->in_len, chan_turn(&c->chan, sizeof(c->in) - c->in_len), 0);
 	if (n > 0)
 		c->in_len += (size_t)n;
 	else if (n == 0)

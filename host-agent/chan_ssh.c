@@ -397,7 +397,7 @@ static void on_socket(void *ctx, int fd, unsigned what)
 
 	(void)fd;
 	if (what & LOOP_READ)
-		ssh_readahead_fill(c->ahead);
+		ssh_readahead_fill(c->ahead, chan_turn(&c->chan, SSH_READAHEAD_MAX));
 	take_ahead(c);
 	/*
 	 * Also with nothing left: the socket takes more, or has an end to tell. And when libssh knows already that it

@@ -21,13 +21,10 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* What a turn of the loop takes in from one connection. */
-#define READAHEAD (256u << 10)
-
 struct ssh_readahead {
 	int fd, twin;
 	size_t at, end; /* what is left */
-	uint8_t data[READAHEAD];
+	uint8_t data[SSH_READAHEAD_MAX];
 };
 
 static _Thread_local struct ssh_readahead *entered;
@@ -59,13 +56,13 @@ size_t ssh_readahead_left(const struct ssh_readahead *r)
 	return r->end - r->at;
 }
 
-void ssh_readahead_fill(struct ssh_readahead *r)
+void ssh_readahead_fill(struct ssh_readahead *r, size_t max)
 {
 	ssize_t n;
 
 	if (r->at < r->end)
 		return;
-	n = recvfrom(r->twin, r->data, sizeof(r->data), 0, NULL, NULL);
+	n = recvfrom(r->twin, r->data, max < sizeof(r->data) ? max : sizeof(r->data), 0, NULL, NULL);
 	r->at = 0;
 	r->end = n > 0 ? (size_t)n : 0;
 }

@@ -10,6 +10,9 @@
 
 struct ssh_readahead;
 
+/* So much is read at once at most. */
+#define SSH_READAHEAD_MAX (256u << 10)
+
 /*
  * For a non-blocking socket: libssh's descriptor of it, and a duplicate to read from, which must outlive the readahead
  * as libssh may close its own. Both stay whose they are. NULL: out of memory.
@@ -17,9 +20,9 @@ struct ssh_readahead;
 struct ssh_readahead *ssh_readahead_new(int fd, int twin);
 void ssh_readahead_free(struct ssh_readahead *r); /* NULL is fine */
 
-/* Reads once, what the socket has, unless something is left of the last time. The socket's end, or its error, stays
- * there for recv() to find. */
-void ssh_readahead_fill(struct ssh_readahead *r);
+/* Reads once, what the socket has, at most `max` bytes, unless something is left of the last time. The socket's end, or
+ * its error, stays there for recv() to find. */
+void ssh_readahead_fill(struct ssh_readahead *r, size_t max);
 
 /* Bytes that were read and not yet given to recv(). */
 size_t ssh_readahead_left(const struct ssh_readahead *r);

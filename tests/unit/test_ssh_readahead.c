@@ -87,7 +87,7 @@ static void expect_nothing(int fd)
 static void what_was_read_ahead_comes_in_pieces_and_in_order(void **state)
 {
 	(void)state;
-	ssh_readahead_fill(ahead);
+	ssh_readahead_fill(ahead, SSH_READAHEAD_MAX);
 	assert_int_equal(ssh_readahead_left(ahead), TOTAL);
 	/* It is no longer in the socket: who has not entered finds none of it. */
 	expect_nothing(ours);
@@ -98,12 +98,24 @@ static void what_was_read_ahead_comes_in_pieces_and_in_order(void **state)
 	expect_nothing(ours);
 }
 
+static void no_more_is_read_ahead_than_is_asked_for(void **state)
+{
+	(void)state;
+	ssh_readahead_fill(ahead, PIECE + 1);
+	assert_int_equal(ssh_readahead_left(ahead), PIECE + 1);
+	ssh_readahead_enter(ahead);
+	expect_piece(0, PIECE);
+	expect_piece(PIECE, 1);
+	/* The rest is in the socket still. */
+	expect_piece(PIECE + 1, PIECE);
+}
+
 static void what_comes_later_waits_behind_what_is_left(void **state)
 {
 	(void)state;
-	ssh_readahead_fill(ahead);
+	ssh_readahead_fill(ahead, SSH_READAHEAD_MAX);
 	assert_int_equal(send(theirs, "later", 5, 0), 5);
-	ssh_readahead_fill(ahead);
+	ssh_readahead_fill(ahead, SSH_READAHEAD_MAX);
 	assert_int_equal(ssh_readahead_left(ahead), TOTAL);
 	ssh_readahead_enter(ahead);
 	for (size_t at = 0; at < TOTAL; at += PIECE)
@@ -126,11 +138,11 @@ static void an_end_of_file_is_found_behind_it(void **state)
 
 	(void)state;
 	shutdown(theirs, SHUT_WR);
-	ssh_readahead_fill(ahead);
+	ssh_readahead_fill(ahead, SSH_READAHEAD_MAX);
 	ssh_readahead_enter(ahead);
 	for (size_t at = 0; at < TOTAL; at += PIECE)
 		expect_piece(at, TOTAL - at < PIECE ? TOTAL - at : PIECE);
-	ssh_readahead_fill(ahead);
+	ssh_readahead_fill(ahead, SSH_READAHEAD_MAX);
 	assert_int_equal(ssh_readahead_left(ahead), 0);
 	assert_true(readable(ours) & POLLIN);
 	assert_int_equal(library_recv(ours, piece, sizeof(piece), 0), 0);
@@ -141,7 +153,7 @@ static void other_descriptors_and_waits_are_left_alone(void **state)
 	struct pollfd two[2] = {{.fd = ours, .events = POLLIN}, {.fd = theirs, .events = POLLOUT}};
 
 	(void)state;
-	ssh_readahead_fill(ahead);
+	ssh_readahead_fill(ahead, SSH_READAHEAD_MAX);
 	ssh_readahead_enter(ahead);
 	expect_nothing(theirs);
 	assert_int_equal(library_poll(two, 2, 0), 1);
@@ -163,7 +175,7 @@ static void other_threads_are_left_alone(void **state)
 	pthread_t thread;
 
 	(void)state;
-	ssh_readahead_fill(ahead);
+	ssh_readahead_fill(ahead, SSH_READAHEAD_MAX);
 	ssh_readahead_enter(ahead);
 	assert_int_equal(pthread_create(&thread, NULL, on_other_thread, NULL), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
@@ -176,6 +188,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_was_read_ahead_comes_in_pieces_and_in_order),
+		TEST(no_more_is_read_ahead_than_is_asked_for),
 		TEST(what_comes_later_waits_behind_what_is_left),
 		TEST(without_reading_ahead_the_socket_is_read),
 		TEST(an_end_of_file_is_found_behind_it),
