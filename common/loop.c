@@ -32,6 +32,7 @@ struct loop {
 	STAILQ_HEAD(, deferred) deferred;
 	bool stopping;
 	struct busy_poll busy_poll;
+	uint64_t turn;
 	unsigned came, happened; /* in this turn: descriptors that had something, and callbacks of any kind */
 	uint64_t came_us;        /* when the first of the last ones had */
 };
@@ -131,6 +132,7 @@ static int loop_wait(struct loop *loop)
 	bool lively = loop->came;
 	int rc = 0;
 
+	loop->turn++;
 	loop->came = loop->happened = 0;
 	if (lively && busy_poll_now(&loop->busy_poll))
 		rc = loop_busy_poll(loop, loop_now_us(loop) + BUSY_POLL_US);
@@ -163,6 +165,11 @@ void loop_stop(struct loop *loop)
 	loop->stopping = true;
 	/* Also from a hook or a deferred call: the next wait returns at once. */
 	event_base_loopexit(loop->base, NULL);
+}
+
+uint64_t loop_turn(const struct loop *loop)
+{
+	return loop->turn;
 }
 
 uint64_t loop_now_us(const struct loop *loop)

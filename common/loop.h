@@ -44,6 +44,9 @@ void loop_stop(struct loop *loop);
 /* Monotonic time in microseconds. */
 uint64_t loop_now_us(const struct loop *loop);
 
+/* Which turn this is; they are counted. */
+uint64_t loop_turn(const struct loop *loop);
+
 /*
  * Watches fd (level-triggered) for `interest`, which may be 0 for now. The descriptor stays the caller's and must
  * outlive the watch. NULL when out of memory or when fd cannot be watched.

@@ -22,10 +22,8 @@
 #include "unix_socket.h"
 
 #define ACCEPTS_TURN 64
-/* Of connections that are further apart, one waits at a time; to hear that there is no second costs as much as it. */
-#define CROWD_US 100u
-#define BACKLOG  1024
-#define PAUSE_US 100000u
+#define BACKLOG      1024
+#define PAUSE_US     100000u
 
 struct stream_listener {
 	struct loop *loop;
@@ -36,7 +34,7 @@ struct stream_listener {
 	int fd;
 	bool closed; /* while its own callback runs */
 	bool accepting;
-	uint64_t accepted_us; /* last */
+	uint64_t accepted; /* in which turn, last */
 	struct sock_address at;
 	struct unix_socket_file file; /* of a path */
 };
@@ -127,11 +125,12 @@ static void on_pause_over(void *ctx)
 static void on_acceptable(void *ctx, int fd, unsigned what)
 {
 	struct stream_listener *l = ctx;
-	uint64_t now_us = loop_now_us(l->loop);
-	int most = now_us - l->accepted_us < CROWD_US ? ACCEPTS_TURN : 1;
+	uint64_t turn = loop_turn(l->loop);
+	/* Mostly there is one, and to hear that there is no second costs as much as the first. A second has a turn. */
+	int most = turn == l->accepted + 1 ? ACCEPTS_TURN : 1;
 
 	l->accepting = true;
-	l->accepted_us = now_us;
+	l->accepted = turn;
 	for (int i = 0; i < most && !l->closed; i++) {
 		int one = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 

@@ -66,6 +66,40 @@ static void on_first_timer(void *ctx)
 	loop_stop(loop);
 }
 
+static uint64_t turns[4];
+
+/* Of a descriptor that stays readable: in each turn, its hook's included. */
+static void note_turn(void *ctx, int fd, unsigned what)
+{
+	turns[calls++] = loop_turn(loop);
+	if (calls == 3)
+		loop_stop(loop);
+}
+
+static void note_turn_at_its_end(void *ctx)
+{
+	if (calls == 1)
+		turns[calls++] = loop_turn(loop);
+}
+
+static void turns_are_counted(void **state)
+{
+	int sv[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(write(sv[1], "x", 1), 1);
+	watch = loop_fd_new(loop, sv[0], LOOP_READ, note_turn, NULL);
+	hooks[0] = loop_hook_new(loop, note_turn_at_its_end, NULL);
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(turns[1], turns[0]);
+	assert_int_equal(turns[2], turns[0] + 1);
+	loop_hook_free(hooks[0]);
+	loop_fd_free(watch);
+	close(sv[0]);
+	close(sv[1]);
+}
+
 static void a_turn_is_callbacks_then_hooks_then_what_was_deferred(void **state)
 {
 	(void)state;
@@ -255,6 +289,7 @@ static void what_was_deferred_outside_of_a_turn_still_runs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(turns_are_counted),
 		TEST(a_turn_is_callbacks_then_hooks_then_what_was_deferred),
 		TEST(a_hook_may_free_the_next_one),
 		TEST(a_callback_may_free_its_watch_and_is_not_called_again),
