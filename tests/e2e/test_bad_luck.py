@@ -269,12 +269,23 @@ def test_a_share_deleted_while_mounted_gives_errors_and_nothing_hangs(homeport, 
     assert not os.path.exists(host_home / "src")
 
 
+def settled(value, seconds=0.5):
+    """What value() is once it has not changed for so long."""
+    last, since = value(), time.monotonic()
+    while time.monotonic() < since + seconds:
+        time.sleep(0.02)
+        now = value()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
+
+
 def test_descriptors_and_memory_are_where_they_were_after_many_sessions(homeport, lab, host, guest, host_home):
     """The guest's agent is started by the first and would keep what any of them leaked."""
     homeport.up("--name", "first", "--no-mount")
-    wait_until(lambda: homeport.status("first")["guest"]["direct"], what="all that a session opens is open")
+    wait_until(lambda: homeport.status("first")["guest"]["direct"], what="the direct connection")
     serve = next(outer for outer, (_, line) in guest.processes().items() if "homeport-guest serve" in line)
-    before = len(os.listdir(f"/proc/{serve}/fd"))
+    before = settled(lambda: len(os.listdir(f"/proc/{serve}/fd")))  # the watch for ports may come later
     for _ in range(5):
         homeport.up("--name", "other", "--mount", "~:/tmp/other")
         homeport.down("other")
