@@ -46,6 +46,20 @@ def wait_until(condition, timeout=10.0, what="the condition", every=0.01):
         time.sleep(every)
 
 
+def serves(guest):
+    """{outer pid: command} of the agents that serve. A program that one of them starts bears its name until its exec: it
+    is left out."""
+    def parent(outer):
+        try:
+            status = open(f"/proc/{outer}/status").read()
+        except OSError:
+            return 0  # it has gone
+        return int(status.split("\nPPid:")[1].split("\n")[0])
+
+    named = {outer: line for outer, (_, line) in guest.processes().items() if "homeport-guest serve" in line}
+    return {outer: line for outer, line in named.items() if parent(outer) not in named}
+
+
 def mount_helpers(guest):
     """{outer pid: command} of who stands by a mount of the guest, and so has /dev/fuse open: not of who watches ports."""
     def opens(outer):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import mount_helpers, wait_until
+from conftest import mount_helpers, serves, wait_until
 from lab import BUILD_AT
 
 CACHE = "{}/.cache/homeport"
@@ -22,10 +22,6 @@ WAYS = [("guest", "me"), ("guest-plain", "plain"), ("guest-root", "root")]
 
 def found(guest, *starts):
     return {outer: line for outer, (_, line) in guest.processes().items() if any(s in line for s in starts)}
-
-
-def serves(guest):
-    return found(guest, "homeport-guest serve")
 
 
 def kill_serve(guest, sig=signal.SIGKILL):

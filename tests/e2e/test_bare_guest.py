@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import Homeport, mount_helpers, wait_until
+from conftest import Homeport, mount_helpers, serves, wait_until
 from lab import BUILD_AT
 
 LAB = dict(guest_binary=False)
@@ -35,10 +35,6 @@ def build(homeport):
 
 def times_brought(homeport):
     return len(re.findall(BROUGHT, homeport.logs()))
-
-
-def serves(guest):
-    return {outer: line for outer, (_, line) in guest.processes().items() if "homeport-guest serve" in line}
 
 
 @pytest.fixture

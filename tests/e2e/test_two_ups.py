@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from conftest import wait_until
+from conftest import serves, wait_until
 
 
 def test_two_ups_at_once_start_one_agent(homeport, host, lab, guest, host_home):
@@ -25,8 +25,7 @@ def test_two_sessions_to_one_guest_share_its_agent(homeport, guest, host_home):
     homeport.up("--name", "one", "--no-ports", "--mount", "~/a:/tmp/one")
     homeport.up("--name", "two", "--no-ports", "--mount", "~/b:/tmp/two")
     assert guest.cmd("cat /tmp/one/x /tmp/two/x", user="me").stdout == "1\n2\n"
-    agents = [line for _, line in guest.processes().values() if "homeport-guest serve" in line]
-    assert len(agents) == 1
+    assert len(serves(guest)) == 1
     homeport.down("one")
     assert guest.cmd("cat /tmp/two/x", user="me").stdout == "2\n"
     homeport.down("two")
