@@ -281,7 +281,13 @@ static void mux_stream_deliver_stored(struct mux_stream *s)
 	if (s->state != MUX_STATE_OPEN || !s->fin_came || s->fin_told)
 		return;
 	s->fin_told = true;
-	if (s->events->fin)
+	if (s->leave_came && !s->events->leave) {
+		mux_stream_abandon(s, MUX_REASON_PROHIBITED);
+		return;
+	}
+	if (s->leave_came)
+		s->events->leave(s->ctx);
+	else if (s->events->fin)
 		s->events->fin(s->ctx);
 	if (s->state == MUX_STATE_OPEN)
 		mux_stream_end_if_finished(s);
@@ -450,4 +456,23 @@ void mux_stream_fin(struct mux_stream *s)
 	s->fin_queued = true;
 	s->pullable = false;
 	mux_stream_update(s);
+}
+
+bool mux_stream_leave(struct mux_stream *s, struct fifo *rest)
+{
+	*rest = (struct fifo){0};
+	if (s->state == MUX_STATE_ENDED || s->fin_sent)
+		return false;
+	*rest = s->queue;
+	s->queue = (struct fifo){0};
+	s->mux->stats.queued -= rest->len;
+	s->leaving = s->fin_queued = true;
+	s->pullable = false;
+	mux_stream_update(s);
+	return true;
+}
+
+uint32_t mux_stream_id(const struct mux_stream *s)
+{
+	return s->id;
 }

@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct fifo;
 struct mux;
 struct mux_stream;
 struct wire_buf;
@@ -31,6 +32,8 @@ enum mux_kind {
 	MUX_KIND_UDP = 4,     /* the same, one a client; carries datagrams: datagram.h */
 	MUX_KIND_UNIX = 5,    /* host opens; arguments: control_msg.h, struct unix_target */
 	MUX_KIND_REVERSE = 6, /* guest opens; arguments: control_msg.h, the id of a LISTEN */
+	MUX_KIND_RIDE = 7,    /* host opens, on a lane: lane.h; arguments: the id the stream had */
+	MUX_KIND_LANE = 8,    /* host opens; carries a lane's connection */
 };
 
 /* Why a stream was refused or reset. Names by mux_reason_name(). */
@@ -61,6 +64,8 @@ struct mux_stream_events {
 	void (*writable)(void *ctx);
 	/* The peer sends no more; our direction stays open. */
 	void (*fin)(void *ctx);
+	/* The same, and what it would send goes on elsewhere. NULL: it may not, and the stream is reset. */
+	void (*leave)(void *ctx);
 	/* The stream is over (reason NONE after two FINs) and gone: the pointer is not valid after this call. */
 	void (*closed)(void *ctx, enum mux_reason reason);
 	/*
@@ -164,6 +169,13 @@ void mux_stream_consumed(struct mux_stream *s, size_t n);
 
 /* We send no more, after what is queued. */
 void mux_stream_fin(struct mux_stream *s);
+
+/* We send no more, from now on: what we would goes on elsewhere, beginning with what is queued, which is given back in
+ * *rest, the caller's; also a FIN that is queued behind it. False: FIN is sent, and stands. */
+bool mux_stream_leave(struct mux_stream *s, struct fifo *rest);
+
+/* What both sides know it by; 0 until the peer can have heard of it. No two of a mux ever have the same. */
+uint32_t mux_stream_id(const struct mux_stream *s);
 
 /* Drops the stream both ways. `closed` is not called; the pointer is gone. */
 void mux_stream_reset(struct mux_stream *s, enum mux_reason reason);

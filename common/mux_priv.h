@@ -23,6 +23,7 @@ enum mux_frame {
 	MUX_LIMITED,
 	MUX_FIN,
 	MUX_RESET,
+	MUX_LEAVE,
 	MUX_FRAME_COUNT,
 };
 
@@ -30,6 +31,7 @@ enum mux_frame {
  * What is legal per state:
  *	OPENING	 ours, not answered: we send OPEN, then DATA and FIN; the peer sends ACCEPT, REFUSE, CREDIT, RESET
  *	OFFERED	 the peer's, not answered: the peer sends DATA, FIN, LIMITED, RESET (stored); we send nothing
+ *		 (LEAVE is a FIN)
  *	OPEN	 both send everything but OPEN and the answers
  *	ENDED	 known to its user alone, until `closed` was called or the user let go
  */
@@ -92,8 +94,9 @@ struct mux_stream {
 	bool limited_told : 1; /* and was, since the last CREDIT */
 	bool fin_queued : 1, fin_sent : 1;
 	bool fin_came : 1, fin_told : 1;
-	bool heard_last : 1; /* the peer's data, or FIN, came after our last data */
-	bool hanging_up : 1; /* in mux.hangups */
+	bool leaving : 1, leave_came : 1; /* the FIN is a LEAVE */
+	bool heard_last : 1;              /* the peer's data, or FIN, came after our last data */
+	bool hanging_up : 1;              /* in mux.hangups */
 	bool want_writable : 1;
 	bool pullable : 1;
 };

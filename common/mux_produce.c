@@ -89,7 +89,7 @@ static bool mux_stream_has_signal(const struct mux_stream *s)
 	if (s->state == MUX_STATE_OFFERED || s->state == MUX_STATE_ENDED)
 		return false;
 	return !s->id || mux_accept_has_come(s) || s->limited_due || mux_credit_is_due(s) ||
-	       (mux_fin_is_due(s) && !s->heard_last);
+	       (mux_fin_is_due(s) && (!s->heard_last || s->leaving));
 }
 
 static void mux_turn_set(struct mux_stream *s, enum mux_turn turn)
@@ -149,7 +149,7 @@ static void mux_signal_set(struct mux_stream *s, bool on)
 
 static bool mux_stream_hangs_up(const struct mux_stream *s)
 {
-	return s->state == MUX_STATE_OPEN && mux_fin_is_due(s) && s->heard_last;
+	return s->state == MUX_STATE_OPEN && mux_fin_is_due(s) && s->heard_last && !s->leaving;
 }
 
 static void mux_hangup_set(struct mux_stream *s, bool on)
@@ -261,7 +261,7 @@ static bool mux_put_signals(struct mux_stream *s, struct mux_out *out)
 		s->limited_due = false;
 	}
 	if (mux_fin_is_due(s)) {
-		if (!mux_frame_put(out, s->id, MUX_FIN, 0))
+		if (!mux_frame_put(out, s->id, s->leaving ? MUX_LEAVE : MUX_FIN, 0))
 			return false;
 		s->fin_sent = true;
 	}

@@ -106,6 +106,12 @@ static const char *on_fin(struct mux *m, struct mux_stream *s, const uint8_t *pa
 	return NULL;
 }
 
+static const char *on_leave(struct mux *m, struct mux_stream *s, const uint8_t *payload, size_t len)
+{
+	s->leave_came = !s->fin_came;
+	return on_fin(m, s, payload, len);
+}
+
 static const char *on_reset(struct mux *m, struct mux_stream *s, const uint8_t *payload, size_t len)
 {
 	if (!mux_reason_sendable(payload[0]))
@@ -159,6 +165,7 @@ static const struct {
 	[MUX_LIMITED] = {0, 0, on_limited},
 	[MUX_FIN] = {0, 0, on_fin},
 	[MUX_RESET] = {1, 1, on_reset},
+	[MUX_LEAVE] = {0, 0, on_leave},
 };
 
 /* Was the id ever opened? Ids of ours are odd or even as our next one is. */

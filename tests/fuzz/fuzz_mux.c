@@ -85,6 +85,7 @@ static void hostile_act(void)
 	uint8_t op = input_u8(hostile.in);
 	struct hostile_stream *h = &hostile.streams[op >> 4 & (HOSTILE_STREAMS - 1)];
 	struct mux_stream *s = h->s;
+	struct fifo rest;
 
 	switch (op & 15) {
 	case 0:
@@ -123,6 +124,12 @@ static void hostile_act(void)
 			h->unread--;
 		}
 		break;
+	case 7:
+		if (s) {
+			mux_stream_leave(s, &rest);
+			fifo_clear(&rest);
+		}
+		break;
 	default:
 		break;
 	}
@@ -159,6 +166,7 @@ static const struct mux_stream_events hostile_events = {
 	.data = on_hostile_data,
 	.writable = on_hostile,
 	.fin = on_hostile,
+	.leave = on_hostile,
 	.closed = on_hostile_closed,
 };
 
@@ -359,6 +367,7 @@ static const struct mux_stream_events flow_events = {
 	.outlet = on_flow_outlet,
 	.passed = on_flow_passed,
 	.fin = on_flow_fin,
+	.leave = on_flow_fin,
 	.closed = on_flow_closed,
 };
 
@@ -424,6 +433,16 @@ static void flow_offer(struct flow *f, size_t n)
 	mux_stream_set_pullable(f->s);
 }
 
+/* What was not sent is as if it had not been written. */
+static void flow_leave(struct flow *f)
+{
+	struct fifo rest;
+
+	CHECK(mux_stream_leave(f->s, &rest));
+	f->sent -= rest.len;
+	fifo_clear(&rest);
+}
+
 static void flow_consume(struct flow *f)
 {
 	if (f->s && f->unread)
@@ -453,10 +472,11 @@ static void flow_step(struct world *w, struct input *in, uint8_t op)
 		flow_consume(f);
 		break;
 	case 4:
-		if (f->s && !f->finned) {
+		if (f->s && !f->finned && op & 0x80)
+			flow_leave(f);
+		else if (f->s && !f->finned)
 			mux_stream_fin(f->s);
-			f->finned = true;
-		}
+		f->finned = f->finned || f->s;
 		break;
 	case 5:
 		if (f->s && op & 0x80) {

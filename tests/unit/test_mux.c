@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "bounds.h"
+#include "fifo.h"
 #include "mux.h"
 #include "mux_priv.h"
 #include "wire.h"
@@ -22,7 +23,8 @@ struct user {
 	size_t unread; /* delivered, not consumed */
 	bool hold;     /* do not consume */
 	bool reset_on_data, echo;
-	int accepted, writable, fins, closed;
+	bool answer_leave, reset_on_leave;
+	int accepted, writable, fins, leaves, closed;
 	size_t has, pulled, passed; /* bytes */
 	int pulls, outlet;
 	enum mux_reason reason;
@@ -53,7 +55,7 @@ static void on_data(void *ctx, const uint8_t *data, size_t len)
 	struct user *u = ctx;
 
 	assert_int_equal(u->closed, 0);
-	assert_int_equal(u->fins, 0);
+	assert_int_equal(u->fins + u->leaves, 0);
 	if (u->got_len + len > u->got_size) {
 		/* Doubled: the sanitizer copies, and keeps, what a realloc leaves behind. */
 		u->got_size = 2 * (u->got_len + len);
@@ -83,6 +85,22 @@ static void on_writable(void *ctx)
 static void on_fin(void *ctx)
 {
 	((struct user *)ctx)->fins++;
+}
+
+static void on_leave(void *ctx)
+{
+	struct user *u = ctx;
+	struct fifo rest;
+
+	u->leaves++;
+	if (u->answer_leave) {
+		assert_true(mux_stream_leave(u->s, &rest));
+		fifo_clear(&rest);
+	}
+	if (u->reset_on_leave) {
+		mux_stream_reset(u->s, MUX_REASON_CANCELLED);
+		u->s = NULL;
+	}
 }
 
 static void on_closed(void *ctx, enum mux_reason reason)
@@ -126,11 +144,15 @@ static const struct mux_stream_events user_events = {
 	.data = on_data,
 	.writable = on_writable,
 	.fin = on_fin,
+	.leave = on_leave,
 	.closed = on_closed,
 	.pull = on_pull,
 	.outlet = on_outlet,
 	.passed = on_passed,
 };
+
+/* Of a user whose streams stay where they are. */
+static const struct mux_stream_events settled_events = {.data = on_data, .fin = on_fin, .closed = on_closed};
 
 static void on_open(void *ctx, struct mux_stream *s, enum mux_kind kind, const uint8_t *args, size_t len)
 {
@@ -714,7 +736,7 @@ static void what_the_document_does_not_allow_ends_the_session(void **state)
 		size_t len;
 	} bad[] = {
 		{1, 0, NULL, 0},                 /* no such type */
-		{1, 9, NULL, 0},                 /* no such type */
+		{1, 10, NULL, 0},                /* no such type */
 		{1, 1, NULL, 0},                 /* OPEN without a kind */
 		{1, 1, NULL, 2000},              /* OPEN with too much */
 		{3, 1, "\3", 1},                 /* OPEN out of order */
@@ -722,6 +744,7 @@ static void what_the_document_does_not_allow_ends_the_session(void **state)
 		{0, 4, "x", 1},                  /* no stream 0 */
 		{1, 4, "x", 1},                  /* never opened */
 		{5, 7, NULL, 0},                 /* nor this */
+		{7, 9, NULL, 0},                 /* nor this */
 		{1, 4, NULL, 0},                 /* DATA without any */
 		{1, 4, NULL, MUX_FRAME_MAX + 1}, /* too long */
 		{1, 3, "\0", 1},                 /* REFUSE of its own */
@@ -751,6 +774,7 @@ static void what_a_stream_must_not_do_in_its_state_ends_the_session(void **state
 		{8, "\12", 1},              /* LOST is never sent */
 		{8, "\77", 1},              /* unknown */
 		{7, "\0", 1},               /* FIN with something */
+		{9, "\0", 1},               /* LEAVE with something */
 	};
 
 	(void)state;
@@ -795,6 +819,7 @@ static void what_comes_late_for_an_ended_stream_is_ignored(void **state)
 	assert_int_equal(violation(1, 5, "\0\0\1\0", 4), 0);
 	assert_int_equal(violation(1, 6, NULL, 0), 0);
 	assert_int_equal(violation(1, 7, NULL, 0), 0);
+	assert_int_equal(violation(1, 9, NULL, 0), 0);
 	assert_int_equal(violation(1, 8, "\7", 1), 0);
 	assert_int_equal(violation(1, 1, "\3", 1), -EPROTO);
 }
@@ -805,6 +830,362 @@ static void open_pair(void)
 	b.outlet = -1;
 	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
 	carry_all();
+}
+
+/* What is queued has to be the bytes that the block begins with, behind the first `skipped`. */
+static void expect_rest(struct fifo *rest, size_t skipped, size_t len)
+{
+	uint8_t *bytes = malloc(len);
+
+	assert_int_equal(rest->len, len);
+	fifo_take(rest, bytes, len);
+	assert_memory_equal(bytes, block + skipped, len);
+	free(bytes);
+}
+
+static void number_block(void)
+{
+	for (size_t i = 0; i < 1u << 20; i++)
+		block[i] = (uint8_t)(i * 7 / 3);
+}
+
+/* Whoever reads or not: it is no part of what waits for credit. */
+static void leaving_waits_for_nothing_and_gives_back_what_is_queued(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	number_block();
+	open_pair();
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	carry_all();
+	b.hold = true;
+	assert_int_equal(mux_stream_write(a.s, block, MUX_QUEUE_MAX), MUX_QUEUE_MAX);
+	carry_all();
+	assert_int_equal(b.got_len, MUX_CREDIT_INITIAL);
+	assert_int_equal(mux_stream_write(c.s, block, 1000), 1000);
+	assert_int_equal(mux_stats(host.m)->queued, MUX_QUEUE_MAX - MUX_CREDIT_INITIAL + 1000);
+	assert_true(mux_stream_leave(a.s, &rest));
+	/* The other's bytes are its own. */
+	assert_int_equal(mux_stats(host.m)->queued, 1000);
+	expect_rest(&rest, MUX_CREDIT_INITIAL, MUX_QUEUE_MAX - MUX_CREDIT_INITIAL);
+	assert_true(mux_pending(host.m));
+	assert_int_equal(carry(&host, &guest, MUX_HEADER, SIZE_MAX), MUX_HEADER);
+	assert_int_equal(b.leaves, 1);
+	assert_int_equal(b.fins, 0);
+	carry_all();
+	assert_int_equal(mux_stats(host.m)->queued, 0);
+	assert_int_equal(d.got_len, 1000);
+	assert_int_equal(b.got_len, MUX_CREDIT_INITIAL);
+	assert_memory_equal(b.got, block, MUX_CREDIT_INITIAL);
+	assert_int_equal(b.leaves, 1);
+	assert_int_equal(a.closed + b.closed + a.leaves + a.fins, 0);
+}
+
+static void who_leaves_says_no_more_and_hears_the_rest(void **state)
+{
+	struct fifo rest, again;
+
+	(void)state;
+	open_pair();
+	assert_true(mux_stream_leave(a.s, &rest));
+	assert_int_equal(rest.len, 0);
+	assert_int_equal(mux_stream_space(a.s), 0);
+	assert_int_equal(mux_stream_write(a.s, "x", 1), 0);
+	assert_int_equal(mux_stream_write_all(a.s, "x", 1), -EPIPE);
+	mux_stream_fin(a.s);
+	carry_all();
+	assert_false(mux_stream_leave(a.s, &again));
+	assert_int_equal(again.len, 0);
+	assert_int_equal(b.leaves, 1);
+	/* More than a window: what is read is still credited. */
+	assert_int_equal(mux_stream_write(b.s, block, MUX_QUEUE_MAX), MUX_QUEUE_MAX);
+	carry_all();
+	assert_int_equal(a.got_len, MUX_QUEUE_MAX);
+	mux_stream_fin(b.s);
+	carry_all();
+	assert_int_equal(a.fins, 1);
+	assert_int_equal(a.leaves, 0);
+	assert_int_equal(a.closed + b.closed, 2);
+}
+
+static void a_stream_that_both_sides_leave_is_over_without_a_reason(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	open_pair();
+	b.answer_leave = true;
+	assert_true(mux_stream_leave(a.s, &rest));
+	carry(&host, &guest, 1 << 20, 1);
+	assert_int_equal(b.leaves, 1);
+	assert_int_equal(b.closed, 0);
+	carry(&guest, &host, 1 << 20, 1);
+	assert_int_equal(a.leaves, 1);
+	assert_int_equal(a.closed + b.closed, 2);
+	assert_int_equal(a.reason, MUX_REASON_NONE);
+	assert_int_equal(b.reason, MUX_REASON_NONE);
+	assert_int_equal(a.fins + b.fins, 0);
+	assert_int_equal(mux_stats(host.m)->streams + mux_stats(guest.m)->streams, 0);
+}
+
+static void both_may_leave_at_the_same_time(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	open_pair();
+	mux_stream_write(b.s, "accepted", 8);
+	carry_all();
+	assert_true(mux_stream_leave(a.s, &rest));
+	assert_true(mux_stream_leave(b.s, &rest));
+	carry_all();
+	assert_int_equal(a.leaves + b.leaves, 2);
+	assert_int_equal(a.closed + b.closed, 2);
+	assert_int_equal(a.reason + b.reason, 2 * MUX_REASON_NONE);
+}
+
+static void a_stream_that_one_side_leaves_and_the_other_finishes_is_over_without_a_reason(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	/* FIN came first, */
+	open_pair();
+	mux_stream_write(b.s, "last", 4);
+	mux_stream_fin(b.s);
+	carry_all();
+	assert_int_equal(a.fins, 1);
+	assert_true(mux_stream_leave(a.s, &rest));
+	carry_all();
+	assert_int_equal(b.leaves, 1);
+	assert_int_equal(b.fins + a.leaves, 0);
+	assert_int_equal(a.closed + b.closed, 2);
+	assert_int_equal(a.reason + b.reason, 2 * MUX_REASON_NONE);
+	/* or LEAVE, with FIN queued behind what has no credit yet. */
+	guest.next = &d;
+	c.hold = true;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	carry_all();
+	assert_int_equal(mux_stream_write(d.s, block, MUX_QUEUE_MAX), MUX_QUEUE_MAX);
+	mux_stream_fin(d.s);
+	carry_all();
+	assert_true(mux_stream_leave(c.s, &rest));
+	carry_all();
+	assert_int_equal(d.leaves, 1);
+	assert_int_equal(c.closed + d.closed, 0);
+	c.hold = false;
+	mux_stream_consumed(c.s, c.unread);
+	carry_all();
+	assert_int_equal(c.got_len, MUX_QUEUE_MAX);
+	assert_int_equal(c.fins, 1);
+	assert_int_equal(c.closed + d.closed, 2);
+	assert_int_equal(c.reason + d.reason, 2 * MUX_REASON_NONE);
+}
+
+static void a_stream_whose_user_cannot_go_elsewhere_is_reset_and_both_are_told(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	open_pair();
+	mux_stream_set_events(b.s, &settled_events, &b);
+	mux_stream_write(a.s, "before", 6);
+	carry_all();
+	assert_true(mux_stream_leave(a.s, &rest));
+	carry_all();
+	assert_memory_equal(b.got, "before", 6);
+	assert_int_equal(b.closed, 1);
+	assert_int_equal(b.reason, MUX_REASON_PROHIBITED);
+	assert_int_equal(a.closed, 1);
+	assert_int_equal(a.reason, MUX_REASON_PROHIBITED);
+	assert_int_equal(b.fins + b.leaves + a.fins + a.leaves, 0);
+	assert_int_equal(mux_stats(host.m)->streams + mux_stats(guest.m)->streams, 0);
+	/* Nothing is left that would disturb the next. */
+	guest.next = &d;
+	c.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &c);
+	mux_stream_write(c.s, "next", 4);
+	carry_all();
+	assert_memory_equal(d.got, "next", 4);
+}
+
+/* FIN goes where what is queued in front of it goes. Once it is sent there is nothing that could leave. */
+static void who_is_about_to_finish_can_leave_and_who_has_cannot(void **state)
+{
+	struct fifo rest = {.len = 77};
+
+	(void)state;
+	open_pair();
+	b.hold = true;
+	assert_int_equal(mux_stream_write(a.s, block, MUX_QUEUE_MAX), MUX_QUEUE_MAX);
+	mux_stream_fin(a.s);
+	carry_all();
+	assert_true(mux_stream_leave(a.s, &rest));
+	expect_rest(&rest, MUX_CREDIT_INITIAL, MUX_QUEUE_MAX - MUX_CREDIT_INITIAL);
+	assert_int_equal(mux_stats(host.m)->queued, 0);
+	b.hold = false;
+	mux_stream_consumed(b.s, b.unread);
+	carry_all();
+	assert_int_equal(b.got_len, MUX_CREDIT_INITIAL);
+	assert_int_equal(b.fins, 0);
+	assert_int_equal(b.leaves, 1);
+	rest.len = 77;
+	assert_false(mux_stream_leave(a.s, &rest));
+	assert_int_equal(rest.len, 0);
+	assert_null(rest.first);
+	carry_all();
+	assert_int_equal(b.leaves, 1);
+}
+
+/* Somebody waits for it: whoever goes on elsewhere. */
+static void leaving_is_no_hang_up(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	question_is_answered();
+	assert_true(mux_stream_leave(a.s, &rest));
+	assert_false(mux_has_hangups(host.m));
+	assert_true(mux_pending(host.m));
+	carry(&host, &guest, 1 << 20, SIZE_MAX);
+	assert_int_equal(b.leaves, 1);
+	/* The other's last word was LEAVE, too. */
+	assert_true(mux_stream_leave(b.s, &rest));
+	assert_false(mux_has_hangups(guest.m));
+	assert_true(mux_pending(guest.m));
+	carry(&guest, &host, 1 << 20, SIZE_MAX);
+	assert_int_equal(a.closed + b.closed, 2);
+}
+
+static void who_was_left_can_hang_up(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	question_is_answered();
+	assert_true(mux_stream_leave(a.s, &rest));
+	carry_all();
+	mux_stream_fin(b.s);
+	assert_true(mux_has_hangups(guest.m));
+	assert_false(mux_pending(guest.m));
+	mux_hang_up(guest.m);
+	carry_all();
+	assert_int_equal(a.fins, 1);
+	assert_int_equal(a.closed + b.closed, 2);
+}
+
+static void a_stream_that_is_left_while_it_is_offered_tells_it_behind_what_was_stored(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	guest.next = &b;
+	guest.later = true;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	/* Nobody can have heard of it yet. */
+	assert_int_equal(mux_stream_id(a.s), 0);
+	mux_stream_write(a.s, "early", 5);
+	carry_all();
+	assert_int_equal(mux_stream_id(a.s), mux_stream_id(b.s));
+	assert_int_not_equal(mux_stream_id(a.s), 0);
+	assert_true(mux_stream_leave(a.s, &rest));
+	assert_int_equal(rest.len, 0);
+	carry_all();
+	mux_stream_accept(b.s, &user_events, &b);
+	mux_deliver(guest.m);
+	assert_int_equal(b.got_len, 5);
+	assert_int_equal(b.leaves, 1);
+	assert_int_equal(b.fins, 0);
+	assert_true(mux_stream_leave(b.s, &rest));
+	carry_all();
+	assert_int_equal(a.accepted, 1);
+	assert_int_equal(a.leaves, 1);
+	assert_int_equal(a.closed + b.closed, 2);
+}
+
+static void a_stream_can_be_left_before_it_was_sent(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	number_block();
+	guest.next = &b;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	mux_stream_write(a.s, block, 5000);
+	assert_true(mux_stream_leave(a.s, &rest));
+	expect_rest(&rest, 0, 5000);
+	carry_all();
+	assert_int_equal(guest.opens, 1);
+	assert_int_equal(b.got_len, 0);
+	assert_int_equal(b.leaves, 1);
+}
+
+static void who_leaves_is_not_asked_for_more(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	number_block();
+	open_pair();
+	a.has = 1u << 30;
+	mux_stream_write(a.s, block, 3000);
+	mux_stream_set_pullable(a.s);
+	assert_true(mux_stream_leave(a.s, &rest));
+	expect_rest(&rest, 0, 3000);
+	carry_all();
+	assert_int_equal(a.pulls, 0);
+	assert_int_equal(b.got_len, 0);
+	assert_int_equal(b.leaves, 1);
+}
+
+static void a_stream_may_be_reset_because_it_is_left(void **state)
+{
+	struct fifo rest;
+
+	(void)state;
+	open_pair();
+	b.reset_on_leave = true;
+	assert_true(mux_stream_leave(a.s, &rest));
+	carry_all();
+	assert_int_equal(b.closed, 0);
+	assert_int_equal(a.closed, 1);
+	assert_int_equal(a.reason, MUX_REASON_CANCELLED);
+}
+
+static void what_must_not_follow_leave_or_fin_ends_the_session(void **state)
+{
+	static const struct {
+		uint8_t first, second;
+	} bad[] = {{9, 9}, {9, 7}, {7, 9}, {9, 4}, {9, 6}};
+
+	(void)state;
+	guest.next = &b;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		bool has_data = bad[i].second == MUX_DATA;
+
+		mux_free(guest.m);
+		guest.m = mux_new(false, &events, &guest);
+		b.fins = b.leaves = 0;
+		assert_int_equal(violation(1, 1, "\3", 1), 0);
+		assert_int_equal(violation(1, bad[i].first, NULL, 0), 0);
+		assert_int_equal(b.fins + b.leaves, 1);
+		assert_int_equal(violation(1, bad[i].second, has_data ? "x" : NULL, has_data), -EPROTO);
+		assert_int_equal(b.fins + b.leaves, 1);
+	}
+}
+
+static void a_stream_that_is_not_accepted_cannot_be_left_by_who_was_asked(void **state)
+{
+	static const uint8_t leave[] = {0, 0, 0, 1, MUX_LEAVE, 0, 0, 0};
+	const char *why = NULL;
+
+	(void)state;
+	a.s = mux_open(host.m, MUX_KIND_TCP, NULL, 0, &user_events, &a);
+	carry_all();
+	assert_int_equal(mux_receive(host.m, leave, sizeof(leave), &why), -EPROTO);
+	assert_non_null(why);
+	assert_int_equal(a.leaves, 0);
 }
 
 static void what_is_pulled_follows_the_queue_and_is_asked_for_no_earlier_than_it_leaves(void **state)
@@ -1011,6 +1392,21 @@ int main(void)
 		TEST(small_messages_go_before_what_is_pulled),
 		TEST(what_has_an_outlet_passes_the_mux_by),
 		TEST(what_waits_for_an_answer_has_no_outlet),
+		TEST(leaving_waits_for_nothing_and_gives_back_what_is_queued),
+		TEST(who_leaves_says_no_more_and_hears_the_rest),
+		TEST(a_stream_that_both_sides_leave_is_over_without_a_reason),
+		TEST(both_may_leave_at_the_same_time),
+		TEST(a_stream_that_one_side_leaves_and_the_other_finishes_is_over_without_a_reason),
+		TEST(a_stream_whose_user_cannot_go_elsewhere_is_reset_and_both_are_told),
+		TEST(who_is_about_to_finish_can_leave_and_who_has_cannot),
+		TEST(leaving_is_no_hang_up),
+		TEST(who_was_left_can_hang_up),
+		TEST(a_stream_that_is_left_while_it_is_offered_tells_it_behind_what_was_stored),
+		TEST(a_stream_can_be_left_before_it_was_sent),
+		TEST(who_leaves_is_not_asked_for_more),
+		TEST(a_stream_may_be_reset_because_it_is_left),
+		TEST(what_must_not_follow_leave_or_fin_ends_the_session),
+		TEST(a_stream_that_is_not_accepted_cannot_be_left_by_who_was_asked),
 		TEST(each_reason_has_a_name),
 	};
 
