@@ -58,6 +58,9 @@
 #define DIRECT_KEY_SIZE    32u
 #define ANCHOR_SIGN_US     30000000u /* how often the SSH connection beside it shows that somebody is there */
 
+/* A lane that has nothing to carry stays for so long: who brought much may bring more. */
+#define LANE_IDLE_US 30000000u
+
 /* Control messages. */
 #define CONTROL_MESSAGE_MAX  (64u << 10)
 #define CONTROL_MOUNTS_MAX   64u /* mounts a session, and shares a mount */

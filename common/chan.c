@@ -2,6 +2,8 @@
 /* Hands calls on to the kind of chan. See chan.h. */
 #include "chan.h"
 
+#include <errno.h>
+
 void chan_set_owner(struct chan *c, const struct chan_events *events, void *ctx)
 {
 	c->events = events;
@@ -35,4 +37,14 @@ void chan_free(struct chan *c)
 bool chan_is_flushed(const struct chan *c)
 {
 	return !c->ops->is_flushed || c->ops->is_flushed(c);
+}
+
+int chan_leave_loop(struct chan *c)
+{
+	return c->ops->set_loop ? c->ops->set_loop(c, NULL) : -ENOTSUP;
+}
+
+int chan_join_loop(struct chan *c, struct loop *loop)
+{
+	return c->ops->set_loop(c, loop);
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct chan;
+struct loop;
 
 /* What the owner is told. Each callback may free the chan; after `closed` nothing more comes. */
 struct chan_events {
@@ -37,6 +38,8 @@ struct chan_ops {
 	size_t (*write)(struct chan *c, const uint8_t *data, size_t len, bool kept);
 	/* NULL: always. */
 	bool (*is_flushed)(const struct chan *c);
+	/* NULL: it cannot. See chan_leave_loop(). */
+	int (*set_loop)(struct chan *c, struct loop *loop);
 	void (*free)(struct chan *c);
 };
 
@@ -71,6 +74,14 @@ void chan_set_turn(struct chan *c, size_t max);
 
 /* Whether what was taken has left this process, and an end would not lose it; if not, a turn follows when it has. */
 bool chan_is_flushed(const struct chan *c);
+
+/*
+ * A chan without an owner goes to another loop, maybe another thread's: it leaves the one it is on, not from below a
+ * callback of its own, and joins the next, which alone may then be used with it. -ENOTSUP: it stays; -ENOMEM: it
+ * joined, and is of no use. Between the two it may be freed, on the thread it left.
+ */
+int chan_leave_loop(struct chan *c);
+int chan_join_loop(struct chan *c, struct loop *loop);
 
 /* Ends the stream and frees the chan. NULL is fine. */
 void chan_free(struct chan *c);

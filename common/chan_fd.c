@@ -234,9 +234,25 @@ static void chan_fd_free(struct chan *chan)
 	loop_defer(c->loop, free, c);
 }
 
+static int chan_fd_set_loop(struct chan *chan, struct loop *loop)
+{
+	struct chan_fd *c = (struct chan_fd *)chan;
+
+	loop_fd_free(c->read);
+	loop_fd_free(c->write);
+	c->read = c->write = NULL;
+	if (!loop)
+		return 0;
+	c->loop = loop;
+	c->read = loop_fd_new(loop, c->rfd, 0, on_chan_fd_readable, c);
+	c->write = loop_fd_new(loop, c->wfd, 0, on_chan_fd_writable, c);
+	return c->read && c->write ? 0 : -ENOMEM;
+}
+
 static const struct chan_ops chan_fd_ops = {
 	.owned = chan_fd_owned,
 	.write = chan_fd_write,
+	.set_loop = chan_fd_set_loop,
 	.free = chan_fd_free,
 };
 

@@ -476,10 +476,24 @@ static bool chan_tls_is_flushed(const struct chan *chan)
 	return c->out_at == c->out_len || c->write_error || c->ended;
 }
 
+static int chan_tls_set_loop(struct chan *chan, struct loop *loop)
+{
+	struct chan_tls *c = (struct chan_tls *)chan;
+
+	loop_fd_free(c->watch);
+	c->watch = NULL;
+	if (!loop)
+		return 0;
+	c->loop = loop;
+	c->watch = loop_fd_new(loop, c->fd, 0, on_event, c);
+	return c->watch ? 0 : -ENOMEM;
+}
+
 static const struct chan_ops chan_tls_ops = {
 	.owned = chan_tls_owned,
 	.write = chan_tls_write,
 	.is_flushed = chan_tls_is_flushed,
+	.set_loop = chan_tls_set_loop,
 	.free = chan_tls_free,
 };
 

@@ -481,22 +481,25 @@ static void put_direct(struct wire_buf *out, const struct control_msg *msg)
 	wire_put_u32(out, msg->direct.number);
 	wire_put_u8(out, (uint8_t)msg->direct.way);
 	wire_put_u16(out, msg->direct.port);
+	wire_put_u8(out, msg->direct.lane);
 	wire_put_bytes(out, msg->direct.key, sizeof(msg->direct.key));
 }
 
 static int get_direct(struct wire_reader *r, struct control_msg *msg)
 {
 	const uint8_t *key;
-	uint8_t way;
+	uint8_t way, lane;
 
 	msg->direct.number = wire_get_u32(r);
 	way = wire_get_u8(r);
 	msg->direct.way = (enum direct_way)way;
 	msg->direct.port = wire_get_u16(r);
+	lane = wire_get_u8(r);
+	msg->direct.lane = lane;
 	key = wire_get_bytes(r, sizeof(msg->direct.key));
 	if (key)
 		memcpy(msg->direct.key, key, sizeof(msg->direct.key));
-	if (way != DIRECT_GUEST_LISTENS && way != DIRECT_HOST_LISTENS)
+	if ((way != DIRECT_GUEST_LISTENS && way != DIRECT_HOST_LISTENS) || lane > 1)
 		return -EPROTO;
 	return (way == DIRECT_HOST_LISTENS) == (msg->direct.port != 0) ? 0 : -EPROTO;
 }

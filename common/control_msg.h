@@ -165,6 +165,7 @@ struct control_direct {
 	uint32_t number; /* the host's, one above the last one */
 	enum direct_way way;
 	uint16_t port; /* of the second way; else 0 */
+	bool lane;     /* it is not for the session itself, but for a lane beside it */
 	uint8_t key[DIRECT_KEY_SIZE];
 };
 

@@ -21,6 +21,7 @@ struct dial {
 	struct loop *loop;
 	const struct ports *ports;
 	struct dialer *dialer;
+	struct relay_caller caller; /* of each connection */
 	struct log_limit limit;
 };
 
@@ -85,7 +86,7 @@ void dial_open(struct dial *d, struct mux_stream *stream, enum mux_kind kind, co
 	if (proto == LISTENER_UDP)
 		dialer_connect_udp(d->dialer, stream, &to, NULL);
 	else
-		dialer_connect(d->dialer, stream, &to, 1, NULL);
+		dialer_connect(d->dialer, stream, &to, 1, &d->caller);
 }
 
 /* Which sockets the login user may connect to is the kernel's to say. */
@@ -98,7 +99,12 @@ void dial_open_unix(struct dial *d, struct mux_stream *stream, const uint8_t *ar
 		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
 		return;
 	}
-	dialer_connect(d->dialer, stream, &to, 1, NULL);
+	dialer_connect(d->dialer, stream, &to, 1, &d->caller);
+}
+
+void dial_set_carrier(struct dial *d, const struct relay_carrier *carrier)
+{
+	d->caller.carrier = carrier;
 }
 
 struct dial *dial_new(struct loop *loop, const struct ports *ports)

@@ -14,9 +14,13 @@
 struct dial;
 struct loop;
 struct ports;
+struct relay_carrier;
 
 /* ports: what listens here; may be NULL (then loopback only), and must outlive it. NULL: out of memory. */
 struct dial *dial_new(struct loop *loop, const struct ports *ports);
+
+/* Who carries connections that bulk passes through, from the next one on; must outlive them. */
+void dial_set_carrier(struct dial *d, const struct relay_carrier *carrier);
 
 /* Refuses what is still being connected. Connections that stand go on. NULL is fine. */
 void dial_free(struct dial *d);

@@ -119,6 +119,7 @@ static void seat_leave_connection(struct seat *seat, const char *why)
 {
 	move_free(seat->move);
 	seat->move = NULL;
+	instance_lane_lost(seat);
 	attachment_close(seat->attachment, why);
 	seat->attachment = NULL;
 }
@@ -128,6 +129,7 @@ static void seat_free(void *ctx)
 	struct seat *seat = ctx;
 
 	seat_leave_connection(seat, NULL);
+	instance_lane_end(seat);
 	peer_free(seat->peer);
 	control_stream_free(&seat->control);
 	free(seat);
@@ -137,6 +139,7 @@ static void seat_free(void *ctx)
 static void leave_seat(struct instance *i)
 {
 	instance_control_undo(i);
+	instance_lane_end(i->seat);
 	i->seat->instance = NULL;
 	i->seat = NULL;
 	loop_timer_stop(i->claim);
@@ -219,6 +222,8 @@ static void on_open(void *ctx, struct mux_stream *stream, enum mux_kind kind, co
 		dial_open(i->dial, stream, kind, args, len);
 	} else if (i && kind == MUX_KIND_UNIX && i->dial) {
 		dial_open_unix(i->dial, stream, args, len);
+	} else if (i && kind == MUX_KIND_LANE) {
+		instance_lane_open(seat, stream);
 	} else {
 		mux_stream_refuse(stream, MUX_REASON_PROHIBITED);
 	}
@@ -248,6 +253,7 @@ static struct seat *seat_new(struct instance *i, const struct session_hello *hel
 		return NULL;
 	seat->loop = i->loop;
 	seat->instance = i;
+	instance_lane_begin(seat);
 	seat->peer = peer_new(i->loop, SESSION_GUEST, hello, &peer_events, seat);
 	if (seat->peer)
 		return seat;

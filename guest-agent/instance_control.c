@@ -72,6 +72,7 @@ static int begin_ports(struct instance *i)
 		i->dial = dial_new(i->loop, i->ports);
 	if (!i->dial)
 		return -ENOMEM;
+	dial_set_carrier(i->dial, &i->seat->lane.carrier);
 	if (i->ports && i->config.report_ports)
 		ports_start(i->ports);
 	return 0;
@@ -140,7 +141,10 @@ static int on_listen(struct instance *i, const struct control_msg *msg)
 	}
 	if (!seat->reverse)
 		seat->reverse = reverse_new(i->loop, peer_mux(seat->peer), &reverse_events, i);
-	return seat->reverse ? reverse_listen(seat->reverse, &msg->listen) : -ENOMEM;
+	if (!seat->reverse)
+		return -ENOMEM;
+	reverse_set_carrier(seat->reverse, &seat->lane.carrier);
+	return reverse_listen(seat->reverse, &msg->listen);
 }
 
 static void on_clock_ask(void *ctx, uint64_t token)
@@ -181,7 +185,7 @@ static int on_count(struct instance *i, const struct control_msg *msg)
 
 /* --------------------------------------------------------------------------------------------- a direct connection */
 
-static void on_move_message(void *ctx, const struct control_msg *msg)
+void instance_send_of_seat(void *ctx, const struct control_msg *msg)
 {
 	struct seat *seat = ctx;
 
@@ -214,7 +218,7 @@ static void on_move_ended(void *ctx, const char *why)
 }
 
 static const struct move_events move_events = {
-	.message = on_move_message,
+	.message = instance_send_of_seat,
 	.connected = on_move_connected,
 	.ended = on_move_ended,
 };
@@ -223,6 +227,8 @@ static int on_direct(struct instance *i, const struct control_direct *direct)
 {
 	struct seat *seat = i->seat;
 
+	if (direct->lane)
+		return instance_lane_direct(seat, direct);
 	if (!seat->move)
 		seat->move = move_new(i->loop, &seat->attachment->ends, &move_events, seat);
 	if (!seat->move)

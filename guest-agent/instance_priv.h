@@ -7,11 +7,20 @@
 #include "control_msg.h"
 #include "control_stream.h"
 #include "instance.h"
+#include "relay.h"
 
 #define CLAIM_US \
 	5000000u /* what a host does not ask for within so long, of what an earlier session had mounted, goes */
 
 struct mux_stream;
+
+/* Bulk's connection beside it: instance_lane.c. */
+struct seat_lane {
+	struct relay_carrier carrier;
+	struct lane *lane;       /* NULL: there is none */
+	struct move *move;       /* to a direct connection; NULL: none was asked for */
+	struct greeter *greeter; /* of a stream that carries it instead; NULL: none is waited for */
+};
 
 /* One session. An ended one lives on without its instance until its GOODBYE is written. */
 struct seat {
@@ -20,6 +29,7 @@ struct seat {
 	struct peer *peer;
 	struct attachment *attachment; /* of the present connection; NULL: none */
 	struct move *move;             /* of it, to a direct one; NULL: there was none */
+	struct seat_lane lane;
 	uint16_t ssh_port;
 	struct control_stream control;
 	struct reverse *reverse;  /* from the first LISTEN on; NULL: it listens for nobody */
@@ -49,7 +59,15 @@ struct instance {
 /* instance.c: a message for the host. 0, or a negative errno: -ENOTCONN when there is no control stream. */
 int instance_send(struct instance *i, const struct control_msg *msg);
 
+/* instance_lane.c */
+void instance_lane_begin(struct seat *seat);
+int instance_lane_direct(struct seat *seat, const struct control_direct *direct); /* the host asks; 0 or -ENOMEM */
+void instance_lane_open(struct seat *seat, struct mux_stream *stream); /* its connection comes through a stream */
+void instance_lane_lost(struct seat *seat);                            /* the session's connection is gone */
+void instance_lane_end(struct seat *seat);
+
 /* instance_control.c */
+void instance_send_of_seat(void *ctx, const struct control_msg *msg);      /* of its instance, if it still has one */
 void instance_control_begin(struct seat *seat, struct mux_stream *stream); /* takes the control stream */
 void instance_control_undo(struct instance *i); /* what the host had asked of this guest for its session */
 

@@ -47,6 +47,7 @@ struct reverse {
 	struct mux *mux;
 	const struct reverse_events *events;
 	void *ctx;
+	struct relay_caller caller; /* of each connection */
 	TAILQ_HEAD(, place) places;
 	unsigned count;
 	struct loop_timer *retry;
@@ -68,7 +69,7 @@ static void on_accepted(void *ctx, int fd)
 		stream = mux_open(r->mux, MUX_KIND_REVERSE, args.data, args.len, NULL, NULL);
 	wire_buf_free(&args);
 	if (stream) {
-		struct relay *relay = relay_new(r->loop, fd, stream, NULL);
+		struct relay *relay = relay_new(r->loop, fd, stream, &r->caller);
 
 		if (relay)
 			relay_read_now(relay);
@@ -234,4 +235,9 @@ void reverse_free(struct reverse *r)
 	udp_flows_free(r->flows);
 	loop_timer_free(r->retry);
 	free(r);
+}
+
+void reverse_set_carrier(struct reverse *r, const struct relay_carrier *carrier)
+{
+	r->caller.carrier = carrier;
 }

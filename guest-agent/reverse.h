@@ -13,6 +13,7 @@ struct control_listen;
 struct control_msg;
 struct loop;
 struct mux;
+struct relay_carrier;
 struct reverse;
 
 struct reverse_events {
@@ -22,6 +23,9 @@ struct reverse_events {
 
 /* Of one session, whose mux it is; which must outlive it. NULL: out of memory. */
 struct reverse *reverse_new(struct loop *loop, struct mux *mux, const struct reverse_events *events, void *ctx);
+
+/* Who carries connections that bulk passes through, from the next one on; must outlive them. */
+void reverse_set_carrier(struct reverse *r, const struct relay_carrier *carrier);
 
 /* Closes what listens and removes its sockets; clients of UDP end with it. Connections end with their streams. NULL is
  * fine. */

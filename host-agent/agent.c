@@ -206,7 +206,10 @@ static void on_peer_up(void *ctx, bool resumed, const struct session_hello *remo
 	struct agent *a = ctx;
 
 	(void)remote;
-	if (a->state == AGENT_STOPPED || agent_direct_moved(a))
+	if (a->state == AGENT_STOPPED)
+		return;
+	agent_lane_resume(a);
+	if (agent_direct_moved(a))
 		return;
 	a->error = (struct link_error){0};
 	if (a->ever_connected)
@@ -235,6 +238,7 @@ static void on_peer_down(void *ctx, const char *why)
 	struct agent *a = ctx;
 
 	agent_direct_end(a, true);
+	agent_lane_lost(a);
 	if (a->state == AGENT_STOPPED)
 		return;
 	log_warn("session %s: %s", a->dir->name, why);
@@ -273,6 +277,7 @@ static void on_peer_dead(void *ctx, enum session_reason reason, const char *text
 	loop_defer(a->loop, free_peer, a->peer);
 	a->peer = NULL;
 	agent_direct_end(a, false);
+	agent_lane_end(a);
 	agent_guest_end(a);
 	agent_changed(a);
 	if (a->stopping) {
@@ -329,16 +334,22 @@ static const struct peer_events peer_events = {
 	.skipped = on_peer_skipped,
 };
 
+int agent_new_hello(const struct agent *a, struct session_hello *hello)
+{
+	*hello = (struct session_hello){.timeout_s = a->config->session_timeout_s};
+	if (getrandom(hello->id, sizeof(hello->id), 0) != sizeof(hello->id) ||
+	    getrandom(hello->secret, sizeof(hello->secret), 0) != sizeof(hello->secret))
+		return -EIO;
+	memcpy(hello->instance, a->instance, sizeof(hello->instance));
+	snprintf(hello->agent_version, sizeof(hello->agent_version), "%s", HOMEPORT_VERSION);
+	return 0;
+}
+
 static struct peer *new_peer(struct agent *a)
 {
-	struct session_hello hello = {.timeout_s = a->config->session_timeout_s};
+	struct session_hello hello;
 
-	if (getrandom(hello.id, sizeof(hello.id), 0) != sizeof(hello.id) ||
-	    getrandom(hello.secret, sizeof(hello.secret), 0) != sizeof(hello.secret))
-		return NULL;
-	memcpy(hello.instance, a->instance, sizeof(hello.instance));
-	snprintf(hello.agent_version, sizeof(hello.agent_version), "%s", HOMEPORT_VERSION);
-	return peer_new(a->loop, SESSION_HOST, &hello, &peer_events, a);
+	return agent_new_hello(a, &hello) < 0 ? NULL : peer_new(a->loop, SESSION_HOST, &hello, &peer_events, a);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- the link
@@ -527,6 +538,8 @@ static int begin(struct agent *a)
 		return -ENOMEM;
 	rc = know_user(a);
 	if (!rc)
+		rc = agent_lane_begin(a);
+	if (!rc)
 		rc = proxy_env_read(&a->proxies, getenv);
 	a->on_forward = port_command_new(a->loop, a->dir->name);
 	if (!rc)
@@ -550,6 +563,8 @@ static void end(struct agent *a)
 	agent_guest_free(a);
 	port_command_free(a->on_forward);
 	agent_direct_end(a, false);
+	agent_lane_end(a);
+	loop_timer_free(a->lane.again);
 	peer_free(a->peer);
 	link_free(a->link);
 	guest_builds_close(&a->builds);

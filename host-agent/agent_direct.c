@@ -192,6 +192,10 @@ int agent_direct_state(struct agent *a, const struct control_direct_state *state
 
 	if (state->number == 0 || state->number > d->number)
 		return -EPROTO;
+	if (state->number == a->lane.number) {
+		agent_lane_state(a, state);
+		return 0;
+	}
 	/* Of an attempt that ended with a connection, or that nobody waits for any more. */
 	if (!d->asked || state->number != d->number)
 		return 0;

@@ -231,6 +231,10 @@ static int forward_make(struct agent *a)
 		a->reverse = reverse_new(a->loop, a->rules, &a->world, &reverse_events, a);
 	if (a->reverse && limits.max_forwards > 0)
 		a->forward = forward_new(a->loop, a->rules, &a->world, &limits, &forward_events, a);
+	if (a->reverse)
+		reverse_set_carrier(a->reverse, &a->lane.carrier);
+	if (a->forward)
+		forward_set_carrier(a->forward, &a->lane.carrier);
 	if (a->reverse && (a->forward || limits.max_forwards == 0))
 		return 0;
 	forward_end(a);

@@ -2,7 +2,8 @@
 /*
  * agent_state: the struct behind agent.h, for the files that are the agent together: agent.c (life and death),
  * agent_mounts.c (what is mounted), agent_guest.c (what is said to the guest), agent_services.c (what the session
- * itself has there), agent_direct.c (which connection it goes through), agent_live.c (what changes while it runs),
+ * itself has there), agent_direct.c (which connection it goes through), agent_lane.c (bulk's own one), agent_live.c
+ * (what changes while it runs),
  * agent_ctl.c (what the commands ask), agent_change.c and change_*.c, agent_save.c (the commands that change it),
  * agent_events.c, agent_top.c, agent_doctor.c and status.c (what is told and shown).
  */
@@ -23,6 +24,7 @@
 #include "guest_env.h"
 #include "link.h"
 #include "mount_plan.h"
+#include "relay.h"
 #include "session.h"
 #include "sock_address.h"
 #include "socket_path.h"
@@ -35,6 +37,7 @@ struct ctl_socket;
 struct direct;
 struct forward;
 struct forward_info;
+struct lane;
 struct loop;
 struct loop_signal;
 struct loop_timer;
@@ -130,6 +133,23 @@ struct agent_direct {
 	char why[160];          /* there is none; "" */
 };
 
+/* Bulk's connection beside it: agent_lane.c. */
+struct agent_lane {
+	struct relay_carrier carrier;
+	struct lane *lane; /* NULL: there is none */
+	struct direct *attempt;
+	uint8_t key[DIRECT_KEY_SIZE];
+	uint32_t number;        /* of the DIRECT that asked for it; 0: none is waited for */
+	bool up, direct;        /* has a connection; that is one of its own */
+	unsigned promised;      /* relays that leave for it, and have not come yet */
+	uint64_t began_us;      /* when it got that; 0: it has none, or lost it for a good reason */
+	uint64_t not_before_us; /* none is asked for until then */
+	uint64_t tunnel_us;     /* when it was last given a stream of the session's instead */
+	struct relay *tunnel;   /* that one's; NULL: there is none */
+	struct relay_carrier tunnel_carrier;
+	struct loop_timer *again;
+};
+
 struct agent {
 	const struct agent_start *start;
 	struct config *base; /* what was read: the file, with the command line's options on top */
@@ -155,6 +175,7 @@ struct agent {
 	struct peer *peer;          /* NULL: no session */
 	struct agent_direct direct;
 	struct loop_timer *direct_timer; /* it is tried again */
+	struct agent_lane lane;
 	struct shares *shares;
 	struct proxy_env proxies; /* of whoever started the session, or last had it read again */
 	struct rules *rules; /* these three from the first GUEST on: they need to know the guest's ssh port and home */
@@ -199,6 +220,7 @@ struct agent {
 
 /* agent.c */
 const char *agent_state_name(enum agent_state state);
+int agent_new_hello(const struct agent *a, struct session_hello *hello); /* of a new session; 0, or -EIO */
 void agent_told(struct agent *a);    /* `up` knows why it failed: there is nothing left to do */
 void agent_changed(struct agent *a); /* something status shows, or `up` waits for: looked at in the next turn */
 void agent_stop(struct agent *a);    /* unmount, say goodbye, end */
@@ -272,6 +294,13 @@ int agent_direct_state(struct agent *a, const struct control_direct_state *state
 bool agent_direct_moved(struct agent *a); /* the session is up: whether that is all the move was waiting for */
 /* The connection is gone, lost or for good; the SSH connection is closed, too. */
 void agent_direct_end(struct agent *a, bool lost);
+
+/* agent_lane.c */
+int agent_lane_begin(struct agent *a);                                            /* 0 or -ENOMEM */
+void agent_lane_state(struct agent *a, const struct control_direct_state *state); /* of the DIRECT with its number */
+void agent_lane_lost(struct agent *a);                                            /* the session's connection is gone */
+void agent_lane_resume(struct agent *a); /* the session has a connection again */
+void agent_lane_end(struct agent *a);    /* the session is over */
 
 /* agent_events.c: each tells those who listen, now. Pointers are not kept. */
 void agent_event_session(struct agent *a);

@@ -721,6 +721,11 @@ void forward_free(struct forward *f)
 	free(f);
 }
 
+void forward_set_carrier(struct forward *f, const struct relay_carrier *carrier)
+{
+	forward_conns_set_carrier(f->conns, carrier);
+}
+
 void forward_set_mux(struct forward *f, struct mux *mux)
 {
 	f->mux = mux;

@@ -18,6 +18,7 @@ struct control_msg;
 struct forward;
 struct loop;
 struct mux;
+struct relay_carrier;
 struct rules;
 struct socket_world;
 
@@ -93,6 +94,9 @@ void forward_try_rules(const struct forward *f, const struct rules *rules, uint1
  * snapshot. The streams of the one before end by what its mux tells them.
  */
 void forward_set_mux(struct forward *f, struct mux *mux);
+
+/* Who carries connections that bulk passes through, from the next one on; must outlive it. */
+void forward_set_carrier(struct forward *f, const struct relay_carrier *carrier);
 
 /* A control message of the guest: PORTS_* and PORT_* mean something, others nothing. */
 void forward_message(struct forward *f, const struct control_msg *msg);

@@ -28,6 +28,7 @@ struct forward_conn {
 
 struct forward_conns {
 	struct loop *loop;
+	const struct relay_carrier *carrier;
 	TAILQ_HEAD(, forward_conn) list;
 	struct wire_buf args;
 	struct log_limit limit;
@@ -108,7 +109,8 @@ static bool conn_join(struct forward_conns *all, int fd, struct mux_stream *stre
 	c->all = all;
 	c->traffic = forward_traffic_join(traffic);
 	TAILQ_INSERT_TAIL(&all->list, c, next);
-	caller = (struct relay_caller){.counters = c->traffic.counters, .done = on_relay_done, .ctx = c};
+	caller = (struct relay_caller){
+		.counters = c->traffic.counters, .carrier = all->carrier, .done = on_relay_done, .ctx = c};
 	c->relay = relay_new(all->loop, fd, stream, &caller);
 	if (c->relay)
 		relay_read_now(c->relay);
@@ -158,6 +160,11 @@ struct forward_conns *forward_conns_new(struct loop *loop)
 	all->loop = loop;
 	TAILQ_INIT(&all->list);
 	return all;
+}
+
+void forward_conns_set_carrier(struct forward_conns *all, const struct relay_carrier *carrier)
+{
+	all->carrier = carrier;
 }
 
 void forward_conns_free(struct forward_conns *all)

@@ -29,6 +29,9 @@ struct relay_caller forward_traffic_join(struct forward_traffic *t);
 struct forward_conns *forward_conns_new(struct loop *loop); /* NULL: out of memory */
 void forward_conns_free(struct forward_conns *all);         /* aborts them; NULL is fine */
 
+/* Who carries those that bulk passes through; must outlive it. */
+void forward_conns_set_carrier(struct forward_conns *all, const struct relay_carrier *carrier);
+
 /* The client sees a reset; fd is closed. */
 void forward_conn_refuse(int fd);
 

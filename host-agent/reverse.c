@@ -47,6 +47,7 @@ struct reverse {
 	struct loop *loop;
 	const struct reverse_events *events;
 	void *ctx;
+	const struct relay_carrier *carrier;
 	struct dialer *dialer;
 	struct reverse_row *rows;
 	size_t count;
@@ -143,6 +144,7 @@ void reverse_open(struct reverse *r, struct mux_stream *stream, const uint8_t *a
 		return;
 	}
 	caller = forward_traffic_join(row->traffic);
+	caller.carrier = r->carrier;
 	if (row->service == RULE_SERVICE_RESOLVER)
 		r->events->resolve(r->ctx, stream, row->listen.proto, &caller);
 	else if (row->listen.proto == LISTENER_UDP)
@@ -414,6 +416,11 @@ struct reverse *reverse_new(struct loop *loop, const struct rules *rules, const 
 	}
 	rows_log_faults(r);
 	return r;
+}
+
+void reverse_set_carrier(struct reverse *r, const struct relay_carrier *carrier)
+{
+	r->carrier = carrier;
 }
 
 void reverse_free(struct reverse *r)

@@ -20,6 +20,7 @@ struct control_msg;
 struct loop;
 struct mux_stream;
 struct relay_caller;
+struct relay_carrier;
 struct reverse;
 struct rules;
 struct socket_world;
@@ -36,6 +37,9 @@ struct reverse_events {
 /* Takes what it needs of rules and world. NULL: out of memory. */
 struct reverse *reverse_new(struct loop *loop, const struct rules *rules, const struct socket_world *world,
 			    const struct reverse_events *events, void *ctx);
+
+/* Who carries connections that bulk passes through, from the next one on; must outlive them. */
+void reverse_set_carrier(struct reverse *r, const struct relay_carrier *carrier);
 
 /* Streams that are being connected are refused; connections that stand end with their session. NULL is fine. */
 void reverse_free(struct reverse *r);

@@ -161,7 +161,8 @@ class Peer:
             if what == COUNT:
                 self.counts.append(struct.unpack_from(">I", self.messages, 5)[0])
             if what == DIRECT:
-                self.directs.append(struct.unpack_from(">IBH32s", self.messages, 5))
+                number, way, port, _lane, key = struct.unpack_from(">IBHB32s", self.messages, 5)
+                self.directs.append((number, way, port, key))
             del self.messages[:4 + n]
 
     def send(self, data):
