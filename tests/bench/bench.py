@@ -71,10 +71,10 @@ class Bench:
         self._echo = self.lab.guest.popen([ECHO, "serve", str(port)], user="me", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._echo.stdout.readline()
 
-    def echo(self, side, verb, port, count):
+    def echo(self, side, verb, port, *count):
         """Seconds of each, sorted: see echo.c."""
         machine = self.lab.host if side == "host" else self.lab.guest
-        done = machine.cmd([ECHO, verb, "127.0.0.1", str(port), str(count)], user="me", timeout=300)
+        done = machine.cmd([ECHO, verb, "127.0.0.1", str(port), *map(str, count)], user="me", timeout=300)
         return sorted(float(line) for line in done.stdout.split())
 
     @contextlib.contextmanager

@@ -2,9 +2,10 @@
 /*
  * Both ends of the latency rows. They do next to nothing, so that what is measured is what lies between them.
  *
- *	echo serve PORT                  answers each byte with itself, on 127.0.0.1; until stdin ends
- *	echo connect ADDRESS PORT COUNT  seconds from connect() to the first byte's answer, a line a connection
- *	echo byte ADDRESS PORT COUNT     seconds from a byte to its answer, on one connection
+ *	echo serve PORT                         answers each byte with itself, on 127.0.0.1; until stdin ends
+ *	echo connect ADDRESS PORT COUNT [OPEN]  seconds from connect() to the first byte's answer, a line a connection;
+ *	                                        beside OPEN others that were answered before, and stay
+ *	echo byte ADDRESS PORT COUNT            seconds from a byte to its answer, on one connection
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -127,8 +128,10 @@ static void ask(int fd)
 		die("no answer");
 }
 
-static int time_connections(const struct sockaddr_in *to, int count)
+static int time_connections(const struct sockaddr_in *to, int count, int open)
 {
+	while (open--)
+		ask(connected(to));
 	while (count--) {
 		double before = now();
 		int fd = connected(to);
@@ -160,8 +163,10 @@ int main(int argc, char **argv)
 
 	if (argc == 3 && strcmp(argv[1], "serve") == 0)
 		return serve(argv[2]);
-	if (argc != 5)
+	if (argc != 5 && argc != 6)
 		return 2;
 	to = address(argv[2], argv[3]);
-	return strcmp(argv[1], "connect") == 0 ? time_connections(&to, atoi(argv[4])) : time_bytes(&to, atoi(argv[4]));
+	if (strcmp(argv[1], "connect") == 0)
+		return time_connections(&to, atoi(argv[4]), argc == 6 ? atoi(argv[5]) : 0);
+	return time_bytes(&to, atoi(argv[4]));
 }

@@ -10,6 +10,7 @@ from files import CIPHER
 
 MIB = 512
 STREAMS = 8
+OPEN = 500
 GUEST_PORT, ECHO_PORT = 7001, 7002
 
 
@@ -117,6 +118,7 @@ def p99(times):
 def latency_rows(bench, c, note):
     side = getattr(c, "side", "host")
     note("new connection, first byte", c, statistics.median(bench.echo(side, "connect", c.echo_port, 500)))
+    note(f"new connection beside {OPEN} open ones", c, statistics.median(bench.echo(side, "connect", c.echo_port, 200, OPEN)))
     idle = bench.echo(side, "byte", c.echo_port, 3000)
     note("echo round trip", c, statistics.median(idle))
     note("echo round trip, p99", c, p99(idle))
