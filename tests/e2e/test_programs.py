@@ -148,7 +148,7 @@ for mode in delete wal; do many=many-$mode.db
     wait; sqlite3 $many "select n from c; pragma integrity_check;"; done
 cp delete.db hot.db; mkfifo in; sqlite3 hot.db <in >out & exec 3>in
 echo "pragma cache_size = 5; begin; update t set s = 'half done' where i % 2; select 'written';" >&3
-until grep -q written out; do sleep 0.02; done; kill -9 $!; wait $! 2>/dev/null || true; exec 3>&-; rm in out
+until grep -qs written out; do sleep 0.02; done; kill -9 $!; wait $! 2>/dev/null || true; exec 3>&-; rm in out
 ls
 """
 SQLITE_IS_SOUND = """
