@@ -32,8 +32,9 @@
 #include "relay.h"
 #include "wire.h"
 
-/* How often the owner counts what has passed. */
+/* How often the owner counts what has passed; so much of it is bulk. */
 #define LANE_COUNT_US 500000u
+#define LANE_BUSY     (1u << 20)
 
 struct post {
 	struct handoff_item item; /* the first */
@@ -89,6 +90,8 @@ struct lane {
 	struct loop_timer *count;
 	TAILQ_HEAD(, ride) rides;
 	uint64_t empty_us;       /* since when; 0: it is not */
+	uint64_t counted;        /* bytes since on_count() */
+	bool busy;               /* the thread has work for a processor */
 	struct arrival *arrival; /* leaves at the end of the turn */
 	struct session_hello identity;
 	struct post goodbye, stop;
@@ -450,6 +453,14 @@ static void *lane_thread(void *arg)
  * loop
  */
 
+/* An owner that polled would wait for a processor behind it, where one that sleeps goes before it. */
+static void set_busy(struct lane *l, bool busy)
+{
+	if (l->busy != busy)
+		loop_hold_polling(l->loop, busy);
+	l->busy = busy;
+}
+
 static void ride_free(struct ride *r)
 {
 	struct lane *l = r->lane;
@@ -464,6 +475,7 @@ static void ride_count(struct ride *r)
 {
 	uint64_t in = r->passed.bytes_in, out = r->passed.bytes_out;
 
+	r->lane->counted += in - r->told_in + out - r->told_out;
 	if (r->of)
 		relay_ride_passed(r->of, in - r->told_in, out - r->told_out);
 	r->told_in = in;
@@ -516,6 +528,8 @@ static void on_count(void *ctx)
 
 	TAILQ_FOREACH(r, &l->rides, next)
 	ride_count(r);
+	set_busy(l, l->counted >= LANE_BUSY);
+	l->counted = 0;
 	loop_timer_set(l->count, TAILQ_EMPTY(&l->rides) ? LANE_IDLE_US : LANE_COUNT_US);
 	if (TAILQ_EMPTY(&l->rides) && l->events->idle && loop_now_us(l->loop) - l->empty_us >= LANE_IDLE_US)
 		l->events->idle(l->ctx);
@@ -535,6 +549,7 @@ void *lane_take(struct lane *l, struct relay *relay, uint32_t id, struct relay_l
 	r->luggage = *luggage;
 	if (TAILQ_EMPTY(&l->rides))
 		loop_timer_set(l->count, LANE_COUNT_US);
+	set_busy(l, true);
 	TAILQ_INSERT_TAIL(&l->rides, r, next);
 	post_down(l, &r->take, on_take);
 	return r;
@@ -665,6 +680,7 @@ void lane_free(struct lane *l)
 		if (of)
 			relay_ride_ended(of, error);
 	}
+	set_busy(l, false);
 	loop_fd_free(l->watch);
 	loop_timer_free(l->count);
 	handoff_free(l->up);

@@ -32,6 +32,7 @@ struct loop {
 	STAILQ_HEAD(, deferred) deferred;
 	bool stopping;
 	struct busy_poll busy_poll;
+	unsigned polling_held;
 	uint64_t turn;
 	unsigned came, happened; /* in this turn: descriptors that had something, and callbacks of any kind */
 	uint64_t came_us;        /* when the first of the last ones had */
@@ -129,7 +130,7 @@ static int loop_busy_poll(struct loop *loop, uint64_t until)
 static int loop_wait(struct loop *loop)
 {
 	uint64_t before = loop->came_us;
-	bool lively = loop->came;
+	bool lively = loop->came && !loop->polling_held;
 	int rc = 0;
 
 	loop->turn++;
@@ -165,6 +166,11 @@ void loop_stop(struct loop *loop)
 	loop->stopping = true;
 	/* Also from a hook or a deferred call: the next wait returns at once. */
 	event_base_loopexit(loop->base, NULL);
+}
+
+void loop_hold_polling(struct loop *loop, bool hold)
+{
+	loop->polling_held += hold ? 1 : (unsigned)-1;
 }
 
 uint64_t loop_turn(const struct loop *loop)

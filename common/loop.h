@@ -41,6 +41,10 @@ int loop_run(struct loop *loop);
 /* Ends loop_run() after the present turn, its hooks and deferred calls. */
 void loop_stop(struct loop *loop);
 
+/* While it is held (as often as it is let go again), the loop sleeps at once instead of polling first: others have work
+ * for the processors. */
+void loop_hold_polling(struct loop *loop, bool hold);
+
 /* Monotonic time in microseconds. */
 uint64_t loop_now_us(const struct loop *loop);
 
