@@ -89,7 +89,7 @@ struct lane {
 	struct loop_fd *watch; /* of `up` */
 	struct loop_timer *count;
 	TAILQ_HEAD(, ride) rides;
-	uint64_t empty_us;       /* since when; 0: it is not */
+	uint64_t empty_us;       /* since when nothing rides, if nothing does */
 	uint64_t counted;        /* bytes since on_count() */
 	bool busy;               /* the thread has work for a processor */
 	struct arrival *arrival; /* leaves at the end of the turn */
@@ -144,8 +144,7 @@ static void run_posts(struct handoff *q)
 #define RIDE_OF(post, member) ((struct ride *)((char *)(post)-offsetof(struct ride, member)))
 #define LANE_OF(post, member) ((struct lane *)((char *)(post)-offsetof(struct lane, member)))
 
-/* ----------------------------------------------------------------------------------------------------- on the thread
- */
+/* ------------------------------------------------------------------------------------------------- on the thread */
 
 static void ride_no_longer_waits(struct ride *r)
 {
@@ -386,7 +385,8 @@ static void on_peer_down(void *ctx, const char *why)
 
 static void on_peer_dead(void *ctx, enum session_reason reason, const char *text)
 {
-	log_debug("a lane is over: %s %s", session_reason_name(reason), text);
+	(void)text; /* the other side's own words */
+	log_debug("a lane is over: %s", session_reason_name(reason));
 	tell(ctx, LANE_DEAD);
 }
 
@@ -449,9 +449,7 @@ static void *lane_thread(void *arg)
 	return NULL;
 }
 
-/* --------------------------------------------------------------------------------------------------- on the owner's
- * loop
- */
+/* ------------------------------------------------------------------------------------------- on the owner's loop */
 
 /* An owner that polled would wait for a processor behind it, where one that sleeps goes before it. */
 static void set_busy(struct lane *l, bool busy)
