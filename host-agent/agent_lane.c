@@ -42,7 +42,8 @@ static void lane_end(struct agent *a)
 	struct lane *lane = a->lane.lane;
 
 	a->lane.lane = NULL;
-	a->lane.up = a->lane.direct = false;
+	a->lane.up = a->lane.direct = a->lane.short_lived = false;
+	a->lane.began_us = 0;
 	loop_timer_stop(a->lane.again);
 	tunnel_end(a);
 	lane_free(lane);
@@ -105,6 +106,7 @@ void agent_lane_lost(struct agent *a)
 	a->lane.attempt = NULL;
 	a->lane.number = 0;
 	a->lane.began_us = 0;
+	a->lane.short_lived = false;
 	explicit_bzero(a->lane.key, sizeof(a->lane.key));
 	if (a->lane.lane)
 		lane_disconnect(a->lane.lane);
@@ -129,10 +131,15 @@ static void on_state(void *ctx, enum lane_state state)
 		return;
 	}
 	a->lane.up = state == LANE_UP;
-	if (a->lane.up)
+	if (a->lane.up) {
+		/* Nothing has ended but that connection: something between the two does not like it. */
+		if (a->lane.short_lived)
+			a->lane.not_before_us = loop_now_us(a->loop) + LANE_PAUSE_US;
+		a->lane.short_lived = false;
 		return;
-	if (a->lane.began_us && loop_now_us(a->loop) - a->lane.began_us < LANE_SHORT_US)
-		a->lane.not_before_us = loop_now_us(a->loop) + LANE_PAUSE_US;
+	}
+	if (a->lane.began_us)
+		a->lane.short_lived = loop_now_us(a->loop) - a->lane.began_us < LANE_SHORT_US;
 	a->lane.direct = false;
 	a->lane.began_us = 0;
 	loop_timer_set(a->lane.again, since_us < LANE_TUNNEL_US ? LANE_TUNNEL_US - since_us : 0);

@@ -141,6 +141,7 @@ struct agent_lane {
 	uint8_t key[DIRECT_KEY_SIZE];
 	uint32_t number;        /* of the DIRECT that asked for it; 0: none is waited for */
 	bool up, direct;        /* has a connection; that is one of its own */
+	bool short_lived;       /* it lost that soon after it got it */
 	unsigned promised;      /* relays that leave for it, and have not come yet */
 	uint64_t began_us;      /* when it got that; 0: it has none, or lost it for a good reason */
 	uint64_t not_before_us; /* none is asked for until then */
