@@ -21,9 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 #include "bounds.h"
 #include "chan.h"
+#include "chan_fd.h"
 #include "handoff.h"
 #include "log.h"
 #include "loop.h"
@@ -610,6 +612,26 @@ void lane_attach(struct lane *l, struct chan *chan, const struct session_hello *
 	l->arrival = a;
 	/* We may stand below a callback of the chan's. */
 	loop_defer(l->loop, on_arrival_due, a);
+}
+
+struct chan *lane_through(struct loop *loop, struct mux_stream *stream, const struct relay_caller *caller,
+			  struct relay **relay)
+{
+	struct chan *chan;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+		mux_stream_reset(stream, MUX_REASON_RESOURCES);
+		return NULL;
+	}
+	chan = chan_fd_new(loop, pair[1], pair[1]);
+	*relay = relay_new(loop, pair[0], stream, caller);
+	if (chan && *relay)
+		return chan;
+	chan_free(chan);
+	if (*relay)
+		relay_abort(*relay, MUX_REASON_RESOURCES);
+	return NULL;
 }
 
 bool lane_is(const struct lane *l, const struct session_hello *hello)

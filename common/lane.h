@@ -22,7 +22,9 @@
 struct chan;
 struct lane;
 struct loop;
+struct mux_stream;
 struct relay;
+struct relay_caller;
 struct relay_luggage;
 
 enum lane_state {
@@ -55,6 +57,13 @@ void lane_goodbye(struct lane *l);
  */
 void lane_attach(struct lane *l, struct chan *chan, const struct session_hello *hello, const uint8_t *rest,
 		 size_t rest_len);
+
+/*
+ * A connection that a stream carries, open or offered: its other end is *relay, which the caller, who may be NULL,
+ * hears of; the chan is our caller's. NULL: out of memory or descriptors, and the stream is reset (refused).
+ */
+struct chan *lane_through(struct loop *loop, struct mux_stream *stream, const struct relay_caller *caller,
+			  struct relay **relay);
 
 /* Gives the connection up, if there is one: the state becomes DOWN. */
 void lane_disconnect(struct lane *l);

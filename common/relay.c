@@ -110,18 +110,24 @@ static void relay_release(void *ctx)
 	free(r);
 }
 
-static void relay_close_fd(struct relay *r, bool abortive)
+void relay_reset_socket(int fd)
 {
 	struct linger hard = {.l_onoff = 1, .l_linger = 0};
 
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+}
+
+static void relay_close_fd(struct relay *r, bool abortive)
+{
 	if (r->fd < 0)
 		return;
 	loop_fd_free(r->watch);
 	r->watch = NULL;
-	/* Means RST on TCP, nothing on a unix socket, whose peer sees the end of file either way. */
 	if (abortive)
-		setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	close(r->fd);
+		relay_reset_socket(r->fd);
+	else
+		close(r->fd);
 	r->fd = -1;
 }
 
@@ -133,23 +139,12 @@ static void relay_forget_gathered(const struct relay *r)
 	buffers->gather.len = 0;
 }
 
-/* Ends without having been given away. */
-static void relay_not_taken(struct relay *r, uint32_t id)
-{
-	const struct relay_carrier *carrier = r->caller.carrier;
-
-	if (r->leaving && carrier->stayed)
-		carrier->stayed(carrier->ctx, id);
-	r->leaving = false;
-}
-
 static void relay_end(struct relay *r, int error)
 {
 	if (r->over)
 		return;
 	r->over = true;
 	relay_forget_gathered(r);
-	relay_not_taken(r, 0);
 	relay_close_fd(r, error != 0);
 	if (r->caller.done)
 		r->caller.done(r->caller.ctx, error);
@@ -291,9 +286,7 @@ static void relay_progress(struct relay *r)
 			shutdown(r->fd, SHUT_WR);
 	}
 	relay_update(r);
-	if (r->over || r->stream)
-		return;
-	if (r->ride)
+	if (r->over || r->stream || r->ride)
 		return;
 	if (r->leaving || r->leave_came)
 		relay_ride(r);
@@ -540,10 +533,19 @@ static void on_relay_leave(void *ctx)
 		return;
 	}
 	r->leave_came = true;
-	r->left_id = mux_stream_id(r->stream);
 	if (!r->leaving)
 		relay_leave(r);
 	relay_progress(r);
+}
+
+/* Ends without having been given away. */
+static void relay_not_taken(struct relay *r, uint32_t id)
+{
+	const struct relay_carrier *carrier = r->caller.carrier;
+
+	if (r->leaving && carrier->stayed)
+		carrier->stayed(carrier->ctx, id);
+	r->leaving = false;
 }
 
 static void on_relay_closed(void *ctx, enum mux_reason reason)
@@ -599,12 +601,8 @@ struct relay *relay_new(struct loop *loop, int fd, struct mux_stream *stream, co
 
 void relay_luggage_drop(struct relay_luggage *luggage)
 {
-	struct linger hard = {.l_onoff = 1, .l_linger = 0};
-
-	if (luggage->fd >= 0) {
-		setsockopt(luggage->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-		close(luggage->fd);
-	}
+	if (luggage->fd >= 0)
+		relay_reset_socket(luggage->fd);
 	luggage->fd = -1;
 	fifo_clear(&luggage->to_stream);
 	fifo_clear(&luggage->to_socket);

@@ -76,6 +76,9 @@ bool relay_is_known(const struct relay *r);
 /* Ends it at once from outside: resets the stream with reason, closes the socket; `done` is not called. */
 void relay_abort(struct relay *r, enum mux_reason reason);
 
+/* Closes it so that its peer sees a reset; of a unix socket, an end of file. */
+void relay_reset_socket(int fd);
+
 /* The luggage is not used: resets the socket. */
 void relay_luggage_drop(struct relay_luggage *luggage);
 

@@ -5,12 +5,9 @@
  * Runs on the loop's thread.
  */
 #include <errno.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "attachment.h"
 #include "chan.h"
-#include "chan_fd.h"
 #include "greeter.h"
 #include "instance_priv.h"
 #include "lane.h"
@@ -114,27 +111,19 @@ static void on_greeted(void *ctx, struct chan *chan, const struct session_hello 
 
 void instance_lane_open(struct seat *seat, struct mux_stream *stream)
 {
+	struct relay *relay;
 	struct chan *chan;
-	int pair[2];
 
 	if (!seat->lane.lane) {
 		mux_stream_refuse(stream, MUX_REASON_NOT_FOUND);
 		return;
 	}
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
-		mux_stream_refuse(stream, MUX_REASON_RESOURCES);
+	chan = lane_through(seat->loop, stream, NULL, &relay);
+	if (!chan)
 		return;
-	}
-	chan = chan_fd_new(seat->loop, pair[1], pair[1]);
-	if (!chan) {
-		close(pair[0]);
-		mux_stream_refuse(stream, MUX_REASON_RESOURCES);
-		return;
-	}
+	mux_stream_accept(stream, NULL, NULL);
 	greeter_free(seat->lane.greeter);
 	seat->lane.greeter = greeter_new(seat->loop, chan, on_greeted, seat);
-	if (relay_new(seat->loop, pair[0], stream, NULL))
-		mux_stream_accept(stream, NULL, NULL);
 }
 
 /* A lane hangs on the login as the session's direct connection does. */

@@ -10,13 +10,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "agent_state.h"
 #include "bounds.h"
 #include "chan.h"
-#include "chan_fd.h"
 #include "direct.h"
 #include "lane.h"
 #include "log.h"
@@ -64,23 +61,14 @@ static void on_tunnel_done(void *ctx, int error)
 static void tunnel(struct agent *a)
 {
 	const struct relay_caller caller = {.carrier = &a->lane.tunnel_carrier, .done = on_tunnel_done, .ctx = a};
-	struct mux_stream *stream = NULL;
-	struct chan *chan = NULL;
-	int pair[2];
+	struct mux_stream *stream;
+	struct chan *chan;
 
 	tunnel_end(a);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-		return;
-	chan = chan_fd_new(a->loop, pair[1], pair[1]);
-	stream = chan ? mux_open(peer_mux(a->peer), MUX_KIND_LANE, NULL, 0, NULL, NULL) : NULL;
-	if (!stream) {
-		chan_free(chan);
-		close(pair[0]);
-		return;
-	}
-	a->lane.tunnel = relay_new(a->loop, pair[0], stream, &caller);
-	if (!a->lane.tunnel) {
-		chan_free(chan);
+	stream = mux_open(peer_mux(a->peer), MUX_KIND_LANE, NULL, 0, NULL, NULL);
+	chan = stream ? lane_through(a->loop, stream, &caller, &a->lane.tunnel) : NULL;
+	if (!chan) {
+		a->lane.tunnel = NULL;
 		return;
 	}
 	log_info("session %s: bulk goes on through the session's own connection", a->dir->name);
@@ -99,15 +87,21 @@ static void on_again(void *ctx)
 	tunnel(a);
 }
 
-/* A lane hangs on the login as the session's direct connection does, and goes on as that does: with the next one. */
-void agent_lane_lost(struct agent *a)
+/* None is waited for any more. */
+static void attempt_end(struct agent *a)
 {
 	direct_free(a->lane.attempt);
 	a->lane.attempt = NULL;
 	a->lane.number = 0;
+	explicit_bzero(a->lane.key, sizeof(a->lane.key));
+}
+
+/* A lane hangs on the login as the session's direct connection does, and goes on as that does: with the next one. */
+void agent_lane_lost(struct agent *a)
+{
+	attempt_end(a);
 	a->lane.began_us = 0;
 	a->lane.short_lived = false;
-	explicit_bzero(a->lane.key, sizeof(a->lane.key));
 	if (a->lane.lane)
 		lane_disconnect(a->lane.lane);
 }
@@ -160,9 +154,8 @@ static const struct lane_events lane_events = {.state = on_state, .idle = on_idl
 static void give_up(struct agent *a, const char *why)
 {
 	log_info("session %s: bulk has no connection of its own: %s", a->dir->name, why);
-	a->lane.number = 0;
+	attempt_end(a);
 	a->lane.not_before_us = loop_now_us(a->loop) + LANE_PAUSE_US;
-	explicit_bzero(a->lane.key, sizeof(a->lane.key));
 }
 
 static void on_done(void *ctx, struct chan *chan, const char *why)
@@ -170,13 +163,12 @@ static void on_done(void *ctx, struct chan *chan, const char *why)
 	struct agent *a = ctx;
 	struct session_hello hello;
 
-	a->lane.attempt = NULL;
+	a->lane.attempt = NULL; /* it frees itself */
 	if (!chan) {
 		give_up(a, why);
 		return;
 	}
-	explicit_bzero(a->lane.key, sizeof(a->lane.key));
-	a->lane.number = 0;
+	attempt_end(a);
 	if (!a->lane.lane && agent_new_hello(a, &hello) == 0)
 		a->lane.lane = lane_new(a->loop, SESSION_HOST, &hello, &lane_events, a);
 	if (!a->lane.lane) {
@@ -220,11 +212,8 @@ void agent_lane_state(struct agent *a, const struct control_direct_state *state)
 		sock_address_set_port(&to, state->port);
 		rc = direct_connect(a->loop, &to, l->key, on_done, a, &l->attempt);
 	}
-	if (rc == 0)
-		return;
-	direct_free(l->attempt);
-	l->attempt = NULL;
-	give_up(a, strerror(-rc));
+	if (rc < 0)
+		give_up(a, strerror(-rc));
 }
 
 /* ----------------------------------------------------------------------------------------------------- the carrier */

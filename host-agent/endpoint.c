@@ -24,11 +24,11 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#include "forward_conn.h"
 #include "holders.h"
 #include "log.h"
 #include "loop.h"
 #include "passed_sockets.h"
+#include "relay.h"
 #include "sock_address.h"
 #include "stream_listener.h"
 
@@ -239,7 +239,7 @@ static void on_lent_accepted(void *ctx, int fd)
 	if (lent->user)
 		on_accepted(lent->user, fd);
 	else
-		forward_conn_refuse(fd);
+		relay_reset_socket(fd);
 }
 
 static int lent_socket_start(struct endpoints *all, struct lent_socket *lent)

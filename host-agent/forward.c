@@ -155,7 +155,7 @@ static void on_accepted(void *ctx, struct endpoint_claim *claim, int fd)
 
 	/* A socket of the host's is its user's alone anyway. */
 	if (row->verdict.self_only && !row->verdict.host_socket && !client_is_self(f, fd, row)) {
-		forward_conn_refuse(fd);
+		relay_reset_socket(fd);
 		return;
 	}
 	if (claim->socket)

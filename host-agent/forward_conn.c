@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "log.h"
 #include "loop.h"
@@ -78,14 +76,6 @@ static void on_relay_done(void *ctx, int error)
 	forward_conn_free(c->all, c);
 }
 
-void forward_conn_refuse(int fd)
-{
-	struct linger hard = {.l_onoff = 1, .l_linger = 0};
-
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	close(fd);
-}
-
 /* With the arguments that are put down in all->args. NULL: there is no mux, no memory, or no stream to be had. */
 static struct mux_stream *open_stream(struct forward_conns *all, struct mux *mux, enum mux_kind kind)
 {
@@ -103,7 +93,7 @@ static bool conn_join(struct forward_conns *all, int fd, struct mux_stream *stre
 	if (!c) {
 		if (stream)
 			mux_stream_reset(stream, MUX_REASON_RESOURCES);
-		forward_conn_refuse(fd);
+		relay_reset_socket(fd);
 		return false;
 	}
 	c->all = all;

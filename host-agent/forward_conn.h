@@ -32,9 +32,6 @@ void forward_conns_free(struct forward_conns *all);         /* aborts them; NULL
 /* Who carries those that bulk passes through; must outlive it. */
 void forward_conns_set_carrier(struct forward_conns *all, const struct relay_carrier *carrier);
 
-/* The client sees a reset; fd is closed. */
-void forward_conn_refuse(int fd);
-
 /* Joins fd, which it takes, to a new stream towards target. Without a mux, or a stream, the client sees a reset. */
 void forward_conn_start(struct forward_conns *all, struct mux *mux, int fd, const struct tcp_target *target,
 			struct forward_traffic *traffic);
